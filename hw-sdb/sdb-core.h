@@ -1,0 +1,184 @@
+/*
+ * Spin detection buffer (SDB): what it is told, what it answers
+ *
+ * A PCPU has one SDB.  It is told of committed stores and loads, and at the
+ * end of every period of N committed instructions it says whether the VCPU
+ * made progress or was spinning.  Two detectors can judge:
+ *
+ *   paper       Wells, Chakraborty, Sohi, "Hardware Support for Spin
+ *               Management in Overcommitted Virtual Machines", PACT 2006,
+ *               section 3
+ *   recurrence  beyond the paper: privileged periods that touch nothing but
+ *               the addresses of the period before
+ *
+ * Whoever executes guest code counts instructions; the SDB never does.
+ * Plain C over GLib: no other QEMU header, no knowledge of TCG, of policies or
+ * of a target.
+ *
+ * Copyright (c) 2026 The cmp8 developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_SDB_CORE_H
+#define HW_SDB_CORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <glib.h>
+
+/* The detectors; a configuration chooses one or both of them. */
+typedef enum SDBDetector {
+    SDB_PAPER,
+    SDB_RECURRENCE,
+    SDB_DETECTORS           /* how many there are */
+} SDBDetector;
+
+#define SDB_JUDGES(detector) (1u << (detector))
+
+typedef enum SDBChoice {
+    SDB_CHOICE_PAPER = SDB_JUDGES(SDB_PAPER),
+    SDB_CHOICE_RECURRENCE = SDB_JUDGES(SDB_RECURRENCE),
+    SDB_CHOICE_EITHER = SDB_CHOICE_PAPER | SDB_CHOICE_RECURRENCE,
+} SDBChoice;
+
+/* Values of the paper, section 3.2 and 3.3. */
+#define SDB_PAPER_PERIOD        1024    /* committed instructions */
+#define SDB_PAPER_ENTRIES       8
+#define SDB_PAPER_THRESHOLD     8
+
+#define SDB_PERIOD_MIN          16
+#define SDB_PERIOD_MAX          (1u << 20)
+#define SDB_ENTRIES_MAX         64
+#define SDB_RECURRENCE_MAX      256
+#define SDB_REPEATS_MAX         1000
+#define SDB_REST_MAX            10000
+
+typedef struct SDBConfig {
+    uint32_t period;              /* N, committed instructions */
+    uint32_t entries;             /* of the store and of the load array */
+    uint32_t store_threshold;     /* fewer unique stores than this: spin */
+    uint32_t load_threshold;      /* and, in user mode, fewer unique loads */
+    SDBChoice detector;
+    uint32_t recurrence_entries;  /* addresses in each recurrence set */
+    uint32_t recurrence_repeats;  /* repeating periods in a row: spin */
+    uint32_t recurrence_rest;     /* periods not watched after one that did
+                                     not repeat */
+} SDBConfig;
+
+void sdb_config_default(SDBConfig *config);
+
+/* False, and why (the caller frees it), if a value is out of range or absurd */
+bool sdb_config_check(const SDBConfig *config, char **why);
+
+/* "paper", "recurrence", "either"; NULL or false if there is no such thing */
+const char *sdb_choice_name(SDBChoice choice);
+bool sdb_choice_parse(const char *name, SDBChoice *choice);
+
+/* What a detector says of a period. */
+typedef enum SDBReason {
+    SDB_SPIN,
+    SDB_MODE_CHANGE,        /* user/privileged change inside the period */
+    SDB_NOT_JUDGED,         /* detector not chosen, or not for this mode */
+    SDB_STORES,             /* paper: unique stores reached the threshold */
+    SDB_LOADS,              /* paper: unique loads reached it, user mode */
+    SDB_RESTING,            /* recurrence: this period was not watched */
+    SDB_REFERENCE,          /* recurrence: no period before to compare with */
+    SDB_NEW_ADDRESS,        /* recurrence: not among those of the one before */
+    SDB_TOO_MANY,           /* recurrence: more addresses than a set holds */
+    SDB_FEW_REPEATS,        /* recurrence: repeats, not yet often enough */
+    SDB_REASONS
+} SDBReason;
+
+const char *sdb_reason_name(SDBReason reason);
+
+typedef struct SDBVerdict {
+    bool spin;                          /* some detector says so */
+    bool user;                          /* mode of the period */
+    uint8_t detectors;                  /* SDB_JUDGES() of those that do */
+    uint8_t reason[SDB_DETECTORS];      /* SDBReason of each detector */
+    uint16_t stores;                    /* unique stores (paper), as far as */
+    uint16_t loads;                     /* they were looked at; loads too */
+    uint64_t number;                    /* of this period, from 1, never reset,
+                                           cut off ones count */
+} SDBVerdict;
+
+/* Index 0 privileged, 1 user. */
+typedef struct SDBCounters {
+    uint64_t periods[2];                /* judged */
+    uint64_t cut[2];                    /* not judged: cut off by a flush */
+    uint64_t spins[2];                  /* some detector found a spin */
+    uint64_t reasons[SDB_DETECTORS][2][SDB_REASONS];
+} SDBCounters;
+
+typedef struct SDB SDB;
+
+SDB *sdb_new(const SDBConfig *config);  /* NULL if sdb_config_check() fails */
+void sdb_free(SDB *sdb);
+
+const SDBConfig *sdb_config(const SDB *sdb);
+const SDBCounters *sdb_counters(const SDB *sdb);
+void sdb_reset_counters(SDB *sdb);
+
+/* Takes effect at once: flushes as sdb_flush() does, in the current mode. */
+bool sdb_reconfigure(SDB *sdb, const SDBConfig *config, char **why);
+
+/*
+ * What is worth reporting in the rest of this period.  0: what is decided
+ * cannot change any more, the period can run on without looking.
+ */
+#define SDB_LOOK_STORES 1u
+#define SDB_LOOK_LOADS  2u
+
+unsigned sdb_look(const SDB *sdb);
+
+/*
+ * VCPU switch, or the start of everything: nothing is decided for the period
+ * that is cut off, arrays are empty, a new period begins in mode @user.
+ */
+void sdb_flush(SDB *sdb, bool user);
+
+/*
+ * A store or load that committed.  @value_low and @value_high: the bytes
+ * stored as a number of @size bytes (1 to 16), anything above them is
+ * ignored.  A read-modify-write is a load and, if it did store, a store.
+ * Calls that sdb_look() has not asked for are allowed and change nothing.
+ * Both return what sdb_look() says afterwards.
+ */
+unsigned sdb_store(SDB *sdb, uint64_t address, unsigned size,
+                   uint64_t value_low, uint64_t value_high);
+unsigned sdb_load(SDB *sdb, uint64_t address, unsigned size);
+
+/* The VCPU is now in mode @user; a change inside the period is progress. */
+unsigned sdb_mode(SDB *sdb, bool user);
+
+/*
+ * The period's last instruction has committed: decide, flush the arrays,
+ * begin the next period in mode @user.
+ */
+SDBVerdict sdb_end_period(SDB *sdb, bool user);
+
+/* Everything that decisions and counters depend on, to save and to restore. */
+typedef struct SDBSnapshot {
+    SDBConfig config;
+    SDBCounters counters;
+    uint64_t number;
+    bool user, changed;
+
+    uint32_t n_stores, n_loads;         /* paper's arrays */
+    uint64_t store_address[SDB_ENTRIES_MAX];
+    uint64_t store_low[SDB_ENTRIES_MAX];
+    uint64_t store_high[SDB_ENTRIES_MAX];
+    uint64_t load_address[SDB_ENTRIES_MAX];
+
+    uint32_t watch;                     /* recurrence: SDBReason so far */
+    uint32_t rest, repeats;
+    uint32_t n_set[2][2];               /* [stores, loads][now, before] */
+    uint64_t set[2][2][SDB_RECURRENCE_MAX];
+} SDBSnapshot;
+
+void sdb_save(const SDB *sdb, SDBSnapshot *snapshot);
+/* False, and why, if the snapshot cannot have come from sdb_save(). */
+bool sdb_restore(SDB *sdb, const SDBSnapshot *snapshot, char **why);
+
+#endif /* HW_SDB_CORE_H */
