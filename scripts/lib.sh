@@ -24,3 +24,20 @@ if command -v ccache >/dev/null; then
 else
     CCACHE=
 fi
+
+GUESTS=$BUILD/guests                    # kernel, busybox, root file systems
+SPARC64=sparc64-linux-gnu-              # cross compiler of the guests
+EPOCH=1704067200                        # date in everything built: 2024-01-01, so that builds repeat
+
+# The newest of several versions of a file.
+newest() { printf '%s\n' "$@" | sort -V | tail -n1; }
+FIRMWARE=$BUILD/firmware                # what QEMU is given with -L
+
+# The directory at hand becomes a git tree whose first commit is tagged 'base'.
+commit_base() {
+    git init -q .
+    git add -A -f .
+    git -c user.name=series -c user.email=series@localhost -c commit.gpgsign=false -c gc.auto=0 \
+        commit -q -m "$1"
+    git tag base
+}
