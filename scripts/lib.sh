@@ -4,7 +4,7 @@
 set -euo pipefail
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=$(mkdir -p "${BUILD:-$TOP/build}" && cd "${BUILD:-$TOP/build}" && pwd)
-CACHE=${CACHE:-$BUILD/cache}            # what was downloaded; kept by 'make clean'
+CACHE=$(mkdir -p "${CACHE:-$BUILD/cache}" && cd "${CACHE:-$BUILD/cache}" && pwd)   # what was downloaded; kept by "make clean"
 QEMU_TREE=$BUILD/src/qemu               # base + patches/ + links, a git tree
 QEMU_BUILD=$BUILD/qemu                  # QEMU's own build directory
 OPENBIOS_TREE=$BUILD/src/openbios       # base + patches-openbios/, a git tree
@@ -40,4 +40,29 @@ commit_base() {
     git -c user.name=series -c user.email=series@localhost -c commit.gpgsign=false -c gc.auto=0 \
         commit -q -m "$1"
     git tag base
+}
+
+# Run a long command, its output in a file and only its length on the terminal.
+run_logged() {
+    local log=$1 status=0; shift
+    "$@" > "$log" 2>&1 &
+    local pid=$! shown=0
+    trap 'kill $pid 2>/dev/null' INT TERM
+    while kill -0 $pid 2>/dev/null; do
+        sleep 1; shown=$((shown + 1))
+        [ $((shown % 15)) != 0 ] || printf '\r    %4d s, %d lines' "$shown" "$(wc -l < "$log")" >&2
+    done
+    wait $pid || status=$?
+    trap - INT TERM
+    [ $shown -lt 15 ] || echo >&2
+    [ $status = 0 ] || tail -n 25 "$log" >&2
+    return $status
+}
+
+# A directory as a compressed cpio archive, on standard output.  Owner, order
+# and dates are fixed: same files, same bytes.
+make_cpio() {
+    find "$1" -exec touch -h -d "@$EPOCH" {} +
+    (cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort -z |
+         cpio -o0 --quiet -H newc -R 0:0 --reproducible | gzip -9n)
 }
