@@ -66,3 +66,36 @@ make_cpio() {
     (cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort -z |
          cpio -o0 --quiet -H newc -R 0:0 --reproducible | gzip -9n)
 }
+
+# build_workloads ROOT COMPILER OPTIONS...: the workloads into a root file
+# system.  Scripts are copied; all C programs become one static executable that
+# looks at its name (half a megabyte of C library once, not ten times).  A line
+# "build: -O0" in a comment of its own adds to the options of that file.
+build_workloads() {
+    local root=$1 file name names=() objects; shift
+    objects=$(mktemp -d "$BUILD/.workloads.XXXXXX")
+    for file in "$TOP"/guests/workloads/*; do
+        name=$(basename "$file" .c)
+        case $file in
+        *.c) # shellcheck disable=SC2046
+             "$@" -O2 -pthread -Wall -Werror $(sed -n 's|^/\* build: \(.*\) \*/$|\1|p' "$file") \
+                 -Dmain="$name"_main -c -o "$objects/$name.o" "$file"
+             names+=("$name") ;;
+        *)   if [ -x "$file" ]; then cp "$file" "$root/workloads/$name"; fi ;;
+        esac
+    done
+    {
+        echo '#include <libgen.h>'
+        echo '#include <string.h>'
+        printf 'int %s_main(void);\n' "${names[@]}"
+        echo 'int main(int argc, char **argv) {'
+        for name in "${names[@]}"; do
+            echo "if (!strcmp(basename(argv[0]), \"$name\")) { return ${name}_main(); }"
+            ln -s /bin/workloads "$root/workloads/$name"
+        done
+        echo 'return 127; }'
+    } > "$objects/all.c"
+    "$@" -O2 -static -pthread -s -Wl,--build-id=none -o "$root/bin/workloads" \
+        "$objects/all.c" "$objects"/*.o -lm
+    rm -r "$objects"
+}
