@@ -6,9 +6,10 @@ TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=$(mkdir -p "${BUILD:-$TOP/build}" && cd "${BUILD:-$TOP/build}" && pwd)
 CACHE=$(mkdir -p "${CACHE:-$BUILD/cache}" && cd "${CACHE:-$BUILD/cache}" && pwd)   # what was downloaded; kept by "make clean"
 QEMU_TREE=$BUILD/src/qemu               # base + patches/ + links, a git tree
-QEMU_BUILD=$BUILD/qemu                  # QEMU's own build directory
+QEMU_BUILD=${QEMU_BUILD:-$BUILD/qemu}   # where it is built
 OPENBIOS_TREE=$BUILD/src/openbios       # base + patches-openbios/, a git tree
 PRIVATE=$BUILD/private                  # unpacked packages (meson, firmware)
+ALL_TARGETS=sparc64-softmmu,x86_64-softmmu
 JOBS=${JOBS:-$(nproc)}
 mkdir -p "$CACHE" "$BUILD/src"
 
@@ -42,19 +43,20 @@ commit_base() {
     git tag base
 }
 
-# Run a long command, its output in a file and only its length on the terminal.
+# Run a long command, its output in a file; on the terminal how far it is.
 run_logged() {
-    local log=$1 status=0; shift
+    local log=$1 status=0 start=$SECONDS next=20; shift
     "$@" > "$log" 2>&1 &
-    local pid=$! shown=0
-    trap 'kill $pid 2>/dev/null' INT TERM
+    local pid=$!
+    trap 'kill $pid 2>/dev/null; exit 130' INT TERM
     while kill -0 $pid 2>/dev/null; do
-        sleep 1; shown=$((shown + 1))
-        [ $((shown % 15)) != 0 ] || printf '\r    %4d s, %d lines' "$shown" "$(wc -l < "$log")" >&2
+        sleep 0.5
+        [ $((SECONDS - start)) -ge $next ] || continue
+        next=$((next + 20))
+        printf '    %4d s: %s\n' $((SECONDS - start)) "$(tail -n1 "$log" | cut -c1-70)" >&2
     done
     wait $pid || status=$?
     trap - INT TERM
-    [ $shown -lt 15 ] || echo >&2
     [ $status = 0 ] || tail -n 25 "$log" >&2
     return $status
 }

@@ -1,0 +1,37 @@
+# Thin: everything real is in scripts/.  BUILD= and CACHE= name other places
+# for what is built and what was downloaded.
+
+help:
+	@echo 'make run         set up all that is needed, boot the 24-VCPU Linux on 8 PCPUs'
+	@echo '                 (WORKLOAD=, VCPUS=, SCHED=, see scripts/run --help)'
+	@echo 'make check       set up, run the tests; the last line counts them'
+	@echo 'make check-full  the tests, the long ones too; writes docs/check-full-last.rst'
+	@echo 'make lint        style of code, patches and scripts'
+	@echo 'make setup       only build: QEMU, firmware, kernel, root file system'
+	@echo 'make clean       remove what was built, keep what was downloaded'
+	@echo 'make distclean   remove both'
+
+run:
+	@scripts/setup run
+	@scripts/run
+
+check:
+	@scripts/setup check
+	@scripts/check
+
+check-full:
+	@scripts/check-full
+
+lint:
+	@scripts/lint
+
+setup:
+	@scripts/setup check
+
+clean:
+	@scripts/clean
+
+distclean:
+	@scripts/clean --all
+
+.PHONY: help run check check-full lint setup clean distclean

@@ -1,0 +1,150 @@
+"""Start a QEMU, watch its console, ask it over QMP: what the tests share.
+
+    with Guest("-M", "cmp8,vcpus=24", *linux("forkstorm")) as guest:
+        guest.wait_console(r"workload forkstorm: exit (\\d+)")
+        print(guest.stats())
+        guest.wait_exit()
+
+Paths come from the environment (BUILD, QEMU_BUILD), as scripts/check sets it;
+alone, 'python3 -m unittest -v test_boot' in this directory works too.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILD = os.path.abspath(os.environ.get("BUILD") or os.path.join(TOP, "build"))
+QEMU_BUILD = os.environ.get("QEMU_BUILD") or os.path.join(BUILD, "qemu")
+FIRMWARE = os.path.join(BUILD, "firmware")
+GUESTS = os.path.join(BUILD, "guests")
+VMLINUX = os.path.join(GUESTS, "vmlinux")
+ROOTFS = os.path.join(GUESTS, "rootfs.cpio.gz")
+
+SLOWER = float(os.environ.get("TEST_SLOWER") or 1)    # all time-outs are that much longer
+
+sys.path.append(os.path.join(BUILD, "src/qemu/python"))
+from qemu.machine import QEMUMachine      # noqa: E402  pylint: disable=wrong-import-position
+
+# Lines that no guest of ours may ever print.
+GUEST_FAULTS = re.compile(
+    r"soft lockup|rcu.*(stall|detected)|hung_task|blocked for more than|Kernel panic|Oops|"
+    r"BUG:|WARNING: CPU|clocksource.*unstable|Unhandled Exception|lost tick", re.I)
+
+
+def binary(arch="sparc64"):
+    return os.path.join(QEMU_BUILD, f"qemu-system-{arch}")
+
+
+def linux(workload, append="", memory="512", initrd=ROOTFS):
+    """Arguments that boot our Linux into a workload (guests/workloads)."""
+    return ["-m", memory, "-kernel", VMLINUX, "-initrd", initrd,
+            "-append", f"console=ttyS0 workload={workload} {append}".strip()]
+
+
+def refused(*args, arch="sparc64", timeout=30):
+    """Start a QEMU that ought not to start: (exit status, standard error)."""
+    done = subprocess.run([binary(arch), "-L", FIRMWARE, "-nographic", "-serial", "null",
+                           "-monitor", "none", *args], stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=timeout * SLOWER, check=False)
+    return done.returncode, done.stderr
+
+
+class Guest(QEMUMachine):
+    """A QEMU with QMP, its console in a file: no reader can hold the guest up.
+
+    Everything of QEMUMachine is there: cmd(), qmp(), event_wait(), ...
+    """
+
+    def __init__(self, *args, arch="sparc64", wrapper=()):
+        logs = os.environ.get("TEST_LOGS") or os.path.join(BUILD, "tests")
+        os.makedirs(logs, exist_ok=True)
+        self.dir = tempfile.mkdtemp(prefix="run-", dir=logs)
+        self.console_file = os.path.join(self.dir, "console")
+        super().__init__(binary(arch), wrapper=wrapper, base_temp_dir=self.dir, log_dir=self.dir,
+                         args=["-L", FIRMWARE, "-nographic", "-monitor", "none", "-no-reboot",
+                               "-serial", f"file:{self.console_file}",
+                               *(() if "-nic" in args or "-net" in args else ("-nic", "none")),
+                               *args])
+
+    def __enter__(self):
+        self.launch()
+        return self
+
+    def __exit__(self, exc_type, exc_val, exc_tb):
+        # A test is over when it is over: no time is spent on an orderly end.
+        self.shutdown(hard=True)
+
+    @property
+    def console(self):
+        """All that the guest has printed so far."""
+        try:
+            with open(self.console_file, encoding="utf-8", errors="replace", newline="") as f:
+                return f.read()
+        except FileNotFoundError:
+            return ""
+
+    def wait_console(self, pattern, timeout=120):
+        """Wait until the console matches; the match.  Ends early with QEMU."""
+        end = time.monotonic() + timeout * SLOWER
+        while True:
+            alive = self.is_running()
+            found = re.search(pattern, self.console)
+            if found:
+                return found
+            if not alive:
+                raise AssertionError(f"QEMU ended (status {self.exitcode()}) before the console "
+                                     f"said {pattern!r}:\n{self.last_words()}")
+            if time.monotonic() > end:
+                raise AssertionError(f"console did not say {pattern!r} in {timeout} s:\n"
+                                     f"{self.last_words()}")
+            time.sleep(0.05)
+
+    def wait_exit(self, timeout=120):
+        """Wait until QEMU ends by itself; its exit status."""
+        end = time.monotonic() + timeout * SLOWER
+        while self.is_running():
+            if time.monotonic() > end:
+                raise AssertionError(f"QEMU still runs after {timeout} s:\n{self.last_words()}")
+            time.sleep(0.05)
+        return self.exitcode()
+
+    def last_words(self, lines=25):
+        """End of console and of QEMU's own messages."""
+        said = self.console.splitlines()[-lines:]
+        if self._qemu_log_path and os.path.exists(self._qemu_log_path):
+            with open(self._qemu_log_path, encoding="utf-8", errors="replace") as f:
+                said += f.read().splitlines()[-lines:]
+        return "\n".join(said + [f"(all of it: {self.dir})"])
+
+    def stats(self, provider="vsched"):
+        """{object: {name: value}} of query-stats, both targets, this provider."""
+        out = {}
+        for target in ("vm", "vcpu"):
+            for entry in self.cmd("query-stats", target=target,
+                                  providers=[{"provider": provider}]):
+                where = entry.get("qom-path", target)
+                out.setdefault(where, {}).update(
+                    (s["name"], s["value"]) for s in entry["stats"])
+        return out
+
+
+def run_linux(machine, workload, *args, append="", timeout=240, test=None, **options):
+    """Boot, run a workload, power off; the console, after the checks that
+    every run has to pass.  'test' is the TestCase that asks."""
+    with Guest("-M", machine, *linux(workload, append, **options), *args) as guest:
+        status = guest.wait_exit(timeout)
+        console = guest.console
+        words = guest.last_words()
+    if test:
+        test.assertEqual(status, 0, words)
+        test.assertRegex(console, f"workload {re.escape(workload)}: exit 0", words)
+        test.assertIn("reboot: Power down", console, words)
+        test.assertIsNone(GUEST_FAULTS.search(console), words)
+    return console
