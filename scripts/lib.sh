@@ -21,6 +21,7 @@ die()  { printf 'error: %s\n' "$*" >&2; exit 1; }
 if command -v ccache >/dev/null; then
     export CCACHE_DIR=${CCACHE_DIR:-$BUILD/ccache}
     export CCACHE_BASEDIR=$BUILD CCACHE_SLOPPINESS=time_macros
+    export CCACHE_NOHASHDIR=1           # share a cache between clones
     CCACHE=ccache
 else
     CCACHE=
