@@ -33,8 +33,9 @@ from qemu.machine import QEMUMachine      # noqa: E402  pylint: disable=wrong-im
 
 # Lines that no guest of ours may ever print.
 GUEST_FAULTS = re.compile(
-    r"soft lockup|rcu.*(stall|detected)|hung_task|blocked for more than|Kernel panic|Oops|"
-    r"BUG:|WARNING: CPU|clocksource.*unstable|Unhandled Exception|lost tick", re.I)
+    r"soft lockup|hard LOCKUP|rcu: INFO|rcu_sched kthread|blocked for more than|Kernel panic|"
+    r"\bOops\b|\bBUG:|WARNING: CPU|Unable to handle kernel|Unhandled Exception|"
+    r"clocksource.*unstable|Kernel unaligned access")
 
 
 def binary(arch="sparc64"):
@@ -66,10 +67,10 @@ class Guest(QEMUMachine):
         logs = os.environ.get("TEST_LOGS") or os.path.join(BUILD, "tests")
         os.makedirs(logs, exist_ok=True)
         self.dir = tempfile.mkdtemp(prefix="run-", dir=logs)
-        self.console_file = os.path.join(self.dir, "console")
+        self.console_log = os.path.join(self.dir, "console")
         super().__init__(binary(arch), wrapper=wrapper, base_temp_dir=self.dir, log_dir=self.dir,
                          args=["-L", FIRMWARE, "-nographic", "-monitor", "none", "-no-reboot",
-                               "-serial", f"file:{self.console_file}",
+                               "-serial", f"file:{self.console_log}",
                                *(() if "-nic" in args or "-net" in args else ("-nic", "none")),
                                *args])
 
@@ -85,7 +86,7 @@ class Guest(QEMUMachine):
     def console(self):
         """All that the guest has printed so far."""
         try:
-            with open(self.console_file, encoding="utf-8", errors="replace", newline="") as f:
+            with open(self.console_log, encoding="utf-8", errors="replace", newline="") as f:
                 return f.read()
         except FileNotFoundError:
             return ""
