@@ -105,9 +105,10 @@ static uint32_t numbers(const char *text)
     return sum;
 }
 
+static long rounds;
+
 static void work(char *result, size_t size)
 {
-    long rounds = parameter("rounds", 2000, 1, 1L << 31);
     static Item items[ITEMS];
     Item *head = items;
     uint16_t sum = 0;
@@ -130,5 +131,6 @@ static void work(char *result, size_t size)
 int main(void)
 {
     workload_name = "coreloop";
+    rounds = parameter("rounds", 2000, 1, 1L << 31);
     return run_copies(work);
 }

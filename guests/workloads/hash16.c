@@ -10,9 +10,10 @@
 /* build: -O0 */
 #include "workload.h"
 
+static long rounds;
+
 static void work(char *result, size_t size)
 {
-    long rounds = parameter("rounds", 2000000, 1, 1L << 40);
     uint8_t buffer[16];
     uint64_t hash = 0;
 
@@ -35,5 +36,6 @@ static void work(char *result, size_t size)
 int main(void)
 {
     workload_name = "hash16";
+    rounds = parameter("rounds", 2000000, 1, 1L << 40);
     return run_copies(work);
 }

@@ -12,7 +12,9 @@
 /* build: -O0 */
 #include "workload.h"
 
-static long iterations(double cx, double cy, long limit)
+static long side, limit;
+
+static long iterations(double cx, double cy)
 {
     double x = 0, y = 0;
     long n;
@@ -28,14 +30,11 @@ static long iterations(double cx, double cy, long limit)
 
 static void work(char *result, size_t size)
 {
-    long side = parameter("size", 96, 1, 100000);
-    long limit = parameter("limit", 500, 1, 1000000000);
     long inside = 0, sum = 0;
 
     for (long j = 0; j < side; j++) {
         for (long i = 0; i < side; i++) {
-            long n = iterations(-2 + 2.5 * i / side, -1.25 + 2.5 * j / side,
-                                limit);
+            long n = iterations(-2 + 2.5 * i / side, -1.25 + 2.5 * j / side);
 
             inside += n == limit;
             sum += n;
@@ -48,5 +47,7 @@ static void work(char *result, size_t size)
 int main(void)
 {
     workload_name = "mandelbrot";
+    side = parameter("size", 96, 1, 100000);
+    limit = parameter("limit", 500, 1, 1000000000);
     return run_copies(work);
 }

@@ -74,9 +74,10 @@ static double energy(const Body *body)
     return sum;
 }
 
+static long steps;
+
 static void work(char *result, size_t size)
 {
-    long steps = parameter("steps", 20000, 1, 1L << 40);
     Body body[BODIES];
 
     set_up(body);
@@ -89,5 +90,6 @@ static void work(char *result, size_t size)
 int main(void)
 {
     workload_name = "nbody";
+    steps = parameter("steps", 20000, 1, 1L << 40);
     return run_copies(work);
 }
