@@ -1,0 +1,69 @@
+/*
+ * Cross-call storm with one lock: whoever has the lock interrupts all other
+ * VCPUs in turn and waits until each has answered, as a kernel does that
+ * shoots down TLB entries.  Interrupts stay on while a VCPU waits.
+ *   rounds=20 (of a VCPU)
+ * Checked: every VCPU got rounds x (VCPUs - 1) cross-calls, with the right data.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "kit.h"
+
+const char program_name[] = "crosscall";
+
+static uint64_t rounds;
+static volatile uint8_t held __attribute__((aligned(64)));
+static volatile uint64_t answer[MAX_VCPUS];
+
+static void work(struct vcpu *me)
+{
+    uint64_t polls = 0;
+
+    for (uint64_t round = 1; round <= rounds; round++) {
+        while (__atomic_exchange_n(&held, 0xff, __ATOMIC_ACQUIRE)) {
+            while (held) {
+                polls++;
+            }
+        }
+        for (unsigned int i = 0; i < vcpus; i++) {
+            answer[i] = 0;
+            if (i != me->index) {
+                crosscall(i, crosscall_store, (uint64_t)&answer[i], round);
+                crosscall(i, crosscall_add, round, 0);
+            }
+        }
+        for (unsigned int i = 0; i < vcpus; i++) {
+            while (i != me->index && answer[i] != round) {
+                polls++;
+            }
+        }
+        me->count++;
+        __atomic_store_n(&held, 0, __ATOMIC_RELEASE);
+    }
+    me->polls = polls;
+}
+
+bool program(void)
+{
+    uint64_t others = vcpus - 1;
+    bool ok = true;
+
+    rounds = parameter("rounds", 20, 1, 1ul << 20);
+    report("cycles", run_on_all(work));
+    interrupts(true);           /* the last ones may still be on their way */
+    for (unsigned int i = 0; i < vcpus; i++) {
+        while (kit_vcpus[i].received < 2 * rounds * others) {
+        }
+        /* each of the others sent 1 + 2 + ... + rounds */
+        ok &= kit_vcpus[i].received == 2 * rounds * others &&
+              kit_vcpus[i].sum == others * (rounds * (rounds + 1) / 2) &&
+              kit_vcpus[i].count == rounds;
+    }
+    report("rounds", rounds);
+    REPORT_ALL(received);
+    REPORT_ALL(sum);
+    REPORT_ALL(nacks);
+    REPORT_ALL(polls);
+    return ok;
+}

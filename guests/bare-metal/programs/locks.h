@@ -1,0 +1,57 @@
+/*
+ * What the lock programs have in common: every VCPU takes the lock, changes
+ * shared data that only a lock can protect, and gives it back.
+ *   rounds=200 (of a VCPU)  inside=100 (turns of a loop with the lock held)
+ *   outside=100 (without it)
+ * Checked: the counter is rounds x VCPUs, and nobody was seen inside by anyone
+ * else.  polls: how often a VCPU looked at the lock in vain.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef LOCKS_H
+#define LOCKS_H
+
+#include "kit.h"
+
+/* The lock; what a program defines. */
+static void lock(struct vcpu *me);
+static void unlock(struct vcpu *me);
+
+static uint64_t rounds, inside, outside;
+static struct {
+    volatile uint64_t counter, owner, intruders;
+} __attribute__((aligned(256))) data;
+
+static void work(struct vcpu *me)
+{
+    for (uint64_t i = 0; i < rounds; i++) {
+        lock(me);
+        barrier();
+        data.owner = me->index;
+        data.counter++;
+        spend(inside);
+        data.intruders += data.owner != me->index;
+        barrier();
+        unlock(me);
+        me->count++;
+        spend(outside);
+    }
+}
+
+bool program(void)
+{
+    rounds = parameter("rounds", 200, 1, 1ul << 40);
+    inside = parameter("inside", 100, 0, 1ul << 40);
+    outside = parameter("outside", 100, 0, 1ul << 40);
+    report("cycles", run_on_all(work));
+    report("rounds", rounds);
+    report("counter", data.counter);
+    report("intruders", data.intruders);
+    REPORT_ALL(count);
+    REPORT_ALL(polls);
+    return data.counter == rounds * vcpus && data.intruders == 0 &&
+           TOTAL(count) == rounds * vcpus;
+}
+
+#endif
