@@ -1,0 +1,137 @@
+"""Programs without an operating system (guests/bare-metal): each checks itself;
+here their results are compared with what Python works out.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+
+import json
+import os
+import subprocess
+import unittest
+
+from support import GUESTS, SLOWER, binary
+
+VCPUS = 24
+
+
+def run(name, machine, *options, timeout=60, **parameters):
+    """Run a program: (QEMU's exit status, report)."""
+    words = " ".join(f"{key}={value}" for key, value in parameters.items())
+    done = subprocess.run(
+        [binary(), "-M", machine, "-nodefaults", "-display", "none", "-serial", "stdio",
+         "-bios", os.path.join(GUESTS, "bare-metal", name + ".elf"),
+         "-fw_cfg", f"name=opt/args,string= {words}", *options],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        timeout=timeout * SLOWER, check=False)
+    try:
+        return done.returncode, json.loads(done.stdout)
+    except ValueError:
+        raise AssertionError(f"{name}: status {done.returncode}, no report but "
+                             f"{done.stdout!r} {done.stderr!r}") from None
+
+
+def longest_collatz(limit):
+    """(start, steps): the first start below limit with the longest sequence."""
+    best = (0, 0)
+    for start in range(1, limit):
+        n, steps = start, 0
+        while n != 1:
+            n = 3 * n + 1 if n % 2 else n // 2
+            steps += 1
+        if steps > best[1]:
+            best = (start, steps)
+    return best
+
+
+def chase(vcpu, slots, steps):
+    """Where Sattolo's cycle leads in that many steps from slot 0."""
+    slot, x = list(range(slots)), vcpu + 1
+    for i in range(slots - 1, 0, -1):
+        x = (x * 6364136223846793005 + 1442695040888963407) % 2**64
+        j = (x >> 33) % i
+        slot[i], slot[j] = slot[j], slot[i]
+    at = 0
+    for _ in range(steps):
+        at = slot[at]
+    return at
+
+
+class Sun4u(unittest.TestCase):
+    """One VCPU, stock machine: what does not need a second one."""
+    timeout = 120
+    machine = "sun4u"
+    vcpus = 1
+
+    def good(self, name, *options, **parameters):
+        status, report = run(name, self.machine, *options, **parameters)
+        self.assertTrue(report["ok"], report)
+        self.assertEqual(status, 0)
+        self.assertEqual(report["program"], name)
+        self.assertEqual(report["vcpus"], self.vcpus)
+        return report
+
+    def test_kit(self):
+        report = self.good("selftest")
+        self.assertEqual(report["started"], self.vcpus)
+
+    def test_locks(self):
+        for name in ("tas", "ticket", "mcs"):
+            for user in (0, 1):
+                with self.subTest(lock=name, user=user):
+                    report = self.good(name, rounds=30, user=user)
+                    self.assertEqual(report["counter"], 30 * self.vcpus)
+                    self.assertEqual(report["count"], [30] * self.vcpus)
+                    self.assertEqual(report["intruders"], 0)
+
+    def test_barrier(self):
+        report = self.good("barrier", rounds=10)
+        self.assertEqual(report["count"], [10] * self.vcpus)
+        self.assertEqual(report["violations"], 0)
+
+    def test_crosscalls(self):
+        report = self.good("crosscall", rounds=3)
+        others = self.vcpus - 1
+        # two a round from each other VCPU, one of which carries the round's number
+        self.assertEqual(report["received"], [2 * 3 * others] * self.vcpus)
+        self.assertEqual(report["sum"], [(1 + 2 + 3) * others] * self.vcpus)
+
+    def test_idle_loops_are_woken(self):
+        report = self.good("idle", rounds=3, work=2000)
+        self.assertEqual(report["count"], [0] + [3] * (self.vcpus - 1))
+
+    def test_search(self):
+        report = self.good("search", limit=400)
+        self.assertEqual((report["found"], report["steps"]), longest_collatz(400))
+
+    def test_stream(self):
+        report = self.good("stream", words=1000, rounds=3)
+        self.assertEqual(report["sum"], sum(i + 3 * 2 * i for i in range(1000)))
+
+    def test_chase(self):
+        report = self.good("chase", slots=128, stride=4096, steps=1000)
+        self.assertEqual(report["value"], [chase(v, 128, 1000) for v in range(self.vcpus)])
+
+
+class Mistakes(unittest.TestCase):
+    """A program that cannot do what it was asked says so."""
+    timeout = 60
+
+    def refuses(self, name, why, *options, **parameters):
+        _, report = run(name, "sun4u", *options, **parameters)
+        self.assertFalse(report["ok"])
+        self.assertIn(why, report["error"])
+
+    def test_parameters(self):
+        self.refuses("tas", "rounds: 1 to", rounds=0)
+        self.refuses("tas", "rounds: 1 to", rounds="1x")
+        self.refuses("tas", "rounds: 1 to", rounds=10**30)
+        self.refuses("tas", "no such parameter: round=1", round=1)
+        self.refuses("chase", "multiple of 8", stride=12)
+        self.refuses("tas", "vcpus: 1 to 1", vcpus=2)
+
+    def test_memory(self):
+        self.refuses("stream", "not enough RAM", "-m", "16", words=1000000)
+
+
+if __name__ == "__main__":
+    unittest.main()
