@@ -106,7 +106,8 @@ typedef struct SDBVerdict {
 /* Index 0 privileged, 1 user. */
 typedef struct SDBCounters {
     uint64_t periods[2];                /* judged */
-    uint64_t cut[2];                    /* not judged: cut off by a flush */
+    uint64_t cut[2];                    /* not judged: cut off by a flush,
+                                           even before the first instruction */
     uint64_t spins[2];                  /* some detector found a spin */
     uint64_t reasons[SDB_DETECTORS][2][SDB_REASONS];
 } SDBCounters;
@@ -163,7 +164,7 @@ typedef struct SDBSnapshot {
     SDBConfig config;
     SDBCounters counters;
     uint64_t number;
-    bool user, changed;
+    bool user, user_now, changed;
 
     uint32_t n_stores, n_loads;         /* paper's arrays */
     uint64_t store_address[SDB_ENTRIES_MAX];
@@ -173,6 +174,7 @@ typedef struct SDBSnapshot {
 
     uint32_t watch;                     /* recurrence: SDBReason so far */
     uint32_t rest, repeats;
+    bool whole;
     uint32_t n_set[2][2];               /* [stores, loads][now, before] */
     uint64_t set[2][2][SDB_RECURRENCE_MAX];
 } SDBSnapshot;

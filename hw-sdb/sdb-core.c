@@ -1,0 +1,373 @@
+/*
+ * Spin detection buffer: periods, and which detectors judge them
+ *
+ * The rule for a period, whatever the detector: it begins in the mode of its
+ * first instruction; a change of mode inside it is progress; its end, or a
+ * VCPU switch, empties everything.  See sdb-core.h.
+ *
+ * Copyright (c) 2026 The cmp8 developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <string.h>
+
+#include "sdb-core.h"
+#include "sdb-paper.h"
+#include "sdb-recurrence.h"
+
+struct SDB {
+    unsigned look;                      /* what the detectors still look at */
+    bool user;                          /* mode in which the period began */
+    bool user_now;
+    bool changed;                       /* mode, inside this period */
+    uint64_t number;                    /* periods before this one */
+    SDBConfig config;
+    SDBCounters counters;
+    SDBPaper paper;
+    SDBRecurrence recurrence;
+};
+
+static bool chosen(const SDB *sdb, SDBDetector detector)
+{
+    return sdb->config.detector & SDB_JUDGES(detector);
+}
+
+/* The fast path */
+
+static inline unsigned update_look(SDB *sdb)
+{
+    sdb->look = sdb->paper.look | sdb->recurrence.look;
+    return sdb->look;
+}
+
+unsigned sdb_store(SDB *sdb, uint64_t address, unsigned size,
+                   uint64_t value_low, uint64_t value_high)
+{
+    if (sdb->paper.look & SDB_LOOK_STORES) {
+        if (size <= 8) {
+            value_low &= UINT64_MAX >> (64 - 8 * size);
+            value_high = 0;
+        }
+        sdb_paper_store(&sdb->paper, address, value_low, value_high);
+    }
+    if (sdb->recurrence.look & SDB_LOOK_STORES) {
+        sdb_recurrence_store(&sdb->recurrence, address);
+    }
+    return update_look(sdb);
+}
+
+unsigned sdb_load(SDB *sdb, uint64_t address, unsigned size)
+{
+    if (sdb->paper.look & SDB_LOOK_LOADS) {
+        sdb_paper_load(&sdb->paper, address);
+    }
+    if (sdb->recurrence.look & SDB_LOOK_LOADS) {
+        sdb_recurrence_load(&sdb->recurrence, address);
+    }
+    return update_look(sdb);
+}
+
+unsigned sdb_look(const SDB *sdb)
+{
+    return sdb->look;
+}
+
+static void mode_changed(SDB *sdb, bool user)
+{
+    sdb->user_now = user;
+    sdb->changed = true;
+    sdb->paper.look = 0;
+    sdb->recurrence.look = 0;
+    sdb->look = 0;
+}
+
+unsigned sdb_mode(SDB *sdb, bool user)
+{
+    if (user != sdb->user_now) {
+        mode_changed(sdb, user);
+    }
+    return sdb->look;
+}
+
+/* Once a period */
+
+static void begin_period(SDB *sdb, bool user)
+{
+    sdb->user = user;
+    sdb->user_now = user;
+    sdb->changed = false;
+    if (chosen(sdb, SDB_PAPER)) {
+        sdb_paper_begin(&sdb->paper, user);
+    }
+    if (chosen(sdb, SDB_RECURRENCE)) {
+        sdb_recurrence_begin(&sdb->recurrence, user);
+    }
+    update_look(sdb);
+}
+
+SDBVerdict sdb_end_period(SDB *sdb, bool user)
+{
+    SDBVerdict verdict = {
+        .user = sdb->user,
+        .reason = { SDB_NOT_JUDGED, SDB_NOT_JUDGED },
+        .stores = sdb->paper.n_stores,
+        .loads = sdb->paper.n_loads,
+        .number = ++sdb->number,
+    };
+
+    if (chosen(sdb, SDB_PAPER)) {
+        verdict.reason[SDB_PAPER] =
+            sdb_paper_end(&sdb->paper, sdb->user, sdb->changed);
+    }
+    if (chosen(sdb, SDB_RECURRENCE)) {
+        verdict.reason[SDB_RECURRENCE] =
+            sdb_recurrence_end(&sdb->recurrence, sdb->user, sdb->changed);
+    }
+    for (SDBDetector i = 0; i < SDB_DETECTORS; i++) {
+        if (verdict.reason[i] == SDB_SPIN) {
+            verdict.detectors |= SDB_JUDGES(i);
+        }
+        sdb->counters.reasons[i][sdb->user][verdict.reason[i]]++;
+    }
+    verdict.spin = verdict.detectors != 0;
+    sdb->counters.periods[sdb->user]++;
+    sdb->counters.spins[sdb->user] += verdict.spin;
+
+    begin_period(sdb, user);
+    return verdict;
+}
+
+void sdb_flush(SDB *sdb, bool user)
+{
+    sdb->number++;
+    sdb->counters.cut[sdb->user]++;
+    sdb_paper_flush(&sdb->paper);
+    sdb_recurrence_flush(&sdb->recurrence);
+    begin_period(sdb, user);
+}
+
+/* Configuration */
+
+void sdb_config_default(SDBConfig *config)
+{
+    *config = (SDBConfig) {
+        .period = SDB_PAPER_PERIOD,
+        .entries = SDB_PAPER_ENTRIES,
+        .store_threshold = SDB_PAPER_THRESHOLD,
+        .load_threshold = SDB_PAPER_THRESHOLD,
+        .detector = SDB_CHOICE_EITHER,
+        .recurrence_entries = 64,
+        .recurrence_repeats = 2,
+        .recurrence_rest = 0,
+    };
+}
+
+static bool in_range(const char *what, uint32_t value, uint32_t min,
+                     uint32_t max, char **why)
+{
+    if (value < min || value > max) {
+        *why = g_strdup_printf("%s is %u; %u to %u is allowed", what, value,
+                               min, max);
+        return false;
+    }
+    return true;
+}
+
+/* A threshold that cannot be reached would make a spin of every period. */
+static bool reachable(const char *what, uint32_t threshold,
+                      const SDBConfig *config, char **why)
+{
+    if (threshold > config->entries) {
+        *why = g_strdup_printf("%s of %u can never be reached with %u entries;"
+                               " 1 to %u is allowed", what, threshold,
+                               config->entries, config->entries);
+        return false;
+    }
+    if (threshold > config->period) {
+        *why = g_strdup_printf("%s of %u can never be reached in a period of"
+                               " %u instructions; 1 to %u is allowed", what,
+                               threshold, config->period, config->period);
+        return false;
+    }
+    return true;
+}
+
+bool sdb_config_check(const SDBConfig *c, char **why)
+{
+    if (!sdb_choice_name(c->detector)) {
+        *why = g_strdup("detector is unknown; paper, recurrence or either is"
+                        " allowed");
+        return false;
+    }
+    return in_range("period", c->period, SDB_PERIOD_MIN, SDB_PERIOD_MAX, why) &&
+           in_range("entries", c->entries, 1, SDB_ENTRIES_MAX, why) &&
+           in_range("store-threshold", c->store_threshold, 1, SDB_ENTRIES_MAX,
+                    why) &&
+           in_range("load-threshold", c->load_threshold, 1, SDB_ENTRIES_MAX,
+                    why) &&
+           in_range("recurrence-entries", c->recurrence_entries, 1,
+                    SDB_RECURRENCE_MAX, why) &&
+           in_range("recurrence-repeats", c->recurrence_repeats, 1,
+                    SDB_REPEATS_MAX, why) &&
+           in_range("recurrence-rest", c->recurrence_rest, 0, SDB_REST_MAX,
+                    why) &&
+           reachable("store-threshold", c->store_threshold, c, why) &&
+           reachable("load-threshold", c->load_threshold, c, why);
+}
+
+static const char *const choices[] = {
+    [SDB_CHOICE_PAPER] = "paper",
+    [SDB_CHOICE_RECURRENCE] = "recurrence",
+    [SDB_CHOICE_EITHER] = "either",
+};
+
+const char *sdb_choice_name(SDBChoice choice)
+{
+    return choice < G_N_ELEMENTS(choices) ? choices[choice] : NULL;
+}
+
+bool sdb_choice_parse(const char *name, SDBChoice *choice)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(choices); i++) {
+        if (choices[i] && !strcmp(choices[i], name)) {
+            *choice = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *sdb_reason_name(SDBReason reason)
+{
+    static const char *const names[SDB_REASONS] = {
+        [SDB_SPIN] = "spin",
+        [SDB_MODE_CHANGE] = "mode-change",
+        [SDB_NOT_JUDGED] = "not-judged",
+        [SDB_STORES] = "stores",
+        [SDB_LOADS] = "loads",
+        [SDB_RESTING] = "resting",
+        [SDB_REFERENCE] = "reference",
+        [SDB_NEW_ADDRESS] = "new-address",
+        [SDB_TOO_MANY] = "too-many",
+        [SDB_FEW_REPEATS] = "few-repeats",
+    };
+
+    return reason < SDB_REASONS ? names[reason] : NULL;
+}
+
+const SDBConfig *sdb_config(const SDB *sdb)
+{
+    return &sdb->config;
+}
+
+const SDBCounters *sdb_counters(const SDB *sdb)
+{
+    return &sdb->counters;
+}
+
+void sdb_reset_counters(SDB *sdb)
+{
+    sdb->counters = (SDBCounters) { };
+}
+
+/* Life */
+
+static void init_detectors(SDB *sdb, const SDBConfig *config)
+{
+    sdb->config = *config;
+    sdb_paper_init(&sdb->paper, config);
+    sdb_recurrence_init(&sdb->recurrence, config);
+}
+
+static void exit_detectors(SDB *sdb)
+{
+    sdb_paper_exit(&sdb->paper);
+    sdb_recurrence_exit(&sdb->recurrence);
+}
+
+SDB *sdb_new(const SDBConfig *config)
+{
+    g_autofree char *why = NULL;
+    SDB *sdb;
+
+    if (!sdb_config_check(config, &why)) {
+        return NULL;
+    }
+    sdb = g_new0(SDB, 1);
+    init_detectors(sdb, config);
+    begin_period(sdb, false);
+    return sdb;
+}
+
+void sdb_free(SDB *sdb)
+{
+    if (sdb) {
+        exit_detectors(sdb);
+        g_free(sdb);
+    }
+}
+
+bool sdb_reconfigure(SDB *sdb, const SDBConfig *config, char **why)
+{
+    if (!sdb_config_check(config, why)) {
+        return false;
+    }
+    exit_detectors(sdb);
+    init_detectors(sdb, config);
+    sdb_flush(sdb, sdb->user_now);
+    return true;
+}
+
+void sdb_save(const SDB *sdb, SDBSnapshot *snapshot)
+{
+    *snapshot = (SDBSnapshot) {
+        .config = sdb->config,
+        .counters = sdb->counters,
+        .number = sdb->number,
+        .user = sdb->user,
+        .user_now = sdb->user_now,
+        .changed = sdb->changed,
+    };
+    if (chosen(sdb, SDB_PAPER)) {
+        sdb_paper_save(&sdb->paper, snapshot);
+    }
+    if (chosen(sdb, SDB_RECURRENCE)) {
+        sdb_recurrence_save(&sdb->recurrence, snapshot);
+    }
+}
+
+bool sdb_restore(SDB *sdb, const SDBSnapshot *snapshot, char **why)
+{
+    SDB *new;
+
+    if (!sdb_config_check(&snapshot->config, why)) {
+        return false;
+    }
+    if (snapshot->user != snapshot->user_now && !snapshot->changed) {
+        *why = g_strdup("the mode is not that of the period, but did not"
+                        " change in it");
+        return false;
+    }
+    new = sdb_new(&snapshot->config);
+    begin_period(new, snapshot->user);
+    if ((chosen(new, SDB_PAPER) &&
+         !sdb_paper_restore(&new->paper, snapshot, why)) ||
+        (chosen(new, SDB_RECURRENCE) &&
+         !sdb_recurrence_restore(&new->recurrence, snapshot, why))) {
+        sdb_free(new);
+        return false;
+    }
+    update_look(new);
+    if (snapshot->changed) {
+        mode_changed(new, snapshot->user_now);
+    }
+    new->counters = snapshot->counters;
+    new->number = snapshot->number;
+
+    /* In place: whoever feeds this SDB keeps its pointer. */
+    exit_detectors(sdb);
+    *sdb = *new;
+    g_free(new);
+    return true;
+}
