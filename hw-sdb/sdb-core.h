@@ -62,8 +62,7 @@ typedef struct SDBConfig {
     SDBChoice detector;
     uint32_t recurrence_entries;  /* addresses in each recurrence set */
     uint32_t recurrence_repeats;  /* repeating periods in a row: spin */
-    uint32_t recurrence_rest;     /* periods not watched after one that did
-                                     not repeat */
+    uint32_t recurrence_rest;     /* periods unwatched after no repetition */
 } SDBConfig;
 
 void sdb_config_default(SDBConfig *config);
@@ -97,17 +96,18 @@ typedef struct SDBVerdict {
     bool user;                          /* mode of the period */
     uint8_t detectors;                  /* SDB_JUDGES() of those that do */
     uint8_t reason[SDB_DETECTORS];      /* SDBReason of each detector */
-    uint16_t stores;                    /* unique stores (paper), as far as */
-    uint16_t loads;                     /* they were looked at; loads too */
-    uint64_t number;                    /* of this period, from 1, never reset,
-                                           cut off ones count */
+    uint16_t stores;                    /* unique ones held (paper) */
+    uint16_t loads;
+    uint64_t number;                    /* from 1; cut off periods count */
 } SDBVerdict;
 
-/* Index 0 privileged, 1 user. */
+/*
+ * Index 0 privileged, 1 user.  A period that is cut off is not judged; it
+ * counts even if it is cut off before its first instruction.
+ */
 typedef struct SDBCounters {
     uint64_t periods[2];                /* judged */
-    uint64_t cut[2];                    /* not judged: cut off by a flush,
-                                           even before the first instruction */
+    uint64_t cut[2];                    /* cut off by a flush */
     uint64_t spins[2];                  /* some detector found a spin */
     uint64_t reasons[SDB_DETECTORS][2][SDB_REASONS];
 } SDBCounters;

@@ -28,8 +28,7 @@ void sdb_paper_flush(SDBPaper *d)
 
 void sdb_paper_begin(SDBPaper *d, bool user)
 {
-    d->n_stores = 0;
-    d->n_loads = 0;
+    sdb_paper_flush(d);
     d->look = user ? SDB_LOOK_STORES | SDB_LOOK_LOADS : SDB_LOOK_STORES;
 }
 
@@ -41,7 +40,7 @@ SDBReason sdb_paper_end(SDBPaper *d, bool user, bool changed)
     if (d->n_stores >= d->store_threshold) {
         return SDB_STORES;
     }
-    if (user && d->n_loads >= d->load_threshold) {
+    if (d->n_loads >= d->load_threshold) {      /* none held if privileged */
         return SDB_LOADS;
     }
     return SDB_SPIN;

@@ -94,28 +94,23 @@ void sdb_recurrence_too_many(SDBRecurrence *d)
 
 SDBReason sdb_recurrence_end(SDBRecurrence *d, bool user, bool changed)
 {
-    if (d->watch == SDB_NOT_JUDGED || d->watch == SDB_RESTING) {
-        d->repeats = 0;
-        return d->watch;
-    }
-    if (changed) {
+    bool watched = d->watch != SDB_NOT_JUDGED && d->watch != SDB_RESTING;
+
+    if (watched && changed) {
         d->watch = SDB_MODE_CHANGE;
         d->whole = false;
     }
-    switch (d->watch) {
-    case SDB_FEW_REPEATS:
+    if (d->watch == SDB_FEW_REPEATS) {
         if (d->repeats < d->repeats_needed) {
             d->repeats++;
         }
         return d->repeats == d->repeats_needed ? SDB_SPIN : SDB_FEW_REPEATS;
-    case SDB_REFERENCE:
-        d->repeats = 0;
-        return SDB_REFERENCE;
-    default:
-        d->repeats = 0;
-        d->rest = d->rest_length;
-        return d->watch;
     }
+    d->repeats = 0;
+    if (watched && d->watch != SDB_REFERENCE) {
+        d->rest = d->rest_length;
+    }
+    return d->watch;
 }
 
 void sdb_recurrence_save(const SDBRecurrence *d, SDBSnapshot *snapshot)

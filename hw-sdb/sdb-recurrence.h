@@ -45,7 +45,7 @@ typedef struct SDBSet {
 
 typedef struct SDBRecurrence {
     unsigned look;                      /* SDB_LOOK_*, of this detector */
-    unsigned now;                       /* which of set[kind] is this period's */
+    unsigned now;                       /* index of this period's sets */
     unsigned shift;                     /* of the hash: 64 - log2(slots) */
     SDBReason watch;                    /* verdict, were this period to end */
     bool whole;                         /* the sets hold all of this period */

@@ -701,7 +701,9 @@ static void test_random(gconstpointer data)
     SDB *asked = sdb_new(&config);          /* what it asks for only */
     g_autoptr(GArray) loop = g_array_new(false, false, sizeof(Event));
     bool user = false;
-    uint64_t spins = 0, cut = 0, judged[2] = { 0, 0 }, number = 0;
+    uint64_t spins[2] = { 0, 0 }, cut[2] = { 0, 0 };
+    uint64_t judged[2] = { 0, 0 }, number = 0;
+    bool began = false;                     /* mode of this period */
     uint64_t said[SDB_DETECTORS][2][SDB_REASONS] = { };
 
     for (unsigned period = 0; period < PERIODS; period++) {
@@ -746,12 +748,12 @@ static void test_random(gconstpointer data)
                 sdb_mode(asked, user);
             }
             if (draw(1000) < d->flush) {
-                user = draw(2);
+                cut[began]++;
+                number++;
+                user = began = draw(2);
                 model_flush(model, user);
                 sdb_flush(told_all, user);
                 sdb_flush(asked, user);
-                cut++;
-                number++;
             }
             if (draw(1000) < 2) {
                 asked = by_snapshot(asked);
@@ -764,8 +766,9 @@ static void test_random(gconstpointer data)
             model_reconfigure(model, &config);
             g_assert_true(sdb_reconfigure(told_all, &config, &why));
             g_assert_true(sdb_reconfigure(asked, &config, &why));
-            cut++;
+            cut[began]++;
             number++;
+            began = user;
         }
         if (draw(20) == 0) {
             user = !user;                   /* at the boundary: no change */
@@ -795,18 +798,19 @@ static void test_random(gconstpointer data)
         g_assert_cmpuint(v2.stores, ==, v1.stores);
         g_assert_cmpuint(v2.loads, ==, v1.loads);
         g_assert_cmpuint(v2.number, ==, v1.number);
-        spins += v.spin;
+        g_assert_cmpuint(began, ==, v.user);
+        spins[v.user] += v.spin;
         judged[v.user]++;
+        began = user;
         said[SDB_PAPER][v.user][v.paper]++;
         said[SDB_RECURRENCE][v.user][v.recurrence]++;
     }
 
-    g_assert_cmpuint(sdb_counters(asked)->periods[KERNEL], ==, judged[KERNEL]);
-    g_assert_cmpuint(sdb_counters(asked)->periods[USER], ==, judged[USER]);
-    g_assert_cmpuint(sdb_counters(asked)->spins[0] +
-                     sdb_counters(asked)->spins[1], ==, spins);
-    g_assert_cmpuint(sdb_counters(asked)->cut[0] +
-                     sdb_counters(asked)->cut[1], ==, cut);
+    g_assert_cmpmem(sdb_counters(asked)->periods, sizeof(judged),
+                    judged, sizeof(judged));
+    g_assert_cmpmem(sdb_counters(asked)->spins, sizeof(spins),
+                    spins, sizeof(spins));
+    g_assert_cmpmem(sdb_counters(asked)->cut, sizeof(cut), cut, sizeof(cut));
     g_assert_cmpmem(sdb_counters(asked)->reasons, sizeof(said),
                     said, sizeof(said));
     for (int i = 0; i < SDB_REASONS; i++) {
@@ -815,8 +819,8 @@ static void test_random(gconstpointer data)
                        said[SDB_RECURRENCE][USER][i];
     }
     /* The trace must have shown both outcomes, or nothing was tested. */
-    g_assert_cmpuint(spins, >, PERIODS / 100);
-    g_assert_cmpuint(spins, <, PERIODS - PERIODS / 100);
+    g_assert_cmpuint(spins[KERNEL] + spins[USER], >, PERIODS / 100);
+    g_assert_cmpuint(spins[KERNEL] + spins[USER], <, PERIODS - PERIODS / 100);
     model_free(model);
     sdb_free(told_all);
     sdb_free(asked);
