@@ -232,6 +232,7 @@ static void main_loop_turn(void)
 {
     if (!pausing()) {
         gate_open(1);
+        aio_notify(qemu_get_aio_context());     /* in case it is asleep */
         if (gate_wait_closed()) {
             return;
         }

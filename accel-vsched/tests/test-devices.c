@@ -22,7 +22,6 @@
 #include "hw/core/cpu.h"
 #include "migration/vmstate.h"
 #include "qapi/error.h"
-#include "qom/object.h"
 #include "system/block-backend.h"
 #include "system/cpu-timers.h"
 #include "system/cpus.h"
@@ -40,6 +39,7 @@ static const BlkAioPacer *pacer;
 static const VMStateDescription *vmsd;
 static void *vmsd_opaque;
 
+__thread CPUState *current_cpu;
 CPUTailQ cpus_queue = QTAILQ_HEAD_INITIALIZER(cpus_queue);
 bool qemu_chr_fe_lossless_devices;
 
@@ -76,6 +76,11 @@ int64_t cpus_get_virtual_clock(void)
     return qatomic_read(&fake_clock);
 }
 
+void cpus_set_virtual_clock(int64_t new_time)
+{
+    qatomic_set(&fake_clock, new_time);
+}
+
 bool runstate_check(RunState state)
 {
     return fake_runstate == state;
@@ -84,11 +89,6 @@ bool runstate_check(RunState state)
 bool rtc_default_to_virtual_clock(const char *base)
 {
     return true;
-}
-
-void object_register_sugar_prop(const char *driver, const char *prop,
-                                const char *value, bool optional)
-{
 }
 
 int vmstate_register_with_alias_id(VMStateIf *obj, uint32_t instance_id,

@@ -1,0 +1,140 @@
+"""The same command line is the same run: whatever the host is doing, however
+slow its disks are.  docs/determinism.rst is the contract.
+
+A run is what the console said, every counter of query-stats, and the guest's
+memory at the end (SHA-256), all taken when the guest has powered off.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+
+import contextlib
+import hashlib
+import os
+import subprocess
+import sys
+import unittest
+
+from support import Guest, linux
+
+MEMORY = 256        # MiB
+MACHINE = os.environ.get("TEST_MACHINE") or "cmp,pcpus=2,vcpus=4"
+
+
+@contextlib.contextmanager
+def host_load(processes=2):
+    """Processes that do nothing but keep the host's processors busy."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def qcow2(path, mib):
+    """An empty image, made by QEMU itself: no tools are needed."""
+    with Guest("-M", "none", "-nodefaults") as maker:
+        def job(**options):
+            maker.cmd("blockdev-create", job_id="make", options=options)
+            maker.event_wait("JOB_STATUS_CHANGE", match={"data": {"status": "concluded"}})
+            jobs = maker.cmd("query-jobs")
+            if "error" in jobs[0]:
+                raise AssertionError(jobs[0]["error"])
+            maker.cmd("job-dismiss", id="make")
+
+        job(driver="file", filename=path, size=0)
+        maker.cmd("blockdev-add", driver="file", filename=path, node_name="file")
+        job(driver="qcow2", file="file", size=mib << 20)
+    return path
+
+
+class Run:
+    """A guest from power-on to power-off, and what is compared of it."""
+
+    def __init__(self, workload, *args, append="", timeout=200):
+        with Guest("-M", MACHINE, *linux(workload, append, memory=str(MEMORY)), "-no-shutdown",
+                   *args) as guest:
+            guest.event_wait("SHUTDOWN", timeout=timeout * float(
+                os.environ.get("TEST_SLOWER") or 1))
+            guest.wait_console("reboot: Power down", timeout=20)
+            self.words = guest.last_words()
+            self.console = guest.console
+            self.statistics = guest.stats()
+            core = os.path.join(guest.dir, "memory")
+            guest.cmd("pmemsave", val=0, size=MEMORY << 20, filename=core)
+            with open(core, "rb") as f:
+                self.memory = hashlib.sha256(f.read()).hexdigest()
+            os.remove(core)
+
+
+class Determinism(unittest.TestCase):
+    timeout = 600
+
+    def assert_same(self, one, other):
+        self.assertEqual(one.console.splitlines(), other.console.splitlines())
+        self.assertEqual(one.statistics, other.statistics)
+        self.assertEqual(one.memory, other.memory)
+
+    def assert_worked(self, run, workload):
+        self.assertIn(f"workload {workload}: exit 0", run.console, run.words)
+        self.assertTrue(run.statistics, "no statistics of provider vsched")
+
+    def test_a_loaded_host_changes_nothing_but_another_seed_does(self):
+        first = Run("forkstorm", append="forkstorm.children=4")
+        self.assert_worked(first, "forkstorm")
+        with host_load():
+            second = Run("forkstorm", append="forkstorm.children=4")
+        self.assert_same(first, second)
+        other = Run("forkstorm", "-seed", "7", append="forkstorm.children=4")
+        self.assert_worked(other, "forkstorm")
+        self.assertNotEqual(first.statistics, other.statistics)
+
+    def disks(self, directory, *throttle):
+        """Arguments: an IDE disk and a virtio disk, both qcow2, new and empty."""
+        out = list(throttle)
+        for name in "ide", "virtio":
+            path = os.path.join(directory, f"{name}.qcow2")
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
+            qcow2(path, 4)
+            file = f"driver=file,filename={path},node-name={name}-file"
+            node = f"{name}-file"
+            out += ["-blockdev", file]
+            if throttle:
+                out += ["-blockdev", f"driver=throttle,throttle-group=slow,file={node},"
+                        f"node-name={name}-slow"]
+                node = f"{name}-slow"
+            out += ["-blockdev", f"driver=qcow2,file={node},node-name={name}"]
+        return [*out, "-device", "ide-hd,drive=ide,bus=ide.0",
+                "-device", "virtio-blk-pci,drive=virtio"]
+
+    def test_a_slow_disk_changes_nothing(self):
+        with Guest("-M", "none") as scratch:
+            directory = scratch.dir
+        quick = Run("disks", *self.disks(directory), append="disks.kib=64 disks.rounds=1")
+        self.assert_worked(quick, "disks")
+        self.assertRegex(quick.console, "disks: .*sda.*vda.*: 1 rounds of 64 KiB read back")
+        images = self.images(directory)
+        # 150 requests a second on the host: each takes some 7 ms, the guest
+        # sees 100 us (disk-latency)
+        with host_load(1):
+            slow = Run("disks", *self.disks(directory, "-object",
+                                            "throttle-group,id=slow,x-iops-total=150"),
+                       append="disks.kib=64 disks.rounds=1")
+        self.assert_same(quick, slow)
+        self.assertEqual(images, self.images(directory))
+
+    @staticmethod
+    def images(directory):
+        """SHA-256 of each image: clusters are allocated in the same order."""
+        out = {}
+        for name in "ide", "virtio":
+            with open(os.path.join(directory, f"{name}.qcow2"), "rb") as f:
+                out[name] = hashlib.sha256(f.read()).hexdigest()
+        return out
+
+
+if __name__ == "__main__":
+    unittest.main()
