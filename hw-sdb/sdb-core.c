@@ -138,13 +138,14 @@ SDBVerdict sdb_end_period(SDB *sdb, bool user)
     return verdict;
 }
 
-void sdb_flush(SDB *sdb, bool user)
+uint64_t sdb_flush(SDB *sdb, bool user)
 {
     sdb->number++;
     sdb->counters.cut[sdb->user]++;
     sdb_paper_flush(&sdb->paper);
     sdb_recurrence_flush(&sdb->recurrence);
     begin_period(sdb, user);
+    return sdb->number;
 }
 
 /* Configuration */

@@ -135,9 +135,10 @@ unsigned sdb_look(const SDB *sdb);
 
 /*
  * VCPU switch, or the start of everything: nothing is decided for the period
- * that is cut off, arrays are empty, a new period begins in mode @user.
+ * that is cut off, arrays are empty, a new period begins in mode @user.  Returns
+ * the number of the period that was cut off.
  */
-void sdb_flush(SDB *sdb, bool user);
+uint64_t sdb_flush(SDB *sdb, bool user);
 
 /*
  * A store or load that committed.  @value_low and @value_high: the bytes

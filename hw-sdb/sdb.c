@@ -1,0 +1,402 @@
+/*
+ * Spin detection buffer of a PCPU, as a device: properties, trace, VMState
+ *
+ * What it decides, and how, is in sdb-core.c; docs/sdb.rst describes it.
+ *
+ * Copyright (c) 2026 The cmp8 developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qapi/visitor.h"
+#include "qemu/error-report.h"
+#include "qemu/module.h"
+#include "hw/qdev-properties.h"
+#include "migration/vmstate.h"
+#include "hw/sdb/sdb.h"
+#include "trace.h"
+
+static const char *mode_name(bool user)
+{
+    return user ? "user" : "privileged";
+}
+
+static void trace_config(SDBState *s)
+{
+    const SDBConfig *c = &s->config;
+
+    trace_sdb_configure(s->pcpu, c->period, c->entries, c->store_threshold,
+                        c->load_threshold, sdb_choice_name(c->detector),
+                        c->recurrence_entries, c->recurrence_repeats,
+                        c->recurrence_rest);
+}
+
+SDBVerdict sdb_judge(SDBState *s, bool user)
+{
+    SDBVerdict v = sdb_end_period(s->core, user);
+
+    if (trace_event_get_state_backends(TRACE_SDB_PERIOD)) {
+        trace_sdb_period(s->pcpu, v.number, mode_name(v.user),
+                         v.spin ? "spin" : "progress",
+                         sdb_reason_name(v.reason[SDB_PAPER]),
+                         sdb_reason_name(v.reason[SDB_RECURRENCE]),
+                         v.stores, v.loads);
+    }
+    if (v.spin) {
+        trace_sdb_spin(s->pcpu, v.number, mode_name(v.user),
+                       v.detectors == SDB_CHOICE_EITHER ? "both" :
+                       sdb_choice_name(v.detectors));
+    }
+    return v;
+}
+
+void sdb_switch(SDBState *s, bool user)
+{
+    uint64_t cut_off = sdb_flush(s->core, user);
+
+    trace_sdb_flush(s->pcpu, cut_off, mode_name(user));
+}
+
+void sdb_apply(SDBState *s)
+{
+    g_autofree char *why = NULL;
+    bool ok = sdb_reconfigure(s->core, &s->config, &why);
+
+    assert(ok);     /* the setters let nothing else into s->config */
+    trace_config(s);
+}
+
+/* Parameters: read, and written before realize or live */
+
+typedef struct SDBParameter {
+    const char *name, *description;
+    size_t offset;                      /* in SDBConfig */
+} SDBParameter;
+
+static const SDBParameter parameters[] = {
+    { "period", "committed instructions in a period, 16 to 1048576"
+      " (default 1024, as in the paper)",
+      offsetof(SDBConfig, period) },
+    { "entries", "entries of the store and of the load array, 1 to 64"
+      " (default 8, as in the paper)",
+      offsetof(SDBConfig, entries) },
+    { "store-threshold", "fewer unique stores in a period than this are a"
+      " spin, 1 to entries (default 8, as in the paper)",
+      offsetof(SDBConfig, store_threshold) },
+    { "load-threshold", "and, in user mode, fewer unique loads than this,"
+      " 1 to entries (default 8, as in the paper)",
+      offsetof(SDBConfig, load_threshold) },
+    { "recurrence-entries", "addresses in each set of the recurrence detector,"
+      " 1 to 256 (default 64)",
+      offsetof(SDBConfig, recurrence_entries) },
+    { "recurrence-repeats", "repeating periods in a row that are a spin,"
+      " 1 to 1000 (default 2)",
+      offsetof(SDBConfig, recurrence_repeats) },
+    { "recurrence-rest", "periods that the recurrence detector does not watch"
+      " after one that did not repeat, 0 to 10000",
+      offsetof(SDBConfig, recurrence_rest) },
+};
+
+/* A change that is refused changes nothing. */
+static void change_config(SDBState *s, const SDBConfig *config, Error **errp)
+{
+    g_autofree char *why = NULL;
+
+    if (s->core) {
+        if (!sdb_config_check(config, &why)) {
+            error_setg(errp, "%s", why);
+            return;
+        }
+        s->config = *config;
+        if (s->changed) {
+            s->changed(s, s->changed_opaque);
+        } else {
+            sdb_apply(s);
+        }
+    } else {
+        s->config = *config;            /* realize checks them together */
+    }
+}
+
+static void get_parameter(Object *obj, Visitor *v, const char *name,
+                          void *opaque, Error **errp)
+{
+    const SDBParameter *parameter = opaque;
+
+    SDBConfig *config = &SDB_DEVICE(obj)->config;
+
+    visit_type_uint32(v, name, (void *)config + parameter->offset, errp);
+}
+
+static void set_parameter(Object *obj, Visitor *v, const char *name,
+                          void *opaque, Error **errp)
+{
+    const SDBParameter *parameter = opaque;
+    SDBConfig config = SDB_DEVICE(obj)->config;
+
+    if (visit_type_uint32(v, name, (void *)&config + parameter->offset,
+                          errp)) {
+        change_config(SDB_DEVICE(obj), &config, errp);
+    }
+}
+
+static char *get_detector(Object *obj, Error **errp)
+{
+    return g_strdup(sdb_choice_name(SDB_DEVICE(obj)->config.detector));
+}
+
+static void set_detector(Object *obj, const char *value, Error **errp)
+{
+    SDBConfig config = SDB_DEVICE(obj)->config;
+
+    if (!sdb_choice_parse(value, &config.detector)) {
+        error_setg(errp, "detector '%s' is unknown; paper, recurrence or"
+                   " either is allowed", value);
+        return;
+    }
+    change_config(SDB_DEVICE(obj), &config, errp);
+}
+
+/* Counters: read only */
+
+static void get_counter(Object *obj, Visitor *v, const char *name,
+                        void *opaque, Error **errp)
+{
+    SDB *core = SDB_DEVICE(obj)->core;
+    uint64_t value = 0;
+
+    if (core) {
+        value = *(const uint64_t *)((const void *)sdb_counters(core) +
+                                    (uintptr_t)opaque);
+    }
+    visit_type_uint64(v, name, &value, errp);
+}
+
+static void add_counter(ObjectClass *oc, char *name, size_t offset,
+                        const char *description)
+{
+    object_class_property_add(oc, name, "uint64", get_counter, NULL, NULL,
+                              (void *)offset);
+    object_class_property_set_description(oc, name, description);
+    g_free(name);
+}
+
+/* Can this detector say this of a period in this mode? */
+static bool can_say(SDBDetector detector, bool user, SDBReason reason)
+{
+    switch (reason) {
+    case SDB_NOT_JUDGED:
+        return true;
+    case SDB_STORES:
+        return detector == SDB_PAPER;
+    case SDB_LOADS:
+        return detector == SDB_PAPER && user;
+    case SDB_SPIN:
+    case SDB_MODE_CHANGE:
+        return detector == SDB_PAPER || !user;
+    default:
+        return detector == SDB_RECURRENCE && !user;
+    }
+}
+
+static void add_counters(ObjectClass *oc)
+{
+    for (int user = 0; user < 2; user++) {
+        const char *mode = mode_name(user);
+
+        add_counter(oc, g_strdup_printf("periods-%s", mode),
+                    offsetof(SDBCounters, periods[user]),
+                    "periods that were judged");
+        add_counter(oc, g_strdup_printf("spins-%s", mode),
+                    offsetof(SDBCounters, spins[user]),
+                    "periods that were judged to be a spin");
+        add_counter(oc, g_strdup_printf("cut-%s", mode),
+                    offsetof(SDBCounters, cut[user]),
+                    "periods cut off by a VCPU switch or a new parameter");
+        for (int i = 0; i < SDB_DETECTORS; i++) {
+            for (int reason = 0; reason < SDB_REASONS; reason++) {
+                if (can_say(i, user, reason)) {
+                    add_counter(oc,
+                                g_strdup_printf("%s-%s-%s",
+                                                sdb_choice_name(SDB_JUDGES(i)),
+                                                mode, sdb_reason_name(reason)),
+                                offsetof(SDBCounters, reasons[i][user][reason]),
+                                "periods of which this detector said so");
+                }
+            }
+        }
+    }
+}
+
+/* Life */
+
+static void sdb_init(Object *obj)
+{
+    sdb_config_default(&SDB_DEVICE(obj)->config);
+}
+
+static void sdb_realize(DeviceState *dev, Error **errp)
+{
+    SDBState *s = SDB_DEVICE(dev);
+    g_autofree char *why = NULL;
+
+    if (!sdb_config_check(&s->config, &why)) {
+        error_setg(errp, "%s", why);
+        return;
+    }
+    s->core = sdb_new(&s->config);
+    trace_config(s);
+}
+
+static void sdb_unrealize(DeviceState *dev)
+{
+    SDBState *s = SDB_DEVICE(dev);
+
+    sdb_free(s->core);
+    s->core = NULL;
+}
+
+/* VMState: a period that was cut by savevm goes on after loadvm. */
+
+static int sdb_pre_save(void *opaque)
+{
+    SDBState *s = opaque;
+
+    sdb_save(s->core, &s->snapshot);
+    return 0;
+}
+
+static int sdb_post_load(void *opaque, int version_id)
+{
+    SDBState *s = opaque;
+    g_autofree char *why = NULL;
+
+    if (!sdb_restore(s->core, &s->snapshot, &why)) {
+        error_report("sdb of PCPU %u: %s", s->pcpu, why);
+        return -EINVAL;
+    }
+    s->config = *sdb_config(s->core);
+    return 0;
+}
+
+static const VMStateDescription vmstate_config = {
+    .name = "sdb/config",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT32(period, SDBConfig),
+        VMSTATE_UINT32(entries, SDBConfig),
+        VMSTATE_UINT32(store_threshold, SDBConfig),
+        VMSTATE_UINT32(load_threshold, SDBConfig),
+        VMSTATE_UINT32(detector, SDBConfig),
+        VMSTATE_UINT32(recurrence_entries, SDBConfig),
+        VMSTATE_UINT32(recurrence_repeats, SDBConfig),
+        VMSTATE_UINT32(recurrence_rest, SDBConfig),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static const VMStateDescription vmstate_counters = {
+    .name = "sdb/counters",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT64_ARRAY(periods, SDBCounters, 2),
+        VMSTATE_UINT64_ARRAY(cut, SDBCounters, 2),
+        VMSTATE_UINT64_ARRAY(spins, SDBCounters, 2),
+        VMSTATE_UINT64_2DARRAY(reasons[SDB_PAPER], SDBCounters,
+                               2, SDB_REASONS),
+        VMSTATE_UINT64_2DARRAY(reasons[SDB_RECURRENCE], SDBCounters,
+                               2, SDB_REASONS),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static const VMStateDescription vmstate_snapshot = {
+    .name = "sdb/core",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_STRUCT(config, SDBSnapshot, 1, vmstate_config, SDBConfig),
+        VMSTATE_STRUCT(counters, SDBSnapshot, 1, vmstate_counters,
+                       SDBCounters),
+        VMSTATE_UINT64(number, SDBSnapshot),
+        VMSTATE_BOOL(user, SDBSnapshot),
+        VMSTATE_BOOL(user_now, SDBSnapshot),
+        VMSTATE_BOOL(changed, SDBSnapshot),
+        VMSTATE_UINT32(n_stores, SDBSnapshot),
+        VMSTATE_UINT32(n_loads, SDBSnapshot),
+        VMSTATE_UINT64_ARRAY(store_address, SDBSnapshot, SDB_ENTRIES_MAX),
+        VMSTATE_UINT64_ARRAY(store_low, SDBSnapshot, SDB_ENTRIES_MAX),
+        VMSTATE_UINT64_ARRAY(store_high, SDBSnapshot, SDB_ENTRIES_MAX),
+        VMSTATE_UINT64_ARRAY(load_address, SDBSnapshot, SDB_ENTRIES_MAX),
+        VMSTATE_UINT32(watch, SDBSnapshot),
+        VMSTATE_UINT32(rest, SDBSnapshot),
+        VMSTATE_UINT32(repeats, SDBSnapshot),
+        VMSTATE_BOOL(whole, SDBSnapshot),
+        VMSTATE_UINT32_2DARRAY(n_set, SDBSnapshot, 2, 2),
+        VMSTATE_UINT64_2DARRAY(set[0], SDBSnapshot, 2, SDB_RECURRENCE_MAX),
+        VMSTATE_UINT64_2DARRAY(set[1], SDBSnapshot, 2, SDB_RECURRENCE_MAX),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static const VMStateDescription vmstate_sdb = {
+    .name = TYPE_SDB_DEVICE,
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .pre_save = sdb_pre_save,
+    .post_load = sdb_post_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_STRUCT(snapshot, SDBState, 1, vmstate_snapshot, SDBSnapshot),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static const Property sdb_properties[] = {
+    DEFINE_PROP_UINT32("pcpu", SDBState, pcpu, 0),
+};
+
+static void sdb_class_init(ObjectClass *oc, void *data)
+{
+    DeviceClass *dc = DEVICE_CLASS(oc);
+
+    dc->desc = "Spin detection buffer of a PCPU";
+    dc->realize = sdb_realize;
+    dc->unrealize = sdb_unrealize;
+    dc->vmsd = &vmstate_sdb;
+    dc->user_creatable = false;         /* the engine makes one a PCPU */
+    dc->hotpluggable = false;
+    set_bit(DEVICE_CATEGORY_CPU, dc->categories);
+    device_class_set_props(dc, sdb_properties);
+    object_class_property_set_description(oc, "pcpu",
+                                          "the PCPU that it belongs to");
+
+    for (int i = 0; i < ARRAY_SIZE(parameters); i++) {
+        object_class_property_add(oc, parameters[i].name, "uint32",
+                                  get_parameter, set_parameter, NULL,
+                                  (void *)&parameters[i]);
+        object_class_property_set_description(oc, parameters[i].name,
+                                              parameters[i].description);
+    }
+    object_class_property_add_str(oc, "detector", get_detector, set_detector);
+    object_class_property_set_description(oc, "detector",
+        "who judges: paper, recurrence (privileged periods only), either");
+    add_counters(oc);
+}
+
+static const TypeInfo sdb_info = {
+    .name = TYPE_SDB_DEVICE,
+    .parent = TYPE_DEVICE,
+    .instance_size = sizeof(SDBState),
+    .instance_init = sdb_init,
+    .class_init = sdb_class_init,
+};
+
+static void sdb_register_types(void)
+{
+    type_register_static(&sdb_info);
+}
+type_init(sdb_register_types)
