@@ -160,7 +160,7 @@ void sdb_config_default(SDBConfig *config)
         .detector = SDB_CHOICE_EITHER,
         .recurrence_entries = 64,
         .recurrence_repeats = 2,
-        .recurrence_rest = 0,
+        .recurrence_rest = 13,      /* docs/sdb.rst: cost against latency */
     };
 }
 

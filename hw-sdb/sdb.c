@@ -95,7 +95,7 @@ static const SDBParameter parameters[] = {
       " 1 to 1000 (default 2)",
       offsetof(SDBConfig, recurrence_repeats) },
     { "recurrence-rest", "periods that the recurrence detector does not watch"
-      " after one that did not repeat, 0 to 10000",
+      " after one that did not repeat, 0 to 10000 (default 13)",
       offsetof(SDBConfig, recurrence_rest) },
 };
 

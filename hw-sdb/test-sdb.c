@@ -18,12 +18,14 @@
 #define KERNEL false
 #define USER   true
 
+/* Every period is watched, unless a test says otherwise. */
 static SDBConfig with_detector(SDBChoice choice)
 {
     SDBConfig c;
 
     sdb_config_default(&c);
     c.detector = choice;
+    c.recurrence_rest = 0;
     return c;
 }
 
