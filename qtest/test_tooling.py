@@ -124,6 +124,102 @@ class Series(Scratch):
         self.assertEqual(self.read("b.c"), "int b = 2;\n")
 
 
+class QemuSource(unittest.TestCase):
+    """Where QEMU's source comes from; a tree of three files stands for it, and
+    a script that says so for Debian's archive."""
+
+    def setUp(self):
+        self.top = tempfile.mkdtemp(prefix="tooling-")
+        self.addCleanup(shutil.rmtree, self.top)
+        shutil.copytree(os.path.join(TOP, "scripts"), os.path.join(self.top, "scripts"))
+        with open(os.path.join(self.top, "scripts/apt-source"), "w", encoding="utf-8") as f:
+            f.write("#!/bin/sh\necho asked for Debian package $1; exit 1\n")
+
+    def git(self, *args, cwd):
+        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@localhost",
+                        "-c", "protocol.file.allow=always", *args], cwd=cwd, check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def repository(self, name, files):
+        path = os.path.join(self.top, name)
+        for file, text in files.items():
+            file = os.path.join(path, file)
+            os.makedirs(os.path.dirname(file), exist_ok=True)
+            with open(file, "w", encoding="utf-8") as f:
+                f.write(text)
+        if not os.path.exists(os.path.join(path, ".git")):
+            self.git("init", "-q", ".", cwd=path)
+            self.git("config", "uploadpack.allowAnySHA1InWant", "true", cwd=path)
+        self.git("add", "-A", cwd=path)
+        self.git("commit", "-q", "-m", "source", cwd=path)
+        return path, subprocess.run(["git", "rev-parse", "HEAD"], cwd=path, check=True, text=True,
+                                    stdout=subprocess.PIPE).stdout.strip()
+
+    def upstream(self):
+        """QEMU's own repository: tags v10.0.2 and v10.0.13, subprojects elsewhere."""
+        wraps = {}
+        for name in ("keycodemapdb", "berkeley-softfloat-3", "berkeley-testfloat-3"):
+            path, commit = self.repository("upstream/" + name, {"data": name})
+            wraps[f"subprojects/{name}.wrap"] = f"[wrap-git]\nurl = {path}\nrevision = {commit}\n"
+        wraps["subprojects/packagefiles/berkeley-softfloat-3/meson.build"] = "ours"
+        for version in ("10.0.2", "10.0.13"):
+            path, _ = self.repository("upstream/qemu", {"VERSION": version, **wraps})
+            self.git("tag", "v" + version, cwd=path)
+        return path
+
+    def fetch(self, **variables):
+        env = {k: v for k, v in os.environ.items() if k not in ("BUILD", "CACHE", "QEMU_SRC")}
+        done = subprocess.run([os.path.join(self.top, "scripts/fetch-qemu")], text=True,
+                              env={**env, **variables}, check=False, timeout=60,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return done.returncode, done.stdout
+
+    def tree(self, *names):
+        with open(os.path.join(self.top, "build/src/qemu", *names), encoding="utf-8") as f:
+            return f.read()
+
+    def test_submodule_is_moved_to_the_newest_tag_and_stays_as_it_is(self):
+        upstream = self.upstream()
+        self.git("clone", "-q", "--depth", "1", "--branch", "v10.0.2", "file://" + upstream,
+                 os.path.join(self.top, "qemu"), cwd=self.top)
+        self.assertEqual(self.fetch()[0], 0)
+        self.assertEqual(self.tree("VERSION"), "10.0.13")
+        self.assertEqual(self.tree("subprojects/keycodemapdb/data"), "keycodemapdb")
+        self.assertEqual(self.tree("subprojects/berkeley-softfloat-3/meson.build"), "ours")
+        with open(os.path.join(self.top, "qemu/VERSION"), encoding="utf-8") as f:
+            self.assertEqual(f.read(), "10.0.2")
+
+    def test_submodule_that_is_too_old_and_cannot_be_moved(self):
+        upstream = self.upstream()
+        self.git("clone", "-q", "--depth", "1", "--branch", "v10.0.2", "file://" + upstream,
+                 os.path.join(self.top, "qemu"), cwd=self.top)
+        shutil.rmtree(upstream)
+        self.assertIn("asked for Debian package qemu", self.fetch()[1])
+
+    def test_submodule_that_is_not_cloned(self):
+        os.mkdir(os.path.join(self.top, "qemu"))
+        self.assertIn("asked for Debian package qemu", self.fetch()[1])
+
+    def test_tree_of_ones_own(self):
+        path, _ = self.repository("mine", {"VERSION": "10.0.15", "subprojects/keycodemapdb/x": "",
+                                           "subprojects/berkeley-softfloat-3/x": "",
+                                           "subprojects/berkeley-testfloat-3/x": ""})
+        self.assertEqual(self.fetch(QEMU_SRC=path)[0], 0)
+        self.assertEqual(self.tree("VERSION"), "10.0.15")
+
+    def test_wrong_trees_are_refused(self):
+        for version, words in (("10.0.12", "too old"), ("9.2.0", "not of the 10.0"),
+                               ("10.1.0", "not of the 10.0")):
+            with self.subTest(version):
+                path, _ = self.repository("mine" + version, {
+                    "VERSION": version, **{f"subprojects/{n}/x": "" for n in
+                    ("keycodemapdb", "berkeley-softfloat-3", "berkeley-testfloat-3")}})
+                status, message = self.fetch(QEMU_SRC=path)
+                self.assertEqual(status, 1)
+                self.assertIn(words, message)
+        self.assertIn("not a QEMU tree", self.fetch(QEMU_SRC="/nowhere")[1])
+
+
 class AptStanza(unittest.TestCase):
     """Given what stands in /etc/apt, which source is made of it."""
 
