@@ -11,8 +11,6 @@ import unittest
 
 from support import GUESTS, SLOWER, binary
 
-VCPUS = 24
-
 
 def run(name, machine, *options, timeout=60, **parameters):
     """Run a program: (QEMU's exit status, report)."""
@@ -128,6 +126,7 @@ class Mistakes(unittest.TestCase):
         self.refuses("tas", "no such parameter: round=1", round=1)
         self.refuses("chase", "multiple of 8", stride=12)
         self.refuses("tas", "vcpus: 1 to 1", vcpus=2)
+        self.refuses("crosscall", "needs privileged mode", user=1)
 
     def test_memory(self):
         self.refuses("stream", "not enough RAM", "-m", "16", words=1000000)

@@ -316,6 +316,13 @@ static void check_arguments(void)
     }
 }
 
+void privileged_only(void)
+{
+    if (user_mode) {
+        fail("parameter user", ": this program needs privileged mode, 0 is possible");
+    }
+}
+
 /* Memory */
 
 void *allocate(uint64_t bytes)

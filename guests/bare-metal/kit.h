@@ -52,6 +52,9 @@ uint64_t parameter(const char *name, uint64_t preset, uint64_t min, uint64_t max
  */
 uint64_t run_on_all(void (*work)(struct vcpu *me));
 
+/* For programs whose work needs privileged instructions: no user=1. */
+void privileged_only(void);
+
 /* RAM above the program, in pieces of whole pages; cleared by nobody. */
 void *allocate(uint64_t bytes);
 

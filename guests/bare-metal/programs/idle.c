@@ -46,6 +46,7 @@ bool program(void)
 {
     bool ok = true;
 
+    privileged_only();
     rounds = parameter("rounds", 5, 1, 1ul << 20);
     turns = parameter("work", 20000, 0, 1ul << 40);
     report("cycles", run_on_all(work));

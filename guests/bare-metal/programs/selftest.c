@@ -102,6 +102,7 @@ bool program(void)
 {
     bool calls_fine;
 
+    privileged_only();
     run_on_all(work);
     calls_fine = vcpus == 1 || crosscalls();
     report("windows", windows_fine);
