@@ -44,6 +44,7 @@ char kit_fatal_stack[STACK_SIZE] __attribute__((aligned(64)));
 static char stacks[MAX_VCPUS][STACK_SIZE] __attribute__((aligned(64)));
 static bool has_start_block;
 static bool user_mode;
+static bool stay;                /* VCPUs take interrupts until the end */
 static char arguments[512];
 static char output[4096];
 static size_t output_length;
@@ -316,18 +317,19 @@ static void check_arguments(void)
     }
 }
 
-void privileged_only(void)
+void needs_interrupts(void)
 {
     if (user_mode) {
         fail("parameter user", ": this program needs privileged mode, 0 is possible");
     }
+    stay = true;
 }
 
 /* Memory */
 
 void *allocate(uint64_t bytes)
 {
-    uint64_t mask = (1ull << PAGE_SHIFT) - 1, begin = free_ram;
+    uint64_t mask = 8191, begin = free_ram;
 
     if (bytes > ram_end - begin) {
         fail("not enough RAM", ": -m gives more");
@@ -418,6 +420,9 @@ void kit_main(struct vcpu *me)
         me->state = STATE_UP;
         wait_for(&round_number, 1);
         do_work(me);
+        while (stay) {
+            barrier();
+        }
         stop_vcpu();
     }
 

@@ -52,10 +52,14 @@ uint64_t parameter(const char *name, uint64_t preset, uint64_t min, uint64_t max
  */
 uint64_t run_on_all(void (*work)(struct vcpu *me));
 
-/* For programs whose work needs privileged instructions: no user=1. */
-void privileged_only(void);
+/*
+ * For programs whose VCPUs interrupt each other: no user=1, and a VCPU whose
+ * work is done stays to take interrupts until the program ends; otherwise it
+ * stops at once and leaves its PCPU to others.
+ */
+void needs_interrupts(void);
 
-/* RAM above the program, in pieces of whole pages; cleared by nobody. */
+/* RAM above the program, in pieces of 8 kB; cleared by nobody. */
 void *allocate(uint64_t bytes);
 
 /* Report: each adds a member to the JSON object. */

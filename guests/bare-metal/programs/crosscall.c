@@ -49,7 +49,7 @@ bool program(void)
     uint64_t others = vcpus - 1;
     bool ok = true;
 
-    privileged_only();
+    needs_interrupts();
     rounds = parameter("rounds", 20, 1, 1ul << 20);
     report("cycles", run_on_all(work));
     interrupts(true);           /* the last ones may still be on their way */

@@ -46,7 +46,7 @@ bool program(void)
 {
     bool ok = true;
 
-    privileged_only();
+    needs_interrupts();
     rounds = parameter("rounds", 5, 1, 1ul << 20);
     turns = parameter("work", 20000, 0, 1ul << 40);
     report("cycles", run_on_all(work));

@@ -102,7 +102,7 @@ bool program(void)
 {
     bool calls_fine;
 
-    privileged_only();
+    needs_interrupts();
     run_on_all(work);
     calls_fine = vcpus == 1 || crosscalls();
     report("windows", windows_fine);
