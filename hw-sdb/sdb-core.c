@@ -106,6 +106,17 @@ static void begin_period(SDB *sdb, bool user)
     update_look(sdb);
 }
 
+unsigned sdb_mode_at_begin(SDB *sdb, bool user)
+{
+    if (user != sdb->user_now) {
+        if (chosen(sdb, SDB_RECURRENCE)) {
+            sdb_recurrence_unbegin(&sdb->recurrence);
+        }
+        begin_period(sdb, user);
+    }
+    return sdb->look;
+}
+
 SDBVerdict sdb_end_period(SDB *sdb, bool user)
 {
     SDBVerdict verdict = {

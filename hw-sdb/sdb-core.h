@@ -135,8 +135,8 @@ unsigned sdb_look(const SDB *sdb);
 
 /*
  * VCPU switch, or the start of everything: nothing is decided for the period
- * that is cut off, arrays are empty, a new period begins in mode @user.  Returns
- * the number of the period that was cut off.
+ * that is cut off, arrays are empty, a new period begins in mode @user.
+ * Returns the number of the period that was cut off.
  */
 uint64_t sdb_flush(SDB *sdb, bool user);
 
@@ -151,8 +151,13 @@ unsigned sdb_store(SDB *sdb, uint64_t address, unsigned size,
                    uint64_t value_low, uint64_t value_high);
 unsigned sdb_load(SDB *sdb, uint64_t address, unsigned size);
 
-/* The VCPU is now in mode @user; a change inside the period is progress. */
+/*
+ * The VCPU is now in mode @user; a change inside the period is progress.
+ * Inside means that an instruction of the period has committed.  Before that
+ * it is sdb_mode_at_begin(): the period has the mode of its first instruction.
+ */
 unsigned sdb_mode(SDB *sdb, bool user);
+unsigned sdb_mode_at_begin(SDB *sdb, bool user);
 
 /*
  * The period's last instruction has committed: decide, flush the arrays,
@@ -174,8 +179,8 @@ typedef struct SDBSnapshot {
     uint64_t load_address[SDB_ENTRIES_MAX];
 
     uint32_t watch;                     /* recurrence: SDBReason so far */
-    uint32_t rest, repeats;
-    bool whole;
+    uint32_t rest, rest_before, repeats;
+    bool whole, comparable;
     uint32_t n_set[2][2];               /* [stores, loads][now, before] */
     uint64_t set[2][2][SDB_RECURRENCE_MAX];
 } SDBSnapshot;

@@ -54,8 +54,8 @@ void sdb_recurrence_flush(SDBRecurrence *d)
 
 void sdb_recurrence_begin(SDBRecurrence *d, bool user)
 {
-    bool comparable = d->whole;
-
+    d->comparable = d->whole;
+    d->rest_before = d->rest;
     d->now = !d->now;
     sdb_set_empty(&d->set[SDB_KIND_STORES][d->now]);
     sdb_set_empty(&d->set[SDB_KIND_LOADS][d->now]);
@@ -67,10 +67,18 @@ void sdb_recurrence_begin(SDBRecurrence *d, bool user)
     } else if (user) {
         d->watch = SDB_NOT_JUDGED;
     } else {
-        d->watch = comparable ? SDB_FEW_REPEATS : SDB_REFERENCE;
+        d->watch = d->comparable ? SDB_FEW_REPEATS : SDB_REFERENCE;
         d->whole = true;
         d->look = SDB_LOOK_STORES | SDB_LOOK_LOADS;
     }
+}
+
+/* As if the period, in which nothing happened yet, had not begun */
+void sdb_recurrence_unbegin(SDBRecurrence *d)
+{
+    d->now = !d->now;
+    d->whole = d->comparable;
+    d->rest = d->rest_before;
 }
 
 /* The period goes on only as the one that the next may be compared with. */
@@ -117,12 +125,14 @@ void sdb_recurrence_save(const SDBRecurrence *d, SDBSnapshot *snapshot)
 {
     snapshot->watch = d->watch;
     snapshot->whole = d->whole;
+    snapshot->comparable = d->comparable;
     snapshot->rest = d->rest;
+    snapshot->rest_before = d->rest_before;
     snapshot->repeats = d->repeats;
     for (unsigned kind = 0; kind < 2; kind++) {
         for (unsigned age = 0; age < 2; age++) {
             const SDBSet *set = &d->set[kind][age ? !d->now : d->now];
-            bool needed = age ? d->watch == SDB_FEW_REPEATS : d->whole;
+            bool needed = age ? d->comparable : d->whole;
             uint32_t n = 0;
 
             for (uint32_t i = 0; needed && i < 1u << (64 - d->shift); i++) {
@@ -175,12 +185,14 @@ static bool sdb_recurrence_possible(const SDBRecurrence *d,
         break;
     case SDB_REFERENCE:
     case SDB_FEW_REPEATS:
-        if (snapshot->user || !snapshot->whole) {
+        if (snapshot->user || !snapshot->whole ||
+            snapshot->comparable != (snapshot->watch == SDB_FEW_REPEATS)) {
             return false;
         }
         break;
     case SDB_NEW_ADDRESS:
-        if (snapshot->user || (snapshot->whole && d->rest_length)) {
+        if (snapshot->user || !snapshot->comparable ||
+            (snapshot->whole && d->rest_length)) {
             return false;
         }
         break;
@@ -188,7 +200,9 @@ static bool sdb_recurrence_possible(const SDBRecurrence *d,
         return false;
     }
     return snapshot->repeats <= d->repeats_needed &&
-           snapshot->rest <= (watched ? 0 : d->rest_length);
+           snapshot->rest_before <= d->rest_length &&
+           snapshot->rest == snapshot->rest_before - !!snapshot->rest_before &&
+           !(watched && snapshot->rest_before);
 }
 
 /* Into a detector that has just begun a period of the right mode. */
@@ -214,7 +228,9 @@ bool sdb_recurrence_restore(SDBRecurrence *d, const SDBSnapshot *snapshot,
     }
     d->watch = snapshot->watch;
     d->whole = snapshot->whole;
+    d->comparable = snapshot->comparable;
     d->rest = snapshot->rest;
+    d->rest_before = snapshot->rest_before;
     d->repeats = snapshot->repeats;
     d->look = d->whole ? SDB_LOOK_STORES | SDB_LOOK_LOADS : 0;
     return true;

@@ -52,6 +52,8 @@ typedef struct SDBRecurrence {
     uint32_t entries;
     uint32_t repeats, repeats_needed;   /* in a row, before this period */
     uint32_t rest, rest_length;         /* periods still to rest; of a rest */
+    uint32_t rest_before;               /* before this period began */
+    bool comparable;                    /* the one before was whole */
     SDBSet set[2][2];                   /* [SDB_KIND_*][now or before] */
 } SDBRecurrence;
 
@@ -120,6 +122,7 @@ void sdb_recurrence_init(SDBRecurrence *d, const SDBConfig *config);
 void sdb_recurrence_exit(SDBRecurrence *d);
 void sdb_recurrence_flush(SDBRecurrence *d);
 void sdb_recurrence_begin(SDBRecurrence *d, bool user);
+void sdb_recurrence_unbegin(SDBRecurrence *d);
 SDBReason sdb_recurrence_end(SDBRecurrence *d, bool user, bool changed);
 void sdb_recurrence_save(const SDBRecurrence *d, SDBSnapshot *snapshot);
 bool sdb_recurrence_restore(SDBRecurrence *d, const SDBSnapshot *snapshot,

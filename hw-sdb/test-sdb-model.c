@@ -87,6 +87,11 @@ void model_mode(Model *m, bool user)
     m->now.user_last = user;
 }
 
+void model_mode_at_begin(Model *m, bool user)
+{
+    log_begin(&m->now, user);
+}
+
 void model_flush(Model *m, bool user)
 {
     m->has_before = false;

@@ -26,6 +26,7 @@ void model_store(Model *m, uint64_t address, unsigned size,
                  uint64_t low, uint64_t high);
 void model_load(Model *m, uint64_t address, unsigned size);
 void model_mode(Model *m, bool user);
+void model_mode_at_begin(Model *m, bool user);
 void model_flush(Model *m, bool user);
 void model_reconfigure(Model *m, const SDBConfig *config);
 ModelVerdict model_end_period(Model *m, bool user);

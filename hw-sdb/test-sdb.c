@@ -255,6 +255,12 @@ static void test_mode_change_is_progress(void)
     g_assert_cmpuint(v.reason[SDB_PAPER], ==, SDB_MODE_CHANGE);
 
     g_assert_true(sdb_end_period(sdb, USER).spin);      /* nothing at all */
+
+    /* Before the first instruction it is no change inside the period. */
+    g_assert_cmpuint(sdb_mode_at_begin(sdb, KERNEL), ==, SDB_LOOK_STORES);
+    v = sdb_end_period(sdb, KERNEL);
+    g_assert_true(v.spin);
+    g_assert_false(v.user);
     sdb_free(sdb);
 }
 
@@ -374,6 +380,8 @@ static void test_row_is_broken(void)
     g_assert_cmpuint(idle_period(sdb, 0), ==, SDB_FEW_REPEATS);
     sdb_flush(sdb, KERNEL);
     g_assert_cmpuint(idle_period(sdb, 0), ==, SDB_REFERENCE);
+    sdb_mode_at_begin(sdb, USER);           /* no instruction in user mode: */
+    sdb_mode_at_begin(sdb, KERNEL);         /* the row goes on */
     g_assert_cmpuint(idle_period(sdb, 0), ==, SDB_FEW_REPEATS);
     sdb_end_period(sdb, USER);
 
@@ -598,6 +606,8 @@ static void test_bad_snapshots(void)
     REFUSE(user = true);
     REFUSE(user_now = true);
     REFUSE(rest = 1);
+    REFUSE(rest_before = 1);
+    REFUSE(comparable = false);
     REFUSE(repeats = 3);
 #undef REFUSE
     sdb_free(sdb);
@@ -716,6 +726,16 @@ static void test_random(gconstpointer data)
 
         if (!in_loop) {
             g_array_set_size(loop, 0);
+        }
+        while (draw(10) == 0) {             /* before the first instruction */
+            if (draw(3) == 0) {
+                asked = by_snapshot(asked);
+            }
+            user = began = !user;
+            model_mode_at_begin(model, user);
+            sdb_mode_at_begin(told_all, user);
+            g_assert_cmpuint(sdb_mode_at_begin(asked, user), ==,
+                             sdb_look(told_all));
         }
         for (unsigned i = 0; i < n; i++) {
             Event e = draw_event(d);

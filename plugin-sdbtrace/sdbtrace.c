@@ -29,10 +29,10 @@
  *
  * Which instructions commit, the plugin has to conclude: one that was started
  * but neither finished its block nor accessed memory did not.  Not told apart:
- * an instruction that ends its block and traps, other than a plain load or store
- * of SPARC (a window spill trap by SAVE, a page fault through an ASI); programs
- * that compare the two have to do without.  A SPARC compare-and-swap that writes back what
- * it has read did not store.
+ * an instruction that ends its block and traps, other than a plain load or
+ * store of SPARC (a window spill trap by SAVE, a page fault through an ASI);
+ * programs that compare the two have to do without.  A SPARC compare-and-swap
+ * that writes back what it has read did not store.
  *
  * Copyright (c) 2026 The cmp8 developers
  *
