@@ -6,7 +6,8 @@
  * change of mode and each VCPU switch, so that an independent model can work
  * out what the SDB of each PCPU had to decide.
  *
- *   -plugin libsdbtrace.so,out=FILE[,pcpus=P][,privileged=LOW-HIGH][,limit=N]
+ *   -plugin libsdbtrace.so,out=FILE[,pcpus=P][,privileged=LOW-HIGH]
+ *           [,skip=N][,limit=N]
  *
  * out:        the trace
  * pcpus:      VCPU i runs on PCPU i mod P, as the policies with a static map
@@ -15,7 +16,8 @@
  * privileged: instruction addresses, both inclusive, that run privileged; all
  *             others run in user mode.  The plugin interface does not tell the
  *             mode.  Default: everything is privileged.
- * limit:      stop writing when a VCPU has committed so many instructions
+ * skip:       begin to write when a VCPU has committed so many instructions
+ * limit:      stop writing when it has committed so many
  *
  * A record is 40 bytes, little endian:
  *
@@ -71,7 +73,7 @@ typedef struct VCPU {
     uint64_t started_before;    /* the block that was begun last */
     uint64_t accessed;          /* value of started at the last access */
     const Block *block;
-    bool user, stopped;
+    bool user, writing, stopped;
     uint64_t loaded;            /* by the last access, if it was a load */
 } VCPU;
 
@@ -82,7 +84,7 @@ static GHashTable *blocks;      /* address and length -> Block, never freed */
 static GArray *running;         /* by PCPU: VCPU + 1, 0 none yet */
 static unsigned pcpus;          /* 0: as many as VCPUs */
 static uint64_t low_privileged, high_privileged = UINT64_MAX;
-static uint64_t limit = UINT64_MAX;
+static uint64_t skip, limit = UINT64_MAX;
 static bool sparc;
 
 static VCPU *vcpu_of(unsigned index)
@@ -134,6 +136,7 @@ static void end_vcpu(unsigned index)
 
     if (!v->stopped) {
         put((Record) { .kind = 'E', .vcpu = index, .index = committed(v) });
+        v->writing = false;
         v->stopped = true;
     }
 }
@@ -171,8 +174,11 @@ static void block_exec(unsigned index, void *opaque)
     v->block = block;
     changed = v->user != block->user;
     v->user = block->user;
-    if (v->stopped) {
-        return;
+    if (!v->writing) {
+        if (v->stopped || committed(v) < skip) {
+            return;
+        }
+        v->writing = true;
     }
     g_mutex_lock(&lock);
     switch_to(index, v);
@@ -226,7 +232,7 @@ static void access_memory(unsigned index, qemu_plugin_meminfo_t info,
                r.low == v->loaded) {
         return;
     }
-    if (!v->stopped) {
+    if (v->writing) {
         g_mutex_lock(&lock);
         put(r);
         g_mutex_unlock(&lock);
@@ -327,14 +333,16 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id,
             good = good && pcpus > 0;
         } else if (!g_strcmp0(part[0], "limit")) {
             limit = g_ascii_strtoull(value, &end, 0);
+        } else if (!g_strcmp0(part[0], "skip")) {
+            skip = g_ascii_strtoull(value, &end, 0);
         } else if (!g_strcmp0(part[0], "privileged")) {
             good = parse_range(value);
         } else {
             good = false;
         }
         if (!good || *end) {
-            fprintf(stderr, "sdbtrace: '%s': out=FILE, pcpus=P, limit=N and"
-                    " privileged=LOW-HIGH are allowed\n", argv[i]);
+            fprintf(stderr, "sdbtrace: '%s': out=FILE, pcpus=P, skip=N, limit=N"
+                    " and privileged=LOW-HIGH are allowed\n", argv[i]);
             return -1;
         }
     }
