@@ -11,6 +11,7 @@
  */
 
 #include <string.h>
+#include <time.h>
 
 #include "sdb-core.h"
 #include "test-sdb-model.h"
@@ -848,6 +849,88 @@ static void test_random(gconstpointer data)
     sdb_free(asked);
 }
 
+/* --- Cost on the host: test-sdb -m perf -p /sdb/perf --- */
+
+typedef struct Load {
+    const char *name;
+    SDBChoice detector;
+    unsigned rest;
+    bool user;
+    unsigned addresses, values;
+} Load;
+
+static const Load host_loads[] = {
+    { "paper-privileged-progress", SDB_CHOICE_PAPER, 0, KERNEL, 100000, 1000 },
+    { "paper-user-progress", SDB_CHOICE_PAPER, 0, USER, 100000, 1000 },
+    { "paper-lock-wait", SDB_CHOICE_PAPER, 0, KERNEL, 1, 1 },
+    { "rest-0-progress", SDB_CHOICE_EITHER, 0, KERNEL, 100000, 1000 },
+    { "rest-5-progress", SDB_CHOICE_EITHER, 5, KERNEL, 100000, 1000 },
+    { "rest-13-progress", SDB_CHOICE_EITHER, 13, KERNEL, 100000, 1000 },
+    { "rest-13-user-progress", SDB_CHOICE_EITHER, 13, USER, 100000, 1000 },
+    { "rest-13-idle-loop", SDB_CHOICE_EITHER, 13, KERNEL, 15, 1000 },
+};
+
+enum {
+    RUNS = 9,
+    RUN_PERIODS = 20000,
+    RUN_ACCESSES = 300,         /* in a period, of 1024 instructions */
+    RUN_EVENTS = 1 << 16,
+};
+
+/* Processor time of a run of @l, in ns; *@calls: accesses asked for in it */
+static double run_load(const Load *l, const Event *events, uint64_t *calls)
+{
+    SDBConfig c = with_detector(l->detector);
+    unsigned at = 0;
+    clock_t begin;
+    SDB *sdb;
+
+    c.recurrence_rest = l->rest;
+    sdb = sdb_new(&c);
+    sdb_flush(sdb, l->user);
+    *calls = 0;
+    begin = clock();
+    for (unsigned i = 0; i < RUN_PERIODS; i++) {
+        unsigned look = sdb_look(sdb);
+
+        for (unsigned j = 0; j < RUN_ACCESSES && look; j++) {
+            const Event *e = &events[at++ % RUN_EVENTS];
+
+            if (look & (e->store ? SDB_LOOK_STORES : SDB_LOOK_LOADS)) {
+                ++*calls;
+                look = e->store ? sdb_store(sdb, e->address, 8, e->low, 0) :
+                                  sdb_load(sdb, e->address, 8);
+            }
+        }
+        sdb_end_period(sdb, l->user);
+    }
+    begin = clock() - begin;
+    sdb_free(sdb);
+    return begin * (1e9 / CLOCKS_PER_SEC);
+}
+
+static void test_perf(gconstpointer data)
+{
+    const Load *l = data;
+    g_autofree Event *events = g_new0(Event, RUN_EVENTS);
+    double least = G_MAXDOUBLE;
+    uint64_t calls;
+
+    for (unsigned i = 0; i < RUN_EVENTS; i++) {
+        events[i].store = i % 3 == 0;
+        events[i].address = 8 * draw(l->addresses);
+        events[i].low = draw(l->values);
+    }
+    for (unsigned i = 0; i < RUNS; i++) {
+        least = MIN(least, run_load(l, events, &calls));
+    }
+    g_test_minimized_result(least / RUN_PERIODS,
+                            "%s: %.1f accesses and %.0f ns a period,"
+                            " %.1f ns an access", l->name,
+                            (double)calls / RUN_PERIODS, least / RUN_PERIODS,
+                            least / calls);
+}
+
 /* Each reason must have come up, or the random traces do not test it. */
 static void test_random_showed_all(void)
 {
@@ -891,5 +974,11 @@ int main(int argc, char **argv)
         g_test_add_data_func(path, &distributions[i], test_random);
     }
     g_test_add_func("/sdb/random/showed-all", test_random_showed_all);
+    for (unsigned i = 0; g_test_perf() && i < G_N_ELEMENTS(host_loads); i++) {
+        g_autofree char *path = g_strdup_printf("/sdb/perf/%s",
+                                                host_loads[i].name);
+
+        g_test_add_data_func(path, &host_loads[i], test_perf);
+    }
     return g_test_run();
 }

@@ -122,6 +122,35 @@ class Programs(unittest.TestCase):
                     self.assertGreater(len(model), 10)
 
 
+def has_machine(name):
+    """Whether this QEMU has a machine of that name."""
+    return any(line.split()[:1] == [name] for line in lines(binary(), "-M", "help"))
+
+
+class Machine(unittest.TestCase):
+    """What the SDBs of a machine decided equals, period by period, what the model
+    works out from the trace of the same run."""
+
+    def test_decisions(self):
+        """4 VCPUs on 2 PCPUs, programs that wait in different ways."""
+        if not has_machine("cmp"):
+            self.skipTest("no cmp machine")
+        for program in ("idle", "search", "tas", "ticket", "mcs", "barrier"):
+            for policy in ("timeslice", "sdb"):
+                with self.subTest(program=program, policy=policy), \
+                        tempfile.TemporaryDirectory() as directory:
+                    trace, log = os.path.join(directory, "trace"), os.path.join(directory, "log")
+                    lines(binary(), "-M", f"cmp,pcpus=2,vcpus=4,sched={policy}", "-nodefaults",
+                          "-display", "none", "-serial", "stdio", "-bios",
+                          os.path.join(GUESTS, "bare-metal", program + ".elf"),
+                          "-fw_cfg", "name=opt/args,string= ",
+                          "-trace", "sdb_period", "-D", log,
+                          "-plugin", f"{PLUGIN},out={trace},pcpus=2")
+                    done = subprocess.run([MODEL, "--compare", log, trace], check=False,
+                                          stdout=subprocess.PIPE, text=True)
+                    self.assertEqual(done.returncode, 0, done.stdout)
+
+
 class Errors(unittest.TestCase):
     """Bad arguments: what is allowed is said, and nothing is written."""
 
