@@ -108,7 +108,7 @@ class Determinism(unittest.TestCase):
                 node = f"{name}-slow"
             out += ["-blockdev", f"driver=qcow2,file={node},node-name={name}"]
         return [*out, "-device", "ide-hd,drive=ide,bus=ide.0",
-                "-device", "virtio-blk-pci,drive=virtio"]
+                "-device", "virtio-blk-pci,drive=virtio,bus=pciB"]
 
     def test_a_slow_disk_changes_nothing(self):
         with Guest("-M", "none") as scratch:
