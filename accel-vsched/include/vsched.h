@@ -10,6 +10,15 @@
 
 #include "hw/core/cpu.h"
 
+/*
+ * Give a machine class every parameter of the engine, the policies and the
+ * SDBs as a property, where it has none of that name itself; they are aliases
+ * of the accelerator's.  A machine that has its own calls
+ * vsched_machine_option() when it is set.
+ */
+void vsched_machine_class_options(ObjectClass *oc);
+void vsched_machine_option(const char *name, const char *value);
+
 /* True when VCPUs run on PCPUs (-accel tcg,thread=vsched). */
 bool vsched_enabled(void);
 

@@ -1,0 +1,329 @@
+/*
+ * The engine's core: PCPUs with clocks, windows, run states.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "core.h"
+
+#define PHASE_OVER UINT32_MAX
+
+VschedCore *vsched_core_new(const VschedTopology *topology, int64_t window,
+                            int64_t switch_cost, uint32_t seed,
+                            const VschedHost *host, void *opaque)
+{
+    VschedCore *core = g_new0(VschedCore, 1);
+    GRand *rand = g_rand_new_with_seed(seed);
+
+    core->topology = *topology;
+    core->window = window;
+    core->switch_cost = switch_cost;
+    core->host = host;
+    core->opaque = opaque;
+    core->running = VSCHED_NONE;
+    core->pcpu = g_new0(VschedPCPU, topology->pcpus);
+    core->vcpu = g_new0(VschedVCPU, topology->vcpus);
+    for (int p = 0; p < topology->pcpus; p++) {
+        core->pcpu[p].current = VSCHED_NONE;
+        core->pcpu[p].last = VSCHED_NONE;
+        core->pcpu[p].phase = g_rand_int_range(rand, 0, INT32_MAX) * 2u;
+    }
+    g_rand_free(rand);
+    return core;
+}
+
+void vsched_core_free(VschedCore *core)
+{
+    if (core->ops) {
+        core->ops->destroy(core->policy);
+    }
+    g_free(core->pcpu);
+    g_free(core->vcpu);
+    g_free(core);
+}
+
+void vsched_core_set_policy(VschedCore *core, const VschedPolicyOps *ops,
+                            const int64_t *values)
+{
+    void *policy = ops->create(&core->topology, values);
+
+    if (core->ops) {
+        g_autofree int *order = g_new(int, core->topology.vcpus);
+        int n = core->ops->order(core->policy, order);
+
+        for (int i = 0; i < n; i++) {
+            core->ops->dequeue(core->policy, order[i]);
+            ops->enqueue(policy, order[i], vsched_core_now(core, order[i]));
+        }
+        core->ops->destroy(core->policy);
+    } else {
+        for (int v = 0; v < core->topology.vcpus; v++) {
+            core->vcpu[v].pcpu = ops->place(policy, v);
+        }
+    }
+    core->ops = ops;
+    core->policy = policy;
+}
+
+int64_t vsched_core_now(const VschedCore *core, int vcpu)
+{
+    int pcpu = core->vcpu[vcpu].pcpu;
+
+    if (core->running == VSCHED_NONE) {
+        return core->window_end;
+    }
+    return core->pcpu[pcpu].clock;
+}
+
+static void set_state(VschedVCPU *vcpu, VschedState state, int64_t now)
+{
+    if (now > vcpu->since) {
+        vcpu->cycles[vcpu->state] += now - vcpu->since;
+        vcpu->since = now;
+    }
+    vcpu->state = state;
+}
+
+int64_t vsched_core_cycles(const VschedCore *core, int vcpu, VschedState state)
+{
+    const VschedVCPU *v = &core->vcpu[vcpu];
+    int64_t now = v->state == VSCHED_RUNNING ? core->pcpu[v->pcpu].clock
+                                             : vsched_core_now(core, vcpu);
+
+    return v->cycles[state] +
+           (v->state == state && now > v->since ? now - v->since : 0);
+}
+
+static void make_ready(VschedCore *core, int vcpu, int64_t now)
+{
+    set_state(&core->vcpu[vcpu], VSCHED_READY, now);
+    core->ops->enqueue(core->policy, vcpu, now);
+}
+
+void vsched_core_wake(VschedCore *core, int vcpu)
+{
+    if (core->vcpu[vcpu].state == VSCHED_BLOCKED) {
+        make_ready(core, vcpu, vsched_core_now(core, vcpu));
+    }
+}
+
+void vsched_core_block(VschedCore *core, int vcpu)
+{
+    VschedVCPU *v = &core->vcpu[vcpu];
+
+    switch (v->state) {
+    case VSCHED_READY:
+        core->ops->dequeue(core->policy, vcpu);
+        set_state(v, VSCHED_BLOCKED, vsched_core_now(core, vcpu));
+        break;
+    case VSCHED_RUNNING:
+        core->pcpu[v->pcpu].current = VSCHED_NONE;
+        core->pcpu[v->pcpu].resched = true;
+        set_state(v, VSCHED_BLOCKED, core->pcpu[v->pcpu].clock);
+        break;
+    default:
+        break;
+    }
+}
+
+void vsched_core_notify(VschedCore *core, int vcpu)
+{
+    VschedVCPU *v = &core->vcpu[vcpu];
+
+    v->spinning = false;
+    core->pcpu[v->pcpu].skip_until = 0;
+}
+
+bool vsched_core_idle(const VschedCore *core, int64_t *until)
+{
+    *until = INT64_MAX;
+    for (int p = 0; p < core->topology.pcpus; p++) {
+        const VschedPCPU *pcpu = &core->pcpu[p];
+
+        if (pcpu->skip_until > core->window_end) {
+            *until = MIN(*until, pcpu->skip_until);
+        } else if (pcpu->current != VSCHED_NONE ||
+                   core->ops->waiting(core->policy, p)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void idle_until(VschedPCPU *pcpu, int64_t time)
+{
+    if (time > pcpu->clock) {
+        pcpu->idle += time - pcpu->clock;
+        pcpu->clock = time;
+    }
+}
+
+static void skip_until(VschedPCPU *pcpu, int64_t time)
+{
+    if (time > pcpu->clock) {
+        pcpu->skipped += time - pcpu->clock;
+        pcpu->clock = time;
+    }
+}
+
+void vsched_core_jump(VschedCore *core, int64_t time)
+{
+    for (int p = 0; p < core->topology.pcpus; p++) {
+        skip_until(&core->pcpu[p], MIN(time, core->pcpu[p].skip_until));
+        idle_until(&core->pcpu[p], time);
+    }
+    core->window_end = time;
+}
+
+/* Every VCPU of @p that could run spins. */
+static bool all_spin(const VschedCore *core, int p)
+{
+    for (int i = 0; i < core->topology.vcpus; i++) {
+        const VschedVCPU *v = &core->vcpu[i];
+
+        if (v->pcpu == p && v->state != VSCHED_BLOCKED && !v->spinning) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * Nothing on this PCPU does anything but wait for others: time may pass until
+ * one of them is sent something, or for @skip cycles.
+ */
+static void maybe_skip(VschedCore *core, int p)
+{
+    if (core->skip && all_spin(core, p)) {
+        core->pcpu[p].skip_until = core->pcpu[p].clock + core->skip;
+        for (int i = 0; i < core->topology.vcpus; i++) {
+            if (core->vcpu[i].pcpu == p) {
+                core->vcpu[i].spinning = false;
+            }
+        }
+    }
+}
+
+/* The first timeslice is cut, so that PCPUs do not all switch at once. */
+static int64_t first_timeslice(VschedPCPU *pcpu, int64_t timeslice)
+{
+    if (pcpu->phase != PHASE_OVER) {
+        timeslice = MAX(1, (timeslice >> 16) * (pcpu->phase >> 16));
+        pcpu->phase = PHASE_OVER;
+    }
+    return timeslice;
+}
+
+/* Take what the policy picks; false if the PCPU is idle. */
+static bool reschedule(VschedCore *core, int p)
+{
+    VschedPCPU *pcpu = &core->pcpu[p];
+    VschedVCPU *v;
+    VschedPick pick;
+
+    pcpu->resched = false;
+    if (pcpu->current != VSCHED_NONE) {
+        make_ready(core, pcpu->current, pcpu->clock);
+        pcpu->current = VSCHED_NONE;
+    }
+    pick = core->ops->pick(core->policy, p, pcpu->clock);
+    if (pick.vcpu == VSCHED_NONE) {
+        return false;
+    }
+
+    v = &core->vcpu[pick.vcpu];
+    pcpu->current = pick.vcpu;
+    v->pcpu = p;
+    idle_until(pcpu, v->seen);
+    if (pcpu->last != pick.vcpu) {
+        set_state(v, VSCHED_SWITCHING, pcpu->clock);
+        pcpu->clock += core->switch_cost;
+        pcpu->switching += core->switch_cost;
+        pcpu->switches++;
+        v->switches++;
+        pcpu->last = pick.vcpu;
+        core->host->switched(core->opaque, p, pick.vcpu);
+    }
+    set_state(v, VSCHED_RUNNING, pcpu->clock);
+    pcpu->slice_end = pcpu->clock + first_timeslice(pcpu, pick.timeslice);
+    return true;
+}
+
+static void run_pcpu(VschedCore *core, int p)
+{
+    VschedPCPU *pcpu = &core->pcpu[p];
+
+    core->running = p;
+    while (pcpu->clock < core->window_end) {
+        int64_t used = 0, end;
+        VschedVCPU *v;
+        VschedStop stop;
+
+        if (pcpu->clock < pcpu->skip_until) {
+            skip_until(pcpu, MIN(pcpu->skip_until, core->window_end));
+            continue;
+        }
+
+        if ((pcpu->current == VSCHED_NONE || pcpu->resched) &&
+            !reschedule(core, p)) {
+            idle_until(pcpu, core->window_end);
+            break;
+        }
+        if (pcpu->clock >= core->window_end) {
+            break;              /* the switch took the rest of it */
+        }
+
+        v = &core->vcpu[pcpu->current];
+        end = MIN(core->window_end, pcpu->slice_end);
+        stop = core->host->run(core->opaque, p, pcpu->current,
+                               end - pcpu->clock,
+                               core->ops->spin || core->skip,
+                               &used);
+        pcpu->clock += used;
+        pcpu->busy += used;
+        v->seen = pcpu->clock;
+
+        switch (stop) {
+        case VSCHED_STOP_BUDGET:
+            if (end != pcpu->slice_end) {
+                return;         /* made up for in the next window */
+            }
+            v->preempted++;
+            v->spinning = false;
+            pcpu->resched = true;
+            break;
+        case VSCHED_STOP_SPIN:
+            v->spinning = true;
+            maybe_skip(core, p);
+            if (core->ops->spin &&
+                core->ops->spin(core->policy, p, pcpu->current,
+                                pcpu->clock)) {
+                v->yielded++;
+                pcpu->resched = true;
+            }
+            break;
+        case VSCHED_STOP_HALT:
+            if (pcpu->current != VSCHED_NONE &&
+                !core->host->runnable(core->opaque, pcpu->current)) {
+                set_state(v, VSCHED_BLOCKED, pcpu->clock);
+                pcpu->current = VSCHED_NONE;
+            }
+            break;
+        case VSCHED_STOP_EXIT:
+            break;
+        }
+    }
+}
+
+void vsched_core_window(VschedCore *core)
+{
+    int pcpus = core->topology.pcpus;
+    int first = core->windows % pcpus;
+
+    core->window_end += core->window;
+    for (int i = 0; i < pcpus; i++) {
+        run_pcpu(core, (first + i) % pcpus);
+    }
+    core->running = VSCHED_NONE;
+    core->windows++;
+}

@@ -1,0 +1,340 @@
+/*
+ * One stretch of guest code: budget, periods of the SDB, modes.
+ *
+ * A PCPU is given a budget of instructions and counts them in the counter
+ * that -icount uses; blocks take their length off it when they begin.  What
+ * has been committed is a position: the number of instructions that the PCPU
+ * has retired since it was made.  end_position is the position at which the
+ * counter would be zero, so
+ *
+ *     position = end_position - counter
+ *
+ * whether the counter stands for a whole budget or for a part of it; a fault
+ * in the middle of a block puts the block's rest back into the counter.
+ *
+ * The counter never spans the end of a period: the block that would cross it
+ * calls vsched_expired() before it begins.  That block is run as an observed
+ * one, whose accesses tell which instruction they belong to, so that each
+ * access falls in the right period, whatever the blocks.  When nothing in the
+ * rest of a period can change what the SDB will say, unobserved blocks run.
+ * None of this leaves generated code, unless a policy wants to hear of spins
+ * and there is one.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/main-loop.h"
+#include "exec/translation-block.h"
+#include "accel/tcg/exec-hooks.h"
+#include "accel/tcg/tcg-accel-ops.h"
+#include "gdbstub/enums.h"
+#include "system/cpus.h"
+#include "system/runstate.h"
+#include "engine.h"
+#include "trace.h"
+
+#define COUNTER_MAX 0xffff
+
+QEMU_BUILD_BUG_ON(SDB_LOOK_STORES != 1 || SDB_LOOK_LOADS != 2);
+
+/* The stretch that runs now. */
+static struct {
+    VschedExec *x;
+    VschedVCPU *v;
+    CPUState *cpu;
+    int pcpu, vcpu;
+    int64_t begin;              /* position */
+    int64_t stop_position;      /* of the budget's end */
+    int64_t end_position;       /* where the counter is zero */
+    bool spin_stops;
+    bool stopped;
+    VschedStop stop;
+} run;
+
+static inline int64_t position(CPUState *cpu)
+{
+    return run.end_position - cpu->neg.icount_decr.u16.low;
+}
+
+/* Let the counter stand for the instructions up to @limit. */
+static inline void refill(CPUState *cpu, int64_t now, int64_t limit)
+{
+    int64_t n = MIN(limit - now, COUNTER_MAX);
+
+    cpu->neg.icount_decr.u16.low = n;
+    run.end_position = now + n;
+}
+
+/* The next block calls vsched_expired() before it begins. */
+static inline void expire(CPUState *cpu)
+{
+    run.end_position -= cpu->neg.icount_decr.u16.low;
+    cpu->neg.icount_decr.u16.low = 0;
+}
+
+static inline uint32_t look_cflags(unsigned look)
+{
+    return (look & SDB_LOOK_STORES ? CF_OBSERVE_ST : 0) |
+           (look & SDB_LOOK_LOADS ? CF_OBSERVE_LD : 0);
+}
+
+static inline void observe(CPUState *cpu, unsigned look)
+{
+    uint32_t cflags = look_cflags(look);
+
+    cpu->neg.observe = cflags;
+    cpu->tcg_cflags = (cpu->tcg_cflags & ~CF_OBSERVE) | cflags;
+}
+
+/* What is worth looking at has become less, in the middle of a block. */
+static inline void observe_less(CPUState *cpu, unsigned look)
+{
+    if (look_cflags(look) != cpu->neg.observe &&
+        run.end_position <= run.x->period_end) {
+        observe(cpu, look);
+        expire(cpu);
+    }
+}
+
+/* All instructions of the period have committed; the next begins. */
+static void end_period(CPUState *cpu, bool user)
+{
+    VschedExec *x = run.x;
+    uint32_t n = sdb_config(x->sdb)->period;
+    SDBVerdict verdict = sdb_judge(x->device, user);
+
+    x->period_end += n;
+    if (verdict.spin) {
+        run.v->spins++;
+        run.v->spin_cycles += n;
+        x->spin = true;
+        trace_vsched_spin(run.pcpu, run.vcpu, verdict.user,
+                          verdict.detectors, x->period_end - n);
+    }
+}
+
+/* Before an access of the instruction that is being executed. */
+static inline void reach_instruction(CPUState *cpu)
+{
+    VschedExec *x = run.x;
+    int64_t at = position(cpu) - cpu->neg.observe_insns +
+                 cpu->neg.observe_index;
+
+    if (unlikely(at >= x->period_end)) {
+        end_period(cpu, cpu->neg.user_mode);
+    }
+}
+
+static void vsched_load(CPUState *cpu, vaddr addr, unsigned size)
+{
+    reach_instruction(cpu);
+    observe_less(cpu, sdb_load(run.x->sdb, addr, size));
+}
+
+static void vsched_store(CPUState *cpu, vaddr addr, unsigned size,
+                         uint64_t low, uint64_t high)
+{
+    reach_instruction(cpu);
+    observe_less(cpu, sdb_store(run.x->sdb, addr, size, low, high));
+}
+
+static void count_insns(CPUState *cpu, int64_t now, bool user)
+{
+    run.v->insns[user] += now - run.x->counted;
+    run.x->counted = now;
+}
+
+static void vsched_mode(CPUState *cpu, bool user)
+{
+    VschedExec *x = run.x;
+    int64_t now;
+
+    if (cpu != run.cpu) {
+        return;
+    }
+    now = position(cpu);
+    count_insns(cpu, now, !user);
+    if (!x->sdb) {
+        return;
+    }
+    if (now == x->period_end) {
+        end_period(cpu, user);
+    } else {
+        if (now > x->period_end) {
+            end_period(cpu, !user);
+        }
+        sdb_mode(x->sdb, user);
+    }
+    expire(cpu);
+}
+
+static bool leave(CPUState *cpu, VschedStop stop)
+{
+    run.stopped = true;
+    run.stop = stop;
+    qatomic_set(&cpu->exit_request, true);
+    return true;
+}
+
+static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb)
+{
+    VschedExec *x = run.x;
+    int64_t now = position(cpu);
+    int64_t limit = run.stop_position;
+
+    if (x->sdb) {
+        if (now >= x->period_end) {
+            end_period(cpu, cpu->neg.user_mode);
+        }
+        if (x->spin) {
+            x->spin = false;
+            if (run.spin_stops) {
+                return leave(cpu, VSCHED_STOP_SPIN);
+            }
+        }
+    }
+    if (now + tb->icount > limit) {
+        return leave(cpu, VSCHED_STOP_BUDGET);
+    }
+    if (x->sdb) {
+        unsigned look = sdb_look(x->sdb);
+
+        if (now + tb->icount > x->period_end) {
+            /* The block in which the period ends: look at all, sort later. */
+            look = SDB_LOOK_STORES | SDB_LOOK_LOADS;
+            limit = now + tb->icount;
+        } else {
+            limit = MIN(limit, x->period_end);
+        }
+        observe(cpu, look);
+    }
+    refill(cpu, now, limit);
+    return false;
+}
+
+static const TCGExecHooks hooks = {
+    .max_insns = VSCHED_BLOCK_INSNS,
+    .expired = vsched_expired,
+    .load = vsched_load,
+    .store = vsched_store,
+    .mode = vsched_mode,
+};
+
+void vsched_exec_init(void)
+{
+    tcg_exec_hooks = &hooks;
+}
+
+void vsched_exec_switched(VschedEngine *e, int pcpu, int vcpu)
+{
+    VschedExec *x = &e->exec[pcpu];
+
+    if (x->sdb) {
+        sdb_switch(x->device, e->cpu[vcpu]->neg.user_mode);
+        x->period_end = x->retired + sdb_config(x->sdb)->period;
+        x->spin = false;
+    }
+}
+
+/* Its configuration changes, between two windows: a new period begins. */
+static void sdb_changed(SDBState *device, void *opaque)
+{
+    VschedExec *x = opaque;
+
+    sdb_apply(device);
+    x->period_end = x->retired + sdb_config(x->sdb)->period;
+    x->spin = false;
+}
+
+void vsched_exec_connect(VschedEngine *e, int pcpu)
+{
+    VschedExec *x = &e->exec[pcpu];
+
+    x->device = e->sdb_device[pcpu];
+    x->sdb = x->device->core;
+    x->period_end = sdb_config(x->sdb)->period;
+    x->device->changed = sdb_changed;
+    x->device->changed_opaque = x;
+}
+
+int64_t vsched_exec_elapsed(void)
+{
+    return run.cpu ? position(run.cpu) - run.begin : 0;
+}
+
+/* A debugger stopped the VM in the middle of a window: wait until it goes on */
+static void wait_for_debugger(VschedEngine *e, CPUState *cpu)
+{
+    CPUState *other;
+
+    bql_lock();
+    cpu_handle_guest_debug(cpu);
+    while (cpu_is_stopped(cpu) || cpu->stop) {
+        qemu_cond_wait_bql(cpu->halt_cond);
+        CPU_FOREACH(other) {
+            qemu_wait_io_event_common(other);
+        }
+    }
+    bql_unlock();
+}
+
+static void do_queued_work(CPUState *cpu)
+{
+    bql_lock();
+    process_queued_cpu_work(cpu);
+    bql_unlock();
+}
+
+VschedStop vsched_exec(VschedEngine *e, int pcpu, int vcpu, int64_t budget,
+                       bool spin_stops, int64_t *used)
+{
+    VschedExec *x = &e->exec[pcpu];
+    CPUState *cpu = e->cpu[vcpu];
+    int64_t now;
+    int r;
+
+    run.x = x;
+    run.v = &e->core->vcpu[vcpu];
+    run.pcpu = pcpu;
+    run.vcpu = vcpu;
+    run.begin = x->retired;
+    run.stop_position = x->retired + budget;
+    run.spin_stops = spin_stops;
+    run.stopped = false;
+    run.stop = VSCHED_STOP_EXIT;
+    x->counted = x->retired;
+
+    current_cpu = cpu;
+    if (unlikely(!cpu_work_list_empty(cpu))) {
+        do_queued_work(cpu);
+    }
+
+    /* The first block calls vsched_expired(). */
+    observe(cpu, x->sdb ? sdb_look(x->sdb) : 0);
+    cpu->neg.icount_decr.u16.low = 0;
+    run.end_position = x->retired;
+    run.cpu = cpu;
+
+    r = tcg_cpu_exec(cpu);
+
+    now = position(cpu);
+    count_insns(cpu, now, cpu->neg.user_mode);
+    x->retired = now;
+    *used = now - run.begin;
+    run.cpu = NULL;
+    cpu->neg.observe = 0;
+
+    if (unlikely(r == EXCP_DEBUG)) {
+        wait_for_debugger(e, cpu);
+    } else if (unlikely(r == EXCP_ATOMIC)) {
+        cpu_exec_step_atomic(cpu);
+    } else if (r == EXCP_HLT || r == EXCP_HALTED) {
+        run.stop = VSCHED_STOP_HALT;
+    }
+    if (unlikely(!cpu_work_list_empty(cpu))) {
+        do_queued_work(cpu);
+    }
+    current_cpu = NULL;
+    return run.stop;
+}

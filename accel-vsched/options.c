@@ -1,0 +1,725 @@
+/*
+ * Parameters of the engine, of the policies and of the SDBs.
+ *
+ * Each parameter is a QOM property of the object that uses it: /vsched,
+ * /vsched/policy, /vsched/sdb[n].  On the command line they are given to the
+ * accelerator (-accel tcg,thread=vsched,NAME=VALUE) or to a machine that has
+ * them as aliases (-M cmp8,NAME=VALUE); the strings are kept until the objects
+ * exist, and what is wrong with them is said by the property they are for.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/cutils.h"
+#include "qemu/accel.h"
+#include "qemu/help_option.h"
+#include "qemu/qemu-print.h"
+#include "qapi/error.h"
+#include "qapi/visitor.h"
+#include "qom/object_interfaces.h"
+#include "hw/qdev-core.h"
+#include "hw/sdb/sdb.h"
+#include "vsched/vsched.h"
+#include "devices.h"
+#include "engine.h"
+
+#define SDB_PREFIX "sdb-"
+
+/* ------------------------------------------------------------------------
+ * Times: nanoseconds, or a number with ns, us, ms or s behind it.
+ */
+
+static bool parse_time(const char *text, uint64_t *ns)
+{
+    static const struct {
+        const char *suffix;
+        uint64_t factor;
+    } units[] = {
+        { "ns", 1 }, { "us", 1000 }, { "ms", 1000 * 1000 },
+        { "s", 1000 * 1000 * 1000 }, { "", 1 },
+    };
+    const char *end;
+    uint64_t value;
+
+    if (!g_ascii_isdigit(*text) || qemu_strtou64(text, &end, 10, &value)) {
+        return false;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+        if (!strcmp(end, units[i].suffix)) {
+            return !umul64_overflow(value, units[i].factor, ns);
+        }
+    }
+    return false;
+}
+
+static char *format_time(uint64_t ns)
+{
+    if (ns && ns % 1000000000 == 0) {
+        return g_strdup_printf("%" PRIu64 "s", ns / 1000000000);
+    } else if (ns && ns % 1000000 == 0) {
+        return g_strdup_printf("%" PRIu64 "ms", ns / 1000000);
+    } else if (ns && ns % 1000 == 0) {
+        return g_strdup_printf("%" PRIu64 "us", ns / 1000);
+    }
+    return g_strdup_printf("%" PRIu64 "ns", ns);
+}
+
+static char *format_value(const VschedParameter *p, uint64_t value)
+{
+    return p->unit == VSCHED_TIME ? format_time(value)
+                                  : g_strdup_printf("%" PRIu64, value);
+}
+
+static char *describe(const VschedParameter *p)
+{
+    g_autofree char *low = format_value(p, p->minimum);
+    g_autofree char *high = format_value(p, p->maximum);
+    g_autofree char *standard = format_value(p, p->standard);
+
+    return g_strdup_printf("%s; %s to %s, default %s", p->description,
+                           low, high, standard);
+}
+
+/* A number, or for a time also a string with a unit. */
+static bool visit_parameter(Visitor *v, const char *name,
+                            const VschedParameter *p, uint64_t *value,
+                            Error **errp)
+{
+    g_autofree char *low = format_value(p, p->minimum);
+    g_autofree char *high = format_value(p, p->maximum);
+    g_autofree char *text = NULL;
+    uint64_t number;
+    bool ok;
+
+    ok = visit_type_uint64(v, name, &number, NULL);
+    if (!ok && visit_type_str(v, name, &text, NULL)) {
+        ok = p->unit == VSCHED_TIME ? parse_time(text, &number)
+                                    : !qemu_strtou64(text, NULL, 10, &number);
+    }
+    if (!ok) {
+        error_setg(errp, "%s=%s is not a %s: allowed are %s to %s", name,
+                   text ? text : "", p->unit == VSCHED_TIME ? "time" : "number",
+                   low, high);
+        return false;
+    }
+    if (number < p->minimum || number > p->maximum) {
+        g_autofree char *given = format_value(p, number);
+
+        error_setg(errp, "%s=%s is out of range: allowed are %s to %s",
+                   name, given, low, high);
+        return false;
+    }
+    *value = number;
+    return true;
+}
+
+static void get_parameter(Visitor *v, const char *name,
+                          const VschedParameter *p, uint64_t value,
+                          Error **errp)
+{
+    if (p->unit == VSCHED_TIME) {
+        g_autofree char *text = format_time(value);
+        char *t = text;
+
+        visit_type_str(v, name, &t, errp);
+    } else {
+        visit_type_uint64(v, name, &value, errp);
+    }
+}
+
+/* ------------------------------------------------------------------------
+ * Policies: a class for each, their parameters are properties.
+ */
+
+static int parameter_index(const VschedPolicyOps *ops, const char *name)
+{
+    for (int i = 0; ops->parameters[i].name; i++) {
+        if (!strcmp(ops->parameters[i].name, name)) {
+            return i;
+        }
+    }
+    g_assert_not_reached();
+}
+
+void vsched_policy_values(VschedEngine *e, int64_t *values)
+{
+    const VschedPolicyOps *ops = VSCHED_POLICY_GET_CLASS(e->policy)->ops;
+
+    for (int i = 0; ops->parameters[i].name; i++) {
+        values[i] = e->policy->values[i];
+        if (ops->parameters[i].unit == VSCHED_TIME) {
+            values[i] = vsched_ns_to_cycles(e, values[i]);
+        }
+    }
+}
+
+static void policy_get(Object *obj, Visitor *v, const char *name,
+                       void *opaque, Error **errp)
+{
+    VschedPolicyState *s = VSCHED_POLICY(obj);
+    const VschedPolicyOps *ops = VSCHED_POLICY_GET_CLASS(s)->ops;
+    int i = parameter_index(ops, name);
+
+    get_parameter(v, name, &ops->parameters[i], s->values[i], errp);
+}
+
+static void policy_set(Object *obj, Visitor *v, const char *name,
+                       void *opaque, Error **errp)
+{
+    VschedPolicyState *s = VSCHED_POLICY(obj);
+    const VschedPolicyOps *ops = VSCHED_POLICY_GET_CLASS(s)->ops;
+    int i = parameter_index(ops, name);
+    VschedEngine *e = vsched_engine;
+    int64_t values[VSCHED_PARAMETERS_MAX];
+
+    if (!visit_parameter(v, name, &ops->parameters[i], &s->values[i], errp)) {
+        return;
+    }
+    if (e && e->policy == s && e->core) {
+        vsched_policy_values(e, values);
+        e->core->ops->set(e->core->policy, values);
+    }
+}
+
+static void policy_init(Object *obj)
+{
+    VschedPolicyState *s = VSCHED_POLICY(obj);
+    const VschedPolicyOps *ops = VSCHED_POLICY_GET_CLASS(s)->ops;
+
+    for (int i = 0; ops->parameters[i].name; i++) {
+        s->values[i] = ops->parameters[i].standard;
+    }
+}
+
+static void policy_class_init(ObjectClass *oc, void *data)
+{
+    const VschedPolicyOps *ops = data;
+
+    VSCHED_POLICY_CLASS(oc)->ops = ops;
+    for (int i = 0; ops->parameters[i].name; i++) {
+        const VschedParameter *p = &ops->parameters[i];
+        g_autofree char *text = describe(p);
+
+        g_assert(i < VSCHED_PARAMETERS_MAX);
+        object_class_property_add(oc, p->name,
+                                  p->unit == VSCHED_TIME ? "str" : "uint64",
+                                  policy_get, policy_set, NULL, NULL);
+        object_class_property_set_description(oc, p->name, text);
+    }
+}
+
+static char *policy_type(const char *name)
+{
+    return g_strdup_printf(TYPE_VSCHED_POLICY "-%s", name);
+}
+
+/* "sdb, timeslice" */
+static char *policy_names(void)
+{
+    GString *s = g_string_new(NULL);
+
+    for (int i = 0; vsched_policies[i]; i++) {
+        g_string_append_printf(s, "%s%s", i ? ", " : "",
+                               vsched_policies[i]->name);
+    }
+    return g_string_free(s, false);
+}
+
+static void print_policies(void)
+{
+    qemu_printf("Scheduling policies:\n");
+    for (int i = 0; vsched_policies[i]; i++) {
+        const VschedPolicyOps *ops = vsched_policies[i];
+
+        qemu_printf("  %-12s %s\n", ops->name, ops->description);
+        for (int j = 0; ops->parameters[j].name; j++) {
+            g_autofree char *text = describe(&ops->parameters[j]);
+
+            qemu_printf("    %s=  %s\n", ops->parameters[j].name, text);
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------
+ * The engine's own parameters.
+ */
+
+enum {
+    PCPUS, WINDOW, CLOCK_HZ, SWITCH_COST, SKIP, DISK_LATENCY, ENGINE_PARAMETERS
+};
+
+static const VschedParameter engine_parameters[ENGINE_PARAMETERS + 1] = {
+    [PCPUS] = {
+        .name = "pcpus",
+        .description = "simulated cores",
+        .minimum = 1, .maximum = 64, .standard = 8,
+    },
+    [WINDOW] = {
+        .name = "window",
+        .description = "simulated time that every PCPU completes before any "
+                       "goes further",
+        .unit = VSCHED_TIME,
+        .minimum = 100, .maximum = 1000 * 1000, .standard = 1000,
+    },
+    [CLOCK_HZ] = {
+        .name = "clock-hz",
+        .description = "clock of a PCPU, cycles a second",
+        .minimum = 1000 * 1000, .maximum = 10ull * 1000 * 1000 * 1000,
+        .standard = 1000 * 1000 * 1000,
+    },
+    [SWITCH_COST] = {
+        .name = "switch-cost",
+        .description = "cycles of a VCPU switch: 277 registers of 64 bits "
+                       "written and 277 read, a word a cycle",
+        .minimum = 0, .maximum = 1000 * 1000 * 1000, .standard = 2 * 277,
+    },
+    [SKIP] = {
+        .name = "skip",
+        .description = "longest jump of a PCPU on which all VCPUs spin "
+                       "(0: none; results are inexact by at most this)",
+        .unit = VSCHED_TIME,
+        .minimum = 0, .maximum = 1000 * 1000, .standard = 0,
+    },
+    [DISK_LATENCY] = {
+        .name = "disk-latency",
+        .description = "time from a disk request to its completion",
+        .unit = VSCHED_TIME,
+        .minimum = 0, .maximum = 1000 * 1000 * 1000,
+        .standard = VSCHED_DISK_LATENCY_DEFAULT,
+    },
+};
+
+static uint64_t engine_value(VschedEngine *e, int which)
+{
+    switch (which) {
+    case PCPUS:
+        return e->pcpus;
+    case WINDOW:
+        return e->window;
+    case CLOCK_HZ:
+        return e->clock_hz;
+    case SWITCH_COST:
+        return e->switch_cost;
+    case SKIP:
+        return e->skip;
+    case DISK_LATENCY:
+        return e->disk_latency;
+    default:
+        g_assert_not_reached();
+    }
+}
+
+static void engine_store(VschedEngine *e, int which, uint64_t value)
+{
+    switch (which) {
+    case PCPUS:
+        e->pcpus = value;
+        break;
+    case WINDOW:
+        e->window = value;
+        break;
+    case CLOCK_HZ:
+        e->clock_hz = value;
+        break;
+    case SWITCH_COST:
+        e->switch_cost = value;
+        if (e->core) {
+            e->core->switch_cost = value;
+        }
+        break;
+    case SKIP:
+        e->skip = value;
+        if (e->core) {
+            e->core->skip = vsched_ns_to_cycles(e, value);
+        }
+        break;
+    case DISK_LATENCY:
+        e->disk_latency = value;
+        if (e->core) {
+            vsched_devices_set_disk_latency(value);
+        }
+        break;
+    default:
+        g_assert_not_reached();
+    }
+}
+
+static int engine_index(const char *name)
+{
+    for (int i = 0; i < ENGINE_PARAMETERS; i++) {
+        if (!strcmp(engine_parameters[i].name, name)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static void engine_get(Object *obj, Visitor *v, const char *name,
+                       void *opaque, Error **errp)
+{
+    int i = engine_index(name);
+
+    get_parameter(v, name, &engine_parameters[i],
+                  engine_value(VSCHED(obj), i), errp);
+}
+
+static void engine_set(Object *obj, Visitor *v, const char *name,
+                       void *opaque, Error **errp)
+{
+    VschedEngine *e = VSCHED(obj);
+    int i = engine_index(name);
+    uint64_t value;
+
+    if (e->core && i != SWITCH_COST && i != SKIP && i != DISK_LATENCY) {
+        error_setg(errp, "%s cannot change while the machine exists; "
+                   "switch-cost, skip, disk-latency, sched and the parameters of the "
+                   "policy and of the SDBs can", name);
+        return;
+    }
+    if (visit_parameter(v, name, &engine_parameters[i], &value, errp)) {
+        engine_store(e, i, value);
+    }
+}
+
+static char *engine_get_sched(Object *obj, Error **errp)
+{
+    return g_strdup(VSCHED(obj)->sched);
+}
+
+/* A new policy starts with its default parameters. */
+static void engine_set_sched(Object *obj, const char *value, Error **errp)
+{
+    VschedEngine *e = VSCHED(obj);
+    const VschedPolicyOps *ops = vsched_policy_find(value);
+    g_autofree char *type = NULL;
+    int64_t values[VSCHED_PARAMETERS_MAX];
+
+    if (!ops) {
+        g_autofree char *names = policy_names();
+
+        error_setg(errp, "unknown scheduling policy '%s': allowed are %s",
+                   value, names);
+        return;
+    }
+    if (e->policy) {
+        object_unparent(OBJECT(e->policy));
+    }
+    type = policy_type(value);
+    e->policy = VSCHED_POLICY(object_new(type));
+    object_property_add_child(obj, "policy", OBJECT(e->policy));
+    object_unref(OBJECT(e->policy));
+    g_free(e->sched);
+    e->sched = g_strdup(value);
+    if (e->core) {
+        vsched_policy_values(e, values);
+        vsched_core_set_policy(e->core, ops, values);
+    }
+}
+
+static void engine_init(Object *obj)
+{
+    for (int i = 0; i < ENGINE_PARAMETERS; i++) {
+        engine_store(VSCHED(obj), i, engine_parameters[i].standard);
+    }
+}
+
+static void engine_class_init(ObjectClass *oc, void *data)
+{
+    for (int i = 0; i < ENGINE_PARAMETERS; i++) {
+        const VschedParameter *p = &engine_parameters[i];
+        g_autofree char *text = describe(p);
+
+        object_class_property_add(oc, p->name,
+                                  p->unit == VSCHED_TIME ? "str" : "uint64",
+                                  engine_get, engine_set, NULL, NULL);
+        object_class_property_set_description(oc, p->name, text);
+    }
+    object_class_property_add_str(oc, "sched", engine_get_sched,
+                                  engine_set_sched);
+    object_class_property_set_description(oc, "sched",
+        "scheduling policy; default sdb, 'help' lists them");
+}
+
+/* ------------------------------------------------------------------------
+ * The command line.
+ */
+
+/* What was given, by name. */
+static GHashTable *given;
+
+static char *option_get(Object *obj, Error **errp)
+{
+    return g_strdup("");
+}
+
+static void option_visit_get(Object *obj, Visitor *v, const char *name,
+                             void *opaque, Error **errp)
+{
+    char *value = given ? g_hash_table_lookup(given, name) : NULL;
+
+    if (!value) {
+        value = option_get(obj, errp);
+        visit_type_str(v, name, &value, errp);
+        g_free(value);
+    } else {
+        visit_type_str(v, name, &value, errp);
+    }
+}
+
+static bool maybe_help(const char *name, const char *value)
+{
+    if (!strcmp(name, "sched") && is_help_option(value)) {
+        print_policies();
+        exit(0);
+    }
+    return false;
+}
+
+static void accel_option_set(Object *obj, Visitor *v, const char *name,
+                             void *opaque, Error **errp)
+{
+    char *value;
+
+    if (visit_type_str(v, name, &value, errp)) {
+        maybe_help(name, value);
+        if (!given) {
+            given = g_hash_table_new_full(g_str_hash, g_str_equal,
+                                          g_free, g_free);
+        }
+        g_hash_table_replace(given, g_strdup(name), value);
+    }
+}
+
+void vsched_machine_option(const char *name, const char *value)
+{
+    maybe_help(name, value);
+    object_register_sugar_prop(ACCEL_CLASS_NAME("tcg"), name, value, false);
+}
+
+static void machine_option_set(Object *obj, Visitor *v, const char *name,
+                               void *opaque, Error **errp)
+{
+    g_autofree char *value = NULL;
+
+    if (visit_type_str(v, name, &value, errp)) {
+        vsched_machine_option(name, value);
+    }
+}
+
+static void machine_option_get(Object *obj, Visitor *v, const char *name,
+                               void *opaque, Error **errp)
+{
+    Object *accel = OBJECT(current_accel());
+    g_autofree char *value = NULL;
+    char *text;
+
+    value = accel ? object_property_get_str(accel, name, NULL) : NULL;
+    text = value ? value : (char *)"";
+    visit_type_str(v, name, &text, errp);
+}
+
+typedef void OptionFunc(ObjectClass *oc, const char *name,
+                        const char *description);
+
+static void add_accel_option(ObjectClass *oc, const char *name,
+                             const char *description)
+{
+    object_class_property_add(oc, name, "str", option_visit_get,
+                              accel_option_set, NULL, NULL);
+    object_class_property_set_description(oc, name, description);
+}
+
+static void add_machine_option(ObjectClass *oc, const char *name,
+                               const char *description)
+{
+    if (!object_class_property_find(oc, name)) {
+        object_class_property_add(oc, name, "str", machine_option_get,
+                                  machine_option_set, NULL, NULL);
+        object_class_property_set_description(oc, name, description);
+    }
+}
+
+/* Of SDB property "detector": option "detector"; of others: "sdb-NAME". */
+static char *sdb_option_name(const char *property)
+{
+    return !strcmp(property, "detector") ? g_strdup(property)
+                                         : g_strconcat(SDB_PREFIX, property,
+                                                       NULL);
+}
+
+static bool is_sdb_option(const ObjectProperty *p)
+{
+    return p->set && p->description;
+}
+
+static void for_all_options(ObjectClass *oc, OptionFunc *add)
+{
+    ObjectClass *sdb = object_class_by_name(TYPE_SDB_DEVICE);
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+    ObjectPropertyIterator iter;
+    ObjectProperty *p;
+
+    add(oc, "sched", "scheduling policy; default sdb, 'help' lists them");
+    for (int i = 0; i < ENGINE_PARAMETERS; i++) {
+        g_autofree char *text = describe(&engine_parameters[i]);
+
+        add(oc, engine_parameters[i].name, text);
+    }
+    for (int i = 0; vsched_policies[i]; i++) {
+        const VschedParameter *q = vsched_policies[i]->parameters;
+
+        for (; q->name; q++) {
+            if (g_hash_table_add(seen, (void *)q->name)) {
+                g_autofree char *text = describe(q);
+
+                add(oc, q->name, text);
+            }
+        }
+    }
+    object_class_property_iter_init(&iter, sdb);
+    while ((p = object_property_iter_next(&iter))) {
+        if (is_sdb_option(p)) {
+            g_autofree char *name = sdb_option_name(p->name);
+
+            add(oc, name, p->description);
+        }
+    }
+}
+
+void vsched_options_class_init(ObjectClass *oc)
+{
+    for_all_options(oc, add_accel_option);
+}
+
+void vsched_machine_class_options(ObjectClass *oc)
+{
+    for_all_options(oc, add_machine_option);
+}
+
+static bool apply_engine_options(VschedEngine *e, Error **errp)
+{
+    const char *sched = NULL;
+    GHashTableIter iter;
+    gpointer name, value;
+
+    if (given) {
+        sched = g_hash_table_lookup(given, "sched");
+        g_hash_table_iter_init(&iter, given);
+        while (g_hash_table_iter_next(&iter, &name, &value)) {
+            if (engine_index(name) >= 0 &&
+                !object_property_parse(OBJECT(e), name, value, errp)) {
+                return false;
+            }
+        }
+    }
+    return object_property_set_str(OBJECT(e), "sched", sched ? sched : "sdb",
+                                   errp);
+}
+
+static bool apply_policy_options(VschedEngine *e, Error **errp)
+{
+    for (int i = 0; vsched_policies[i]; i++) {
+        const VschedParameter *q = vsched_policies[i]->parameters;
+
+        for (; q->name; q++) {
+            const char *value = given ? g_hash_table_lookup(given, q->name)
+                                      : NULL;
+
+            if (!value) {
+                continue;
+            }
+            if (!object_property_find(OBJECT(e->policy), q->name)) {
+                error_setg(errp, "policy '%s' has no parameter '%s'; "
+                           "sched=help lists what each has",
+                           e->sched, q->name);
+                return false;
+            }
+            if (!object_property_parse(OBJECT(e->policy), q->name, value,
+                                       errp)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* The SDBs' own properties say what is wrong; every SDB gets the same. */
+static bool create_sdbs(VschedEngine *e, Error **errp)
+{
+    e->sdb_device = g_new0(SDBState *, e->pcpus);
+    for (int p = 0; p < e->pcpus; p++) {
+        g_autofree char *child = g_strdup_printf("sdb[%d]", p);
+        DeviceState *dev = qdev_new(TYPE_SDB_DEVICE);
+        ObjectPropertyIterator iter;
+        ObjectProperty *q;
+
+        e->sdb_device[p] = SDB_DEVICE(dev);
+        object_property_set_uint(OBJECT(dev), "pcpu", p, &error_abort);
+        object_property_add_child(OBJECT(e), child, OBJECT(dev));
+        object_class_property_iter_init(&iter, object_get_class(OBJECT(dev)));
+        while ((q = object_property_iter_next(&iter))) {
+            g_autofree char *name = sdb_option_name(q->name);
+            const char *value = given ? g_hash_table_lookup(given, name)
+                                      : NULL;
+
+            if (is_sdb_option(q) && value &&
+                !object_property_parse(OBJECT(dev), q->name, value, errp)) {
+                return false;
+            }
+        }
+        if (!qdev_realize_and_unref(dev, NULL, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+VschedEngine *vsched_options_engine(Object *accel, MachineState *ms,
+                                    Error **errp)
+{
+    VschedEngine *e = VSCHED(object_new(TYPE_VSCHED));
+
+    object_property_add_child(object_get_root(), "vsched", OBJECT(e));
+    object_unref(OBJECT(e));
+    if (!apply_engine_options(e, errp) || !apply_policy_options(e, errp) ||
+        !create_sdbs(e, errp)) {
+        return NULL;
+    }
+    return e;
+}
+
+static const TypeInfo types[] = {
+    {
+        .name = TYPE_VSCHED,
+        .parent = TYPE_OBJECT,
+        .instance_size = sizeof(VschedEngine),
+        .instance_init = engine_init,
+        .class_init = engine_class_init,
+    }, {
+        .name = TYPE_VSCHED_POLICY,
+        .parent = TYPE_OBJECT,
+        .abstract = true,
+        .instance_size = sizeof(VschedPolicyState),
+        .class_size = sizeof(VschedPolicyClass),
+    },
+};
+
+static void register_types(void)
+{
+    type_register_static_array(types, ARRAY_SIZE(types));
+    for (int i = 0; vsched_policies[i]; i++) {
+        g_autofree char *name = policy_type(vsched_policies[i]->name);
+        TypeInfo info = {
+            .name = name,
+            .parent = TYPE_VSCHED_POLICY,
+            .instance_init = policy_init,
+            .class_init = policy_class_init,
+            .class_data = (void *)vsched_policies[i],
+        };
+
+        type_register_static(&info);
+    }
+}
+
+type_init(register_types);

@@ -1,0 +1,24 @@
+/*
+ * The list of scheduling policies.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <string.h>
+#include "policy.h"
+
+const VschedPolicyOps *const vsched_policies[] = {
+    &vsched_policy_sdb,
+    &vsched_policy_timeslice,
+    NULL
+};
+
+const VschedPolicyOps *vsched_policy_find(const char *name)
+{
+    for (int i = 0; vsched_policies[i]; i++) {
+        if (!strcmp(vsched_policies[i]->name, name)) {
+            return vsched_policies[i];
+        }
+    }
+    return NULL;
+}

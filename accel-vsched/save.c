@@ -1,0 +1,193 @@
+/*
+ * What savevm and migration keep of the engine.
+ *
+ * The machine stops at the end of a window, so that no VCPU is in the middle
+ * of anything: clocks, run states, counters and the order in which VCPUs wait
+ * are the whole state.  (The SDBs save their own.)  A destination with other
+ * PCPUs, another window or another clock is refused; the policy and all that
+ * can change while running comes along.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+#include "qapi/error.h"
+#include "accel/tcg/cpu-ops.h"
+#include "migration/vmstate.h"
+#include "engine.h"
+
+static const VMStateDescription vmstate_vcpu = {
+    .name = "vsched/vcpu",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT32(state, VschedVCPU),
+        VMSTATE_INT32(pcpu, VschedVCPU),
+        VMSTATE_INT64(seen, VschedVCPU),
+        VMSTATE_INT64(since, VschedVCPU),
+        VMSTATE_INT64_ARRAY(cycles, VschedVCPU, VSCHED_STATES),
+        VMSTATE_BOOL(spinning, VschedVCPU),
+        VMSTATE_INT64(spin_cycles, VschedVCPU),
+        VMSTATE_UINT64_ARRAY(insns, VschedVCPU, 2),
+        VMSTATE_UINT64(spins, VschedVCPU),
+        VMSTATE_UINT64(preempted, VschedVCPU),
+        VMSTATE_UINT64(yielded, VschedVCPU),
+        VMSTATE_UINT64(switches, VschedVCPU),
+        VMSTATE_UINT64(calls_sent, VschedVCPU),
+        VMSTATE_UINT64(calls_refused, VschedVCPU),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static const VMStateDescription vmstate_pcpu = {
+    .name = "vsched/pcpu",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_INT64(clock, VschedPCPU),
+        VMSTATE_INT64(slice_end, VschedPCPU),
+        VMSTATE_INT32(current, VschedPCPU),
+        VMSTATE_INT32(last, VschedPCPU),
+        VMSTATE_INT64(skip_until, VschedPCPU),
+        VMSTATE_BOOL(resched, VschedPCPU),
+        VMSTATE_UINT32(phase, VschedPCPU),
+        VMSTATE_INT64(idle, VschedPCPU),
+        VMSTATE_INT64(busy, VschedPCPU),
+        VMSTATE_INT64(switching, VschedPCPU),
+        VMSTATE_INT64(skipped, VschedPCPU),
+        VMSTATE_UINT64(switches, VschedPCPU),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static const VMStateDescription vmstate_exec = {
+    .name = "vsched/exec",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_INT64(retired, VschedExec),
+        VMSTATE_INT64(period_end, VschedExec),
+        VMSTATE_BOOL(spin, VschedExec),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static const VMStateDescription vmstate_core = {
+    .name = "vsched/core",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_INT32_EQUAL(topology.vcpus, VschedCore, NULL),
+        VMSTATE_INT32_EQUAL(topology.pcpus, VschedCore, NULL),
+        VMSTATE_INT64(switch_cost, VschedCore),
+        VMSTATE_INT64(skip, VschedCore),
+        VMSTATE_INT64(window_end, VschedCore),
+        VMSTATE_UINT64(windows, VschedCore),
+        VMSTATE_STRUCT_VARRAY_POINTER_INT32(pcpu, VschedCore, topology.pcpus,
+                                            vmstate_pcpu, VschedPCPU),
+        VMSTATE_STRUCT_VARRAY_POINTER_INT32(vcpu, VschedCore, topology.vcpus,
+                                            vmstate_vcpu, VschedVCPU),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static int pre_save(void *opaque)
+{
+    VschedEngine *e = opaque;
+    VschedSaved *s = &e->saved;
+
+    g_assert(QSIMPLEQ_EMPTY(&e->posts));
+    pstrcpy((char *)s->sched, sizeof(s->sched), e->sched);
+    memcpy(s->values, e->policy->values, sizeof(s->values));
+    s->order_length = e->core->ops->order(e->core->policy, s->order);
+    return 0;
+}
+
+/* The order in which they waited is that in which they come to wait again. */
+static void restore_order(VschedEngine *e, const int *before, int n)
+{
+    VschedCore *core = e->core;
+
+    for (int i = 0; i < n; i++) {
+        core->ops->dequeue(core->policy, before[i]);
+    }
+    for (int i = 0; i < e->saved.order_length; i++) {
+        core->ops->enqueue(core->policy, e->saved.order[i], core->window_end);
+    }
+}
+
+static int post_load(void *opaque, int version_id)
+{
+    VschedEngine *e = opaque;
+    VschedCore *core = e->core;
+    VschedSaved *s = &e->saved;
+    g_autofree int *before = g_new(int, core->topology.vcpus);
+    int64_t values[VSCHED_PARAMETERS_MAX];
+    Error *err = NULL;
+    CPUState *cpu;
+    int n;
+
+    s->sched[sizeof(s->sched) - 1] = 0;
+    for (int i = 0; i < s->order_length; i++) {
+        if (s->order[i] < 0 || s->order[i] >= core->topology.vcpus) {
+            return -EINVAL;
+        }
+    }
+    /* VCPUs that the saved state lets wait wait by the saved order alone. */
+    n = core->ops->order(core->policy, before);
+    restore_order(e, before, n);
+    if (strcmp((char *)s->sched, e->sched) &&
+        !object_property_set_str(OBJECT(e), "sched", (char *)s->sched,
+                                 &err)) {
+        error_report_err(err);
+        return -EINVAL;
+    }
+    memcpy(e->policy->values, s->values, sizeof(s->values));
+    vsched_policy_values(e, values);
+    core->ops->set(core->policy, values);
+
+    e->switch_cost = core->switch_cost;
+    e->skip = vsched_cycles_to_ns(e, core->skip);
+    CPU_FOREACH(cpu) {
+        const TCGCPUOps *ops = cpu->cc->tcg_ops;
+
+        cpu->neg.user_mode = ops->user_mode && ops->user_mode(cpu);
+        e->deferred[cpu->cpu_index] = 0;
+    }
+    vsched_publish_time(e);
+    return 0;
+}
+
+static const VMStateDescription vmstate_engine = {
+    .name = "vsched",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .priority = MIG_PRI_MAX,    /* before any device looks at its timers */
+    .pre_save = pre_save,
+    .post_load = post_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT32_EQUAL(pcpus, VschedEngine, "pcpus= differs"),
+        VMSTATE_UINT64_EQUAL(window, VschedEngine, "window= differs"),
+        VMSTATE_UINT64_EQUAL(clock_hz, VschedEngine, "clock-hz= differs"),
+        VMSTATE_STRUCT_POINTER(core, VschedEngine, vmstate_core, VschedCore),
+        VMSTATE_STRUCT_VARRAY_POINTER_UINT32(exec, VschedEngine, pcpus,
+                                             vmstate_exec, VschedExec),
+        VMSTATE_BUFFER(saved.sched, VschedEngine),
+        VMSTATE_UINT64_ARRAY(saved.values, VschedEngine,
+                             VSCHED_PARAMETERS_MAX),
+        VMSTATE_INT32(saved.order_length, VschedEngine),
+        VMSTATE_VARRAY_INT32(saved.order, VschedEngine, saved.order_length, 0,
+                             vmstate_info_int32, int32_t),
+        VMSTATE_UINT64(posted, VschedEngine),
+        VMSTATE_UINT64(cut_blocks, VschedEngine),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+void vsched_save_init(VschedEngine *e)
+{
+    e->saved.order = g_new0(int32_t, e->core->topology.vcpus);
+    vmstate_register(NULL, 0, &vmstate_engine, e);
+}

@@ -1,0 +1,280 @@
+/*
+ * Statistics of the engine: query-stats, provider "vsched".
+ *
+ * Targets: vm (sums and the engine itself), pcpu, vcpu.  All counters live
+ * where they are counted; this only reads.  Cycles are those of the PCPUs.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qapi/qapi-types-stats.h"
+#include "qapi/qapi-visit-stats.h"
+#include "system/stats.h"
+#include "hw/core/cpu.h"
+#include "engine.h"
+
+/* Value of a statistic of object @i; machine-wide ones ignore it. */
+typedef uint64_t StatFunc(VschedEngine *e, int i);
+
+typedef struct Stat {
+    const char *name;
+    StatFunc *value;
+    StatsType type;
+    bool cycles;
+} Stat;
+
+#define VCPU_STAT(name, expression)                                     \
+    static uint64_t vcpu_##name(VschedEngine *e, int i)                 \
+    {                                                                   \
+        const VschedVCPU *v G_GNUC_UNUSED = &e->core->vcpu[i];         \
+        return expression;                                              \
+    }
+#define PCPU_STAT(name, expression)                                     \
+    static uint64_t pcpu_##name(VschedEngine *e, int i)                 \
+    {                                                                   \
+        const VschedPCPU *p = &e->core->pcpu[i];                        \
+        return expression;                                              \
+    }
+
+VCPU_STAT(insns_privileged, v->insns[0])
+VCPU_STAT(insns_user, v->insns[1])
+VCPU_STAT(useful, vsched_core_cycles(e->core, i, VSCHED_RUNNING) -
+                  v->spin_cycles)
+VCPU_STAT(spinning, v->spin_cycles)
+VCPU_STAT(ready, vsched_core_cycles(e->core, i, VSCHED_READY))
+VCPU_STAT(blocked, vsched_core_cycles(e->core, i, VSCHED_BLOCKED))
+VCPU_STAT(switching, vsched_core_cycles(e->core, i, VSCHED_SWITCHING))
+VCPU_STAT(spins, v->spins)
+VCPU_STAT(preempted, v->preempted)
+VCPU_STAT(yielded, v->yielded)
+VCPU_STAT(switches, v->switches)
+VCPU_STAT(calls_sent, v->calls_sent)
+VCPU_STAT(calls_refused, v->calls_refused)
+
+static const Stat vcpu_stats[] = {
+    { "insns-privileged", vcpu_insns_privileged },
+    { "insns-user", vcpu_insns_user },
+    { "running-useful", vcpu_useful, .cycles = true },
+    { "running-spinning", vcpu_spinning, .cycles = true },
+    { "ready", vcpu_ready, .cycles = true },
+    { "blocked", vcpu_blocked, .cycles = true },
+    { "switching", vcpu_switching, .cycles = true },
+    { "spin-periods", vcpu_spins },
+    { "slices-expired", vcpu_preempted },
+    { "slices-ended-by-spin", vcpu_yielded },
+    { "switched-in", vcpu_switches },
+    { "cross-calls-accepted", vcpu_calls_sent },
+    { "cross-calls-refused", vcpu_calls_refused },
+};
+
+static const SDBCounters *counters(VschedEngine *e, int pcpu)
+{
+    static const SDBCounters none;
+
+    return e->exec[pcpu].sdb ? sdb_counters(e->exec[pcpu].sdb) : &none;
+}
+
+PCPU_STAT(clock, p->clock)
+PCPU_STAT(busy, p->busy)
+PCPU_STAT(idle, p->idle)
+PCPU_STAT(switching, p->switching)
+PCPU_STAT(skipped, p->skipped)
+PCPU_STAT(switches, p->switches)
+
+#define SDB_STAT(name, field, user)                                     \
+    static uint64_t sdb_##name(VschedEngine *e, int i)                  \
+    {                                                                   \
+        return counters(e, i)->field[user];                             \
+    }
+#define SDB_REASON(name, detector, user, reason)                        \
+    static uint64_t sdb_##name(VschedEngine *e, int i)                  \
+    {                                                                   \
+        return counters(e, i)->reasons[detector][user][reason];         \
+    }
+
+SDB_STAT(periods_privileged, periods, 0)
+SDB_STAT(periods_user, periods, 1)
+SDB_STAT(cut_privileged, cut, 0)
+SDB_STAT(cut_user, cut, 1)
+SDB_STAT(spins_privileged, spins, 0)
+SDB_STAT(spins_user, spins, 1)
+SDB_REASON(paper_privileged, SDB_PAPER, 0, SDB_SPIN)
+SDB_REASON(paper_user, SDB_PAPER, 1, SDB_SPIN)
+SDB_REASON(recurrence_privileged, SDB_RECURRENCE, 0, SDB_SPIN)
+
+static const Stat pcpu_stats[] = {
+    { "clock", pcpu_clock, .cycles = true },
+    { "busy", pcpu_busy, .cycles = true },
+    { "idle", pcpu_idle, .cycles = true },
+    { "switching", pcpu_switching, .cycles = true },
+    { "skipped", pcpu_skipped, .cycles = true },
+    { "switches", pcpu_switches },
+    { "sdb-periods-privileged", sdb_periods_privileged },
+    { "sdb-periods-user", sdb_periods_user },
+    { "sdb-cut-privileged", sdb_cut_privileged },
+    { "sdb-cut-user", sdb_cut_user },
+    { "sdb-spins-privileged", sdb_spins_privileged },
+    { "sdb-spins-user", sdb_spins_user },
+    { "sdb-paper-spins-privileged", sdb_paper_privileged },
+    { "sdb-paper-spins-user", sdb_paper_user },
+    { "sdb-recurrence-spins-privileged", sdb_recurrence_privileged },
+};
+
+static uint64_t vm_time(VschedEngine *e, int i)
+{
+    return e->core->window_end;
+}
+
+static uint64_t vm_windows(VschedEngine *e, int i)
+{
+    return e->core->windows;
+}
+
+static uint64_t vm_posted(VschedEngine *e, int i)
+{
+    return e->posted;
+}
+
+static uint64_t vm_cut_blocks(VschedEngine *e, int i)
+{
+    return e->cut_blocks;
+}
+
+/* Besides these, the sums of all statistics of PCPUs and VCPUs. */
+static const Stat vm_stats[] = {
+    { "time", vm_time, .type = STATS_TYPE_INSTANT, .cycles = true },
+    { "windows", vm_windows },
+    { "posted-events", vm_posted },
+    { "cut-blocks", vm_cut_blocks },
+};
+
+static void prepend(StatsList **list, const char *name, uint64_t value,
+                    strList *names)
+{
+    Stats *stats;
+
+    if (!apply_str_list_filter(name, names)) {
+        return;
+    }
+    stats = g_new0(Stats, 1);
+    stats->name = g_strdup(name);
+    stats->value = g_new0(StatsValue, 1);
+    stats->value->type = QTYPE_QNUM;
+    stats->value->u.scalar = value;
+    QAPI_LIST_PREPEND(*list, stats);
+}
+
+static void prepend_all(StatsList **list, VschedEngine *e, const Stat *stats,
+                        int n, int i, strList *names)
+{
+    while (n--) {
+        prepend(list, stats[n].name, stats[n].value(e, i), names);
+    }
+}
+
+static void prepend_sums(StatsList **list, VschedEngine *e, const Stat *stats,
+                         int n, int objects, const char *prefix,
+                         strList *names)
+{
+    while (n--) {
+        g_autofree char *name = g_strconcat(prefix, stats[n].name, NULL);
+        uint64_t sum = 0;
+
+        for (int i = 0; i < objects; i++) {
+            sum += stats[n].value(e, i);
+        }
+        prepend(list, name, sum, names);
+    }
+}
+
+#define ALL(stats) stats, ARRAY_SIZE(stats)
+
+static void query(StatsResultList **result, StatsTarget target,
+                  strList *names, strList *targets, Error **errp)
+{
+    VschedEngine *e = vsched_engine;
+    StatsList *list = NULL;
+    CPUState *cpu;
+
+    switch (target) {
+    case STATS_TARGET_VM:
+        prepend_sums(&list, e, ALL(pcpu_stats), e->core->topology.pcpus,
+                     "pcpu-", names);
+        prepend_sums(&list, e, ALL(vcpu_stats), e->core->topology.vcpus,
+                     "vcpu-", names);
+        prepend_all(&list, e, ALL(vm_stats), 0, names);
+        add_stats_entry(result, STATS_PROVIDER_VSCHED, NULL, list);
+        break;
+    case STATS_TARGET_PCPU:
+        for (int i = e->core->topology.pcpus - 1; i >= 0; i--) {
+            g_autofree char *path = 
+                object_get_canonical_path(OBJECT(e->sdb_device[i]));
+
+            list = NULL;
+            prepend_all(&list, e, ALL(pcpu_stats), i, names);
+            add_stats_entry(result, STATS_PROVIDER_VSCHED, path, list);
+        }
+        break;
+    case STATS_TARGET_VCPU:
+        CPU_FOREACH(cpu) {
+            g_autofree char *path = object_get_canonical_path(OBJECT(cpu));
+
+            if (!apply_str_list_filter(path, targets)) {
+                continue;
+            }
+            list = NULL;
+            prepend_all(&list, e, ALL(vcpu_stats), cpu->cpu_index, names);
+            add_stats_entry(result, STATS_PROVIDER_VSCHED, path, list);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+static void schema_prepend(StatsSchemaValueList **list, const char *name,
+                           const Stat *stat)
+{
+    StatsSchemaValue *value = g_new0(StatsSchemaValue, 1);
+
+    value->name = g_strdup(name);
+    value->type = stat->type;
+    value->has_unit = stat->cycles;
+    value->unit = STATS_UNIT_CYCLES;
+    QAPI_LIST_PREPEND(*list, value);
+}
+
+static void schema_all(StatsSchemaValueList **list, const Stat *stats, int n,
+                       const char *prefix)
+{
+    while (n--) {
+        g_autofree char *name = g_strconcat(prefix, stats[n].name, NULL);
+
+        schema_prepend(list, name, &stats[n]);
+    }
+}
+
+static void schemas(StatsSchemaList **result, Error **errp)
+{
+    StatsSchemaValueList *list = NULL;
+
+    schema_all(&list, ALL(pcpu_stats), "pcpu-");
+    schema_all(&list, ALL(vcpu_stats), "vcpu-");
+    schema_all(&list, ALL(vm_stats), "");
+    add_stats_schema(result, STATS_PROVIDER_VSCHED, STATS_TARGET_VM, list);
+
+    list = NULL;
+    schema_all(&list, ALL(vcpu_stats), "");
+    add_stats_schema(result, STATS_PROVIDER_VSCHED, STATS_TARGET_VCPU, list);
+
+    list = NULL;
+    schema_all(&list, ALL(pcpu_stats), "");
+    add_stats_schema(result, STATS_PROVIDER_VSCHED, STATS_TARGET_PCPU, list);
+}
+
+void vsched_stats_init(void)
+{
+    add_stats_callbacks(STATS_PROVIDER_VSCHED, query, schemas);
+}
