@@ -5,9 +5,9 @@ set -euo pipefail
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=$(mkdir -p "${BUILD:-$TOP/build}" && cd "${BUILD:-$TOP/build}" && pwd)
 CACHE=$(mkdir -p "${CACHE:-$BUILD/cache}" && cd "${CACHE:-$BUILD/cache}" && pwd)   # what was downloaded; kept by "make clean"
-QEMU_TREE=$BUILD/src/qemu               # base + patches/ + links, a git tree
+QEMU_TREE=${QEMU_TREE:-$BUILD/src/qemu}               # base + patches/ + links, a git tree
 QEMU_BUILD=${QEMU_BUILD:-$BUILD/qemu}   # where it is built
-OPENBIOS_TREE=$BUILD/src/openbios       # base + patches-openbios/, a git tree
+OPENBIOS_TREE=${OPENBIOS_TREE:-$BUILD/src/openbios}       # base + patches-openbios/, a git tree
 PRIVATE=$BUILD/private                  # unpacked packages (meson, firmware)
 ALL_TARGETS=sparc64-softmmu,x86_64-softmmu
 JOBS=${JOBS:-$(nproc)}
@@ -33,7 +33,7 @@ EPOCH=1704067200                        # date in everything built: 2024-01-01, 
 
 # The newest of several versions of a file.
 newest() { printf '%s\n' "$@" | sort -V | tail -n1; }
-FIRMWARE=$BUILD/firmware                # what QEMU is given with -L
+FIRMWARE=${FIRMWARE:-$BUILD/firmware}                # what QEMU is given with -L
 
 # The directory at hand becomes a git tree whose first commit is tagged 'base'.
 commit_base() {
