@@ -71,9 +71,14 @@ void vsched_publish_time(VschedEngine *e)
     qatomic_set_i64(&e->now, vsched_cycles_to_ns(e, e->core->window_end));
 }
 
+/*
+ * Only CPUState.stopped, which changes between windows, says that a VCPU is
+ * stopped.  cpu_is_stopped() looks at the machine's run state as well, which
+ * changes before the VCPUs are asked to stop, and may do so within a window.
+ */
 static bool vcpu_runnable(CPUState *cpu)
 {
-    return !cpu_is_stopped(cpu) && (!cpu->halted || cpu_has_work(cpu));
+    return !cpu->stopped && (!cpu->halted || cpu_has_work(cpu));
 }
 
 void vsched_wake(VschedEngine *e, CPUState *cpu)
@@ -186,7 +191,7 @@ static bool all_stopped(void)
     CPUState *cpu;
 
     CPU_FOREACH(cpu) {
-        if (!cpu_is_stopped(cpu)) {
+        if (!cpu->stopped) {
             return false;
         }
     }

@@ -31,6 +31,7 @@
 #include "gdbstub/enums.h"
 #include "system/cpus.h"
 #include "system/runstate.h"
+#include "devices.h"
 #include "engine.h"
 #include "trace.h"
 
@@ -270,12 +271,14 @@ static void wait_for_debugger(VschedEngine *e, CPUState *cpu)
 
     bql_lock();
     cpu_handle_guest_debug(cpu);
-    while (cpu_is_stopped(cpu) || cpu->stop) {
+    vsched_devices_leave();             /* the debugger is in the main loop */
+    while (cpu->stopped || cpu->stop) {
         qemu_cond_wait_bql(cpu->halt_cond);
         CPU_FOREACH(other) {
             qemu_wait_io_event_common(other);
         }
     }
+    vsched_devices_enter();
     bql_unlock();
 }
 
