@@ -266,7 +266,6 @@ static void run_pcpu(VschedCore *core, int p)
 
         if ((pcpu->current == VSCHED_NONE || pcpu->resched) &&
             !reschedule(core, p)) {
-            idle_until(pcpu, core->window_end);
             break;
         }
         if (pcpu->clock >= core->window_end) {
@@ -315,15 +314,65 @@ static void run_pcpu(VschedCore *core, int p)
     }
 }
 
-void vsched_core_window(VschedCore *core)
+/* No more windows at once: somebody outside may want a word (choice) */
+#define WINDOWS_AT_ONCE 100
+
+/* The only PCPU with anything to run; @until: no other has before that. */
+static int sole_pcpu(const VschedCore *core, int64_t *until)
+{
+    int sole = VSCHED_NONE;
+
+    for (int p = 0; p < core->topology.pcpus; p++) {
+        const VschedPCPU *pcpu = &core->pcpu[p];
+
+        if (pcpu->skip_until > core->window_end) {
+            *until = MIN(*until, pcpu->skip_until);
+        } else if (pcpu->current != VSCHED_NONE ||
+                   core->ops->waiting(core->policy, p)) {
+            if (sole != VSCHED_NONE) {
+                return VSCHED_NONE;
+            }
+            sole = p;
+        }
+    }
+    return sole;
+}
+
+static int64_t boundary(const VschedCore *core, int64_t time)
+{
+    return (time + core->window - 1) / core->window * core->window;
+}
+
+void vsched_core_cut(VschedCore *core, int64_t now)
+{
+    int64_t start = core->window_end - core->window;
+
+    if (core->running != VSCHED_NONE && now <= start) {
+        core->window_end = MAX(boundary(core, now),
+                               core->window_start + core->window);
+    }
+}
+
+void vsched_core_window(VschedCore *core, int64_t horizon)
 {
     int pcpus = core->topology.pcpus;
     int first = core->windows % pcpus;
+    int64_t last = core->window_end + WINDOWS_AT_ONCE * core->window;
 
+    core->window_start = core->window_end;
     core->window_end += core->window;
+    if (horizon > core->window_end &&
+        sole_pcpu(core, &horizon) != VSCHED_NONE) {
+        core->window_end = horizon < last ? boundary(core, horizon) : last;
+    }
     for (int i = 0; i < pcpus; i++) {
         run_pcpu(core, (first + i) % pcpus);
     }
+    for (int p = 0; p < pcpus; p++) {
+        if (core->pcpu[p].current == VSCHED_NONE) {
+            idle_until(&core->pcpu[p], core->window_end);
+        }
+    }
     core->running = VSCHED_NONE;
-    core->windows++;
+    core->windows += (core->window_end - core->window_start) / core->window;
 }

@@ -88,6 +88,7 @@ typedef struct VschedCore {
     int64_t window;             /* cycles */
     int64_t switch_cost;        /* cycles */
     int64_t skip;               /* cycles; 0: never */
+    int64_t window_start;       /* cycles: beginning of the same window */
     int64_t window_end;         /* cycles: end of the window that runs or ran */
     uint64_t windows;           /* number of windows that were run */
     int running;                /* PCPU that is being run, or VSCHED_NONE */
@@ -109,8 +110,20 @@ void vsched_core_free(VschedCore *core);
 void vsched_core_set_policy(VschedCore *core, const VschedPolicyOps *ops,
                             const int64_t *values);
 
-/* One window: window_end has moved when it returns. */
-void vsched_core_window(VschedCore *core);
+/*
+ * One window: window_end has moved when it returns.  If only one PCPU has
+ * anything to run, several windows at once, which gives the same: nobody is
+ * there to be waited for.  They end at the boundary at or after @horizon, the
+ * time in cycles of the next event from outside, at the latest; and earlier if
+ * vsched_core_cut() is called.
+ */
+void vsched_core_window(VschedCore *core, int64_t horizon);
+
+/*
+ * Something has happened that the host deals with between windows, on the
+ * PCPU that runs, at cycle @now: no window goes beyond the next boundary.
+ */
+void vsched_core_cut(VschedCore *core, int64_t now);
 
 /*
  * No PCPU has anything to run before cycle @until; INT64_MAX if only an event

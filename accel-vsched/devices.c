@@ -103,8 +103,19 @@ static struct {
 
 static uint64_t seed;
 
+void (*vsched_devices_wanted)(void);
+
+/* On the engine's thread, in a window: it is not to be longer than usual. */
+static void wanted(void)
+{
+    if (vsched_devices_wanted) {
+        vsched_devices_wanted();
+    }
+}
+
 static void want_attention(unsigned what)
 {
+    wanted();
     if ((qatomic_read(&vsched_devices_hot.attention) & what) != what) {
         qatomic_or(&vsched_devices_hot.attention, what);
     }
@@ -339,6 +350,7 @@ static BlkAioPaceVerdict disk_submit(BlockBackend *blk, BlockAIOCB *acb,
     insert_by_due(r);
     disk.count++;
     vsched_devices_hot.next = MIN(vsched_devices_hot.next, r->due);
+    wanted();
     trace_vsched_disk_submit(r, r->due, disk.count);
     return r->started ? BLK_AIO_START : BLK_AIO_WAIT;
 }

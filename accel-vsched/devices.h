@@ -34,6 +34,13 @@ typedef struct VschedDevicesHot {
 extern VschedDevicesHot vsched_devices_hot;
 
 /*
+ * The engine's, NULL: none.  Called in whatever thread when something was left
+ * for the end of the window, or falls due earlier than vsched_devices_next()
+ * had said.
+ */
+extern void (*vsched_devices_wanted)(void);
+
+/*
  * Take all devices into simulated time.  By the main thread, when the
  * accelerator is initialised, before the machine's devices exist.
  */

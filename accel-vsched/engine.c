@@ -120,6 +120,7 @@ static void vsched_handle_interrupt(CPUState *cpu, int mask)
                e->core->vcpu[cpu->cpu_index].pcpu != e->core->running) {
         e->deferred[cpu->cpu_index] |= mask;
         qatomic_set(&e->attention, true);
+        vsched_cut();
     } else {
         cpu->interrupt_request |= mask;
         if (in_engine_thread) {
@@ -133,8 +134,11 @@ static void vsched_handle_interrupt(CPUState *cpu, int mask)
 static void vsched_kick(CPUState *cpu)
 {
     qatomic_set(&vsched_engine->attention, true);
-    if (in_engine_thread && cpu == current_cpu) {
-        cpu_exit(cpu);          /* work for itself, to be done at once */
+    if (in_engine_thread) {
+        vsched_cut();
+        if (cpu == current_cpu) {
+            cpu_exit(cpu);      /* work for itself, to be done at once */
+        }
     }
 }
 
@@ -229,14 +233,25 @@ static void attend(VschedEngine *e)
     vsched_reconsider(e);
 }
 
-/* Nothing to run before @until: go there, or to the next thing to happen. */
-static void pass_idle_time(VschedEngine *e, int64_t until)
+static int64_t horizon(VschedEngine *e)
 {
     int64_t next = vsched_devices_next();
 
-    if (next != INT64_MAX) {
-        until = MIN(until, vsched_ns_to_cycles(e, next));
+    return next == INT64_MAX ? next : vsched_ns_to_cycles(e, next);
+}
+
+/* Devices have something to do at the end of the window. */
+static void devices_wanted(void)
+{
+    if (in_engine_thread) {
+        vsched_cut();
     }
+}
+
+/* Nothing to run before @until: go there, or to the next thing to happen. */
+static void pass_idle_time(VschedEngine *e, int64_t until)
+{
+    until = MIN(until, horizon(e));
     if (until == INT64_MAX) {
         sleep_until_event(e);
     } else if (until > e->core->window_end) {
@@ -277,7 +292,7 @@ static void *vsched_thread(void *arg)
             pass_idle_time(e, until);
         } else {
             bql_unlock();
-            vsched_core_window(e->core);
+            vsched_core_window(e->core, horizon(e));
             bql_lock();
             vsched_publish_time(e);
             vsched_deliver_posts(e);
@@ -367,6 +382,7 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, Error **errp)
     topology.vcpus = ms->smp.max_cpus;
     topology.pcpus = e->pcpus;
     vsched_devices_init();
+    vsched_devices_wanted = devices_wanted;
     vsched_devices_set_disk_latency(e->disk_latency);
     vsched_engine = e;
     e->core = vsched_core_new(&topology, vsched_ns_to_cycles(e, e->window),

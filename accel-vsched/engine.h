@@ -80,6 +80,7 @@ struct VschedEngine {
     uint64_t switch_cost;       /* cycles */
     uint64_t skip;              /* ns; 0: never */
     uint64_t disk_latency;      /* ns */
+    bool watch;                 /* SDBs are connected: sdb=on */
     char *sched;
     VschedPolicyState *policy;
     SDBState **sdb_device;      /* of each PCPU */
@@ -113,11 +114,14 @@ void vsched_publish_time(VschedEngine *e);
 /* exec.c */
 void vsched_exec_init(void);
 void vsched_exec_connect(VschedEngine *e, int pcpu);
+void vsched_exec_watch(VschedEngine *e, int pcpu, bool on);
 VschedStop vsched_exec(VschedEngine *e, int pcpu, int vcpu, int64_t budget,
                        bool spin_stops, int64_t *used);
 void vsched_exec_switched(VschedEngine *e, int pcpu, int vcpu);
 /* Cycles of the running PCPU beyond its clock; 0 if none runs. */
 int64_t vsched_exec_elapsed(void);
+/* On the engine's thread: something is to be done between two windows. */
+void vsched_cut(void);
 
 /* options.c */
 void vsched_options_class_init(ObjectClass *oc);

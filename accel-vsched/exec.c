@@ -122,7 +122,7 @@ static inline void reach_instruction(CPUState *cpu)
     int64_t at = position(cpu) - cpu->neg.observe_insns +
                  cpu->neg.observe_index;
 
-    if (unlikely(at >= x->period_end)) {
+    while (unlikely(at >= x->period_end)) {
         end_period(cpu, cpu->neg.user_mode);
     }
 }
@@ -159,15 +159,35 @@ static void vsched_mode(CPUState *cpu, bool user)
     if (!x->sdb) {
         return;
     }
+    while (now > x->period_end) {
+        end_period(cpu, !user);
+    }
     if (now == x->period_end) {
         end_period(cpu, user);
+    } else if (now == x->period_end - sdb_config(x->sdb)->period) {
+        sdb_mode_at_begin(x->sdb, user);
     } else {
-        if (now > x->period_end) {
-            end_period(cpu, !user);
-        }
         sdb_mode(x->sdb, user);
     }
     expire(cpu);
+}
+
+void vsched_cut(void)
+{
+    VschedCore *core = vsched_engine->core;
+    VschedPCPU *pcpu;
+    int64_t end;
+
+    if (!run.cpu) {
+        return;
+    }
+    pcpu = &core->pcpu[run.pcpu];
+    vsched_core_cut(core, pcpu->clock + vsched_exec_elapsed());
+    end = run.begin + MIN(core->window_end, pcpu->slice_end) - pcpu->clock;
+    if (end < run.stop_position) {
+        run.stop_position = end;
+        expire(run.cpu);
+    }
 }
 
 static bool leave(CPUState *cpu, VschedStop stop)
@@ -185,7 +205,7 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb)
     int64_t limit = run.stop_position;
 
     if (x->sdb) {
-        if (now >= x->period_end) {
+        while (now >= x->period_end) {
             end_period(cpu, cpu->neg.user_mode);
         }
         if (x->spin) {
@@ -244,7 +264,7 @@ static void sdb_changed(SDBState *device, void *opaque)
     VschedExec *x = opaque;
 
     sdb_apply(device);
-    x->period_end = x->retired + sdb_config(x->sdb)->period;
+    x->period_end = x->retired + sdb_config(device->core)->period;
     x->spin = false;
 }
 
@@ -253,10 +273,22 @@ void vsched_exec_connect(VschedEngine *e, int pcpu)
     VschedExec *x = &e->exec[pcpu];
 
     x->device = e->sdb_device[pcpu];
-    x->sdb = x->device->core;
-    x->period_end = sdb_config(x->sdb)->period;
     x->device->changed = sdb_changed;
     x->device->changed_opaque = x;
+    vsched_exec_watch(e, pcpu, e->watch);
+}
+
+void vsched_exec_watch(VschedEngine *e, int pcpu, bool on)
+{
+    VschedExec *x = &e->exec[pcpu];
+
+    x->spin = false;
+    if (!on) {
+        x->sdb = NULL;
+    } else if (!x->sdb) {
+        x->sdb = x->device->core;
+        sdb_changed(x->device, x);
+    }
 }
 
 int64_t vsched_exec_elapsed(void)

@@ -40,6 +40,7 @@ void vsched_post(CPUState *target,
     post->opaque = opaque;
     QSIMPLEQ_INSERT_TAIL(&e->posts, post, next);
     e->posted++;
+    vsched_cut();
 }
 
 void vsched_cross_call(CPUState *sender, CPUState *target, bool accepted)

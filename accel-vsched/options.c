@@ -26,6 +26,9 @@
 
 #define SDB_PREFIX "sdb-"
 
+#define SCHED_DESCRIPTION "scheduling policy; default sdb, 'help' lists them"
+#define WATCH_DESCRIPTION "spin detection buffers watch (on, off); default on"
+
 /* ------------------------------------------------------------------------
  * Times: nanoseconds, or a number with ns, us, ms or s behind it.
  */
@@ -382,6 +385,23 @@ static void engine_set(Object *obj, Visitor *v, const char *name,
     }
 }
 
+static bool engine_get_watch(Object *obj, Error **errp)
+{
+    return VSCHED(obj)->watch;
+}
+
+static void engine_set_watch(Object *obj, bool value, Error **errp)
+{
+    VschedEngine *e = VSCHED(obj);
+
+    e->watch = value;
+    if (e->exec) {
+        for (int p = 0; p < e->pcpus; p++) {
+            vsched_exec_watch(e, p, value);
+        }
+    }
+}
+
 static char *engine_get_sched(Object *obj, Error **errp)
 {
     return g_strdup(VSCHED(obj)->sched);
@@ -422,6 +442,7 @@ static void engine_init(Object *obj)
     for (int i = 0; i < ENGINE_PARAMETERS; i++) {
         engine_store(VSCHED(obj), i, engine_parameters[i].standard);
     }
+    VSCHED(obj)->watch = true;
 }
 
 static void engine_class_init(ObjectClass *oc, void *data)
@@ -437,8 +458,10 @@ static void engine_class_init(ObjectClass *oc, void *data)
     }
     object_class_property_add_str(oc, "sched", engine_get_sched,
                                   engine_set_sched);
-    object_class_property_set_description(oc, "sched",
-        "scheduling policy; default sdb, 'help' lists them");
+    object_class_property_set_description(oc, "sched", SCHED_DESCRIPTION);
+    object_class_property_add_bool(oc, "sdb", engine_get_watch,
+                                   engine_set_watch);
+    object_class_property_set_description(oc, "sdb", WATCH_DESCRIPTION);
 }
 
 /* ------------------------------------------------------------------------
@@ -550,7 +573,7 @@ static char *sdb_option_name(const char *property)
 
 static bool is_sdb_option(const ObjectProperty *p)
 {
-    return p->set && p->description;
+    return p->set && p->description && strcmp(p->name, "pcpu");
 }
 
 static void for_all_options(ObjectClass *oc, OptionFunc *add)
@@ -560,7 +583,8 @@ static void for_all_options(ObjectClass *oc, OptionFunc *add)
     ObjectPropertyIterator iter;
     ObjectProperty *p;
 
-    add(oc, "sched", "scheduling policy; default sdb, 'help' lists them");
+    add(oc, "sched", SCHED_DESCRIPTION);
+    add(oc, "sdb", WATCH_DESCRIPTION);
     for (int i = 0; i < ENGINE_PARAMETERS; i++) {
         g_autofree char *text = describe(&engine_parameters[i]);
 
@@ -607,7 +631,7 @@ static bool apply_engine_options(VschedEngine *e, Error **errp)
         sched = g_hash_table_lookup(given, "sched");
         g_hash_table_iter_init(&iter, given);
         while (g_hash_table_iter_next(&iter, &name, &value)) {
-            if (engine_index(name) >= 0 &&
+            if ((engine_index(name) >= 0 || !strcmp(name, "sdb")) &&
                 !object_property_parse(OBJECT(e), name, value, errp)) {
                 return false;
             }
