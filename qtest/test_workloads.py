@@ -111,11 +111,12 @@ class Results(unittest.TestCase):
 
     def test_results(self):
         names = ("boot,idle,forkstorm,shootdown,pingpong,syscalls,hash16,mandelbrot,nbody,"
-                 "coreloop,sharith,compress")
+                 "coreloop,sharith,compress,mmustress")
         parameters = ("idle.seconds=1 forkstorm.children=20 shootdown.rounds=5 shootdown.threads=3 "
                       "pingpong.rounds=50 syscalls.pairs=500 hash16.rounds=3001 hash16.copies=2 "
                       "mandelbrot.size=24 mandelbrot.limit=100 nbody.steps=500 coreloop.rounds=200 "
-                      "sharith.rounds=300 compress.lines=500 compress.jobs=2")
+                      "sharith.rounds=300 compress.lines=500 compress.jobs=2 "
+                      "mmustress.processes=3 mmustress.rounds=6 mmustress.pages=70")
         with Guest("-M", "sun4u", *linux("each", f"each.names={names} {parameters}")) as guest:
             self.assertEqual(guest.wait_exit(280), 0)
             console = guest.console
@@ -138,6 +139,10 @@ class Results(unittest.TestCase):
                      f"coreloop: copies=1 rounds=200 crc={coreloop(200)} ok",
                      f"sharith: rounds=300 sum={sharith(300)} ok",
                      f"compress: jobs=2 lines=500 sum={compress(2, 500)} ok",
+                     # a round of a process: 70 pages, 9 of them by way of the kernel,
+                     # 2 calls (the first round 1), alias, 9 faults (10 in odd rounds),
+                     # recursion
+                     f"mmustress: processes=3 checks={3 * (6 * (70 + 9 + 2 + 1 + 9 + 1) + 3 - 1)} ok",
                      "each: failed: none",
                      "workload each: exit 0"):
             self.assertIn(line, console)
