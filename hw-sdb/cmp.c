@@ -1,0 +1,323 @@
+/*
+ * The CMP machines: a sun4u board with up to 32 VCPUs that share PCPUs.
+ *
+ * "cmp8" has eight PCPUs, as the chip of Wells, Chakraborty and Sohi; "cmp"
+ * has as many as one likes.  Both have sun4u's devices, interrupt vectors
+ * between VCPUs (cmp-mondo.c) and a start register block (start-block.c).
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/datadir.h"
+#include "qemu/error-report.h"
+#include "qemu/units.h"
+#include "qapi/error.h"
+#include "qapi/visitor.h"
+#include "hw/boards.h"
+#include "hw/fw-path-provider.h"
+#include "hw/qdev-properties.h"
+#include "hw/sparc/sparc64.h"
+#include "hw/sparc/sun4u.h"
+#include "cpu.h"
+#include "cmp-mondo.h"
+#include "start-block.h"
+
+#define CMP_PCPUS_MAX       64
+#define CMP_PCPUS_DEFAULT   8
+#define CMP_FIRMWARE        "openbios-cmp"
+#define CMP_RAM_MAX         (4 * GiB)   /* tried: OpenBIOS traps above */
+/* In the bridge's UPA address range, above what the bridge itself uses. */
+#define START_BLOCK_BASE    0x1fe0f000000ULL
+
+#define TYPE_CMP_MACHINE "cmp-common" TYPE_MACHINE_SUFFIX
+OBJECT_DECLARE_TYPE(CmpMachine, CmpMachineClass, CMP_MACHINE)
+
+struct CmpMachineClass {
+    MachineClass parent_class;
+
+    uint32_t fixed_pcpus;       /* 0: property "pcpus" decides */
+};
+
+struct CmpMachine {
+    MachineState parent_obj;
+
+    CmpMondo *mondo;
+    StartBlock *start_block;
+
+    uint32_t pcpus;
+    uint32_t vcpus;             /* 0: not given, as many as PCPUs */
+    bool shared_tick;
+};
+
+/*
+ * Number of VCPUs
+ *
+ * MachineState.smp is what QEMU works with, and -smp and vcpus= may come in
+ * any order.  Until one of them does, smp.sockets is 0, which -smp cannot
+ * give.
+ */
+
+static bool cmp_smp_given(const MachineState *machine)
+{
+    return machine->smp.sockets != 0;
+}
+
+static void cmp_update_smp(CmpMachine *cmp)
+{
+    MachineState *machine = MACHINE(cmp);
+
+    if (!cmp_smp_given(machine)) {
+        machine->smp.cpus = machine->smp.max_cpus =
+            cmp->vcpus ?: MIN(cmp->pcpus, CMP_MODULES);
+    }
+}
+
+static bool cmp_check_vcpus(CmpMachine *cmp, Error **errp)
+{
+    MachineState *machine = MACHINE(cmp);
+
+    if (cmp_smp_given(machine)) {
+        if (cmp->vcpus && cmp->vcpus != machine->smp.cpus) {
+            error_setg(errp, "-smp says %u CPUs and vcpus= says %u: give one "
+                       "of them, or the same number", machine->smp.cpus,
+                       cmp->vcpus);
+            return false;
+        }
+        if (machine->smp.cpus != machine->smp.max_cpus) {
+            error_setg(errp, "-smp maxcpus=%u is more than cpus=%u: VCPUs "
+                       "cannot be added to a running machine",
+                       machine->smp.max_cpus, machine->smp.cpus);
+            return false;
+        }
+        return true;
+    }
+    if (!cmp->vcpus && cmp->pcpus > CMP_MODULES) {
+        error_setg(errp, "pcpus=%u needs vcpus=: one VCPU a PCPU would be "
+                   "more than %d, and a module id has 5 bits", cmp->pcpus,
+                   CMP_MODULES);
+        return false;
+    }
+    machine->smp.sockets = 1;
+    machine->smp.cores = machine->smp.cpus;
+    return true;
+}
+
+static void cmp_get_vcpus(Object *obj, Visitor *v, const char *name,
+                          void *opaque, Error **errp)
+{
+    uint32_t value = MACHINE(obj)->smp.cpus;
+
+    visit_type_uint32(v, name, &value, errp);
+}
+
+static void cmp_set_vcpus(Object *obj, Visitor *v, const char *name,
+                          void *opaque, Error **errp)
+{
+    CmpMachine *cmp = CMP_MACHINE(obj);
+    int64_t value;
+
+    if (!visit_type_int(v, name, &value, errp)) {
+        return;
+    }
+    if (value < 1 || value > CMP_MODULES) {
+        error_setg(errp, "vcpus=%" PRId64 " is not possible: 1 to %d VCPUs, "
+                   "because a UPA module id has 5 bits", value, CMP_MODULES);
+        return;
+    }
+    cmp->vcpus = value;
+    cmp_update_smp(cmp);
+}
+
+static void cmp_get_pcpus(Object *obj, Visitor *v, const char *name,
+                          void *opaque, Error **errp)
+{
+    visit_type_uint32(v, name, &CMP_MACHINE(obj)->pcpus, errp);
+}
+
+static void cmp_set_pcpus(Object *obj, Visitor *v, const char *name,
+                          void *opaque, Error **errp)
+{
+    CmpMachine *cmp = CMP_MACHINE(obj);
+    CmpMachineClass *cmc = CMP_MACHINE_GET_CLASS(obj);
+    int64_t value;
+
+    if (!visit_type_int(v, name, &value, errp)) {
+        return;
+    }
+    if (cmc->fixed_pcpus && value != cmc->fixed_pcpus) {
+        error_setg(errp, "pcpus=%" PRId64 " is not possible: machine '%s' has "
+                   "%u PCPUs; machine 'cmp' has any number from 1 to %d",
+                   value, MACHINE_CLASS(cmc)->name, cmc->fixed_pcpus,
+                   CMP_PCPUS_MAX);
+        return;
+    }
+    if (value < 1 || value > CMP_PCPUS_MAX) {
+        error_setg(errp, "pcpus=%" PRId64 " is not possible: 1 to %d PCPUs",
+                   value, CMP_PCPUS_MAX);
+        return;
+    }
+    cmp->pcpus = value;
+    cmp_update_smp(cmp);
+}
+
+static bool cmp_get_shared_tick(Object *obj, Error **errp)
+{
+    return CMP_MACHINE(obj)->shared_tick;
+}
+
+static void cmp_set_shared_tick(Object *obj, bool value, Error **errp)
+{
+    CMP_MACHINE(obj)->shared_tick = value;
+}
+
+/* Machine */
+
+static void cmp_check_firmware(MachineState *machine, Error **errp)
+{
+    const char *name = machine->firmware ?: CMP_FIRMWARE;
+    g_autofree char *file = qemu_find_file(QEMU_FILE_TYPE_BIOS, name);
+
+    if (!file) {
+        error_setg(errp, "firmware '%s' not found", name);
+        error_append_hint(errp, "It is OpenBIOS with several CPUs; "
+                          "scripts/build-openbios builds it.  Give its "
+                          "directory with -L or the file with -bios.\n");
+    }
+}
+
+static void cmp_create_vcpus(CmpMachine *cmp)
+{
+    MachineState *machine = MACHINE(cmp);
+
+    for (unsigned int i = 0; i < machine->smp.cpus; i++) {
+        Object *cpu = object_new(machine->cpu_type);
+        g_autofree char *link = g_strdup_printf("cpu[%u]", i);
+
+        object_property_set_uint(cpu, "module-id", i, &error_abort);
+        object_property_set_bool(cpu, "tick-read-only", cmp->shared_tick,
+                                 &error_abort);
+        object_property_set_bool(cpu, "start-powered-off", i > 0,
+                                 &error_abort);
+        cmp_mondo_add_cpu(cmp->mondo, SPARC_CPU(cpu));
+        object_property_set_link(OBJECT(cmp->start_block), link, cpu,
+                                 &error_abort);
+        sparc64_cpu_realize(SPARC_CPU(cpu), SUN4U_PROM_ADDR);
+    }
+}
+
+static void cmp_init(MachineState *machine)
+{
+    CmpMachine *cmp = CMP_MACHINE(machine);
+    SysBusDevice *start_block;
+    Sun4uBoard board = {
+        .machine_id = 0,        /* sun4u */
+        .prom_addr = SUN4U_PROM_ADDR,
+        .prom_filename = CMP_FIRMWARE,
+    };
+
+    if (!cmp_check_vcpus(cmp, &error_fatal)) {
+        return;
+    }
+    if (machine->ram_size > CMP_RAM_MAX) {
+        error_report("%" PRIu64 " MiB of memory are too much: the firmware "
+                     "can handle %" PRIu64 " MiB", machine->ram_size / MiB,
+                     (uint64_t)CMP_RAM_MAX / MiB);
+        exit(1);
+    }
+    cmp_check_firmware(machine, &error_fatal);
+
+    cmp->mondo = CMP_MONDO(qdev_new(TYPE_CMP_MONDO));
+    object_property_add_child(OBJECT(machine), "mondo", OBJECT(cmp->mondo));
+    qdev_realize_and_unref(DEVICE(cmp->mondo), NULL, &error_fatal);
+
+    cmp->start_block = START_BLOCK(qdev_new(TYPE_START_BLOCK));
+    object_property_add_child(OBJECT(machine), "start-block",
+                              OBJECT(cmp->start_block));
+    start_block = SYS_BUS_DEVICE(cmp->start_block);
+    qdev_prop_set_uint32(DEVICE(start_block), "vcpus", machine->smp.cpus);
+    qdev_prop_set_uint32(DEVICE(start_block), "pcpus", cmp->pcpus);
+
+    cmp_create_vcpus(cmp);
+
+    sysbus_realize_and_unref(start_block, &error_fatal);
+    sysbus_mmio_map(start_block, 0, START_BLOCK_BASE);
+
+    board.vector_sink = OBJECT(cmp->mondo);
+    sun4u_board_init(machine, &board);
+}
+
+static void cmp_instance_init(Object *obj)
+{
+    CmpMachine *cmp = CMP_MACHINE(obj);
+
+    cmp->pcpus = CMP_MACHINE_GET_CLASS(obj)->fixed_pcpus ?: CMP_PCPUS_DEFAULT;
+    cmp->shared_tick = true;
+    MACHINE(obj)->smp.sockets = 0;
+    cmp_update_smp(cmp);
+}
+
+static void cmp_class_init(ObjectClass *oc, void *data)
+{
+    MachineClass *mc = MACHINE_CLASS(oc);
+
+    sun4u_board_class_init(oc);
+    mc->init = cmp_init;
+    mc->max_cpus = CMP_MODULES;
+    mc->default_cpus = CMP_PCPUS_DEFAULT;
+    mc->default_cpu_type = SPARC_CPU_TYPE_NAME("TI-UltraSparc-II");
+    mc->default_ram_size = 512 * MiB;
+
+    object_class_property_add(oc, "vcpus", "int", cmp_get_vcpus,
+                              cmp_set_vcpus, NULL, NULL);
+    object_class_property_set_description(oc, "vcpus",
+        "Processors that the guest sees, 1 to 32 (default: as many as PCPUs)");
+    object_class_property_add(oc, "pcpus", "int", cmp_get_pcpus,
+                              cmp_set_pcpus, NULL, NULL);
+    object_class_property_set_description(oc, "pcpus",
+        "Simulated cores, 1 to 64 (default: 8; above 32, give vcpus)");
+    object_class_property_add_bool(oc, "shared-tick", cmp_get_shared_tick,
+                                   cmp_set_shared_tick);
+    object_class_property_set_description(oc, "shared-tick",
+        "All VCPUs read one %tick and cannot write it (default: on)");
+    /* The engine adds its own properties to this class here. */
+}
+
+static void cmp8_class_init(ObjectClass *oc, void *data)
+{
+    MACHINE_CLASS(oc)->desc = "Chip multiprocessor with 8 PCPUs (sun4u)";
+    CMP_MACHINE_CLASS(oc)->fixed_pcpus = 8;
+}
+
+static void cmp_any_class_init(ObjectClass *oc, void *data)
+{
+    MACHINE_CLASS(oc)->desc = "Chip multiprocessor with 1 to 64 PCPUs (sun4u)";
+}
+
+static const TypeInfo cmp_types[] = {
+    {
+        .name = TYPE_CMP_MACHINE,
+        .parent = TYPE_MACHINE,
+        .abstract = true,
+        .instance_size = sizeof(CmpMachine),
+        .instance_init = cmp_instance_init,
+        .class_size = sizeof(CmpMachineClass),
+        .class_init = cmp_class_init,
+        .interfaces = (InterfaceInfo[]) {
+            { TYPE_FW_PATH_PROVIDER },
+            { }
+        },
+    },
+    {
+        .name = MACHINE_TYPE_NAME("cmp8"),
+        .parent = TYPE_CMP_MACHINE,
+        .class_init = cmp8_class_init,
+    },
+    {
+        .name = MACHINE_TYPE_NAME("cmp"),
+        .parent = TYPE_CMP_MACHINE,
+        .class_init = cmp_any_class_init,
+    },
+};
+
+DEFINE_TYPES(cmp_types)
