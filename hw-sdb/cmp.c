@@ -192,8 +192,11 @@ static void cmp_create_vcpus(CmpMachine *cmp)
 
     for (unsigned int i = 0; i < machine->smp.cpus; i++) {
         Object *cpu = object_new(machine->cpu_type);
+        g_autofree char *name = g_strdup_printf("vcpu[%u]", i);
         g_autofree char *link = g_strdup_printf("cpu[%u]", i);
 
+        object_property_add_child(OBJECT(machine), name, cpu);
+        object_unref(cpu);
         object_property_set_uint(cpu, "module-id", i, &error_abort);
         object_property_set_bool(cpu, "tick-read-only", cmp->shared_tick,
                                  &error_abort);
@@ -259,15 +262,6 @@ static void cmp_instance_init(Object *obj)
 
 static void cmp_class_init(ObjectClass *oc, void *data)
 {
-    MachineClass *mc = MACHINE_CLASS(oc);
-
-    sun4u_board_class_init(oc);
-    mc->init = cmp_init;
-    mc->max_cpus = CMP_MODULES;
-    mc->default_cpus = CMP_PCPUS_DEFAULT;
-    mc->default_cpu_type = SPARC_CPU_TYPE_NAME("TI-UltraSparc-II");
-    mc->default_ram_size = 512 * MiB;
-
     object_class_property_add(oc, "vcpus", "int", cmp_get_vcpus,
                               cmp_set_vcpus, NULL, NULL);
     object_class_property_set_description(oc, "vcpus",
@@ -283,14 +277,30 @@ static void cmp_class_init(ObjectClass *oc, void *data)
     /* The engine adds its own properties to this class here. */
 }
 
+/* What QEMU keeps with each machine type and does not inherit */
+static void cmp_concrete_class_init(ObjectClass *oc)
+{
+    MachineClass *mc = MACHINE_CLASS(oc);
+
+    sun4u_board_class_init(oc);
+    mc->init = cmp_init;
+    mc->max_cpus = CMP_MODULES;
+    mc->default_cpus = CMP_PCPUS_DEFAULT;
+    mc->default_cpu_type = SPARC_CPU_TYPE_NAME("TI-UltraSparc-II");
+    mc->default_ram_size = 512 * MiB;
+    mc->default_display = "none";
+}
+
 static void cmp8_class_init(ObjectClass *oc, void *data)
 {
+    cmp_concrete_class_init(oc);
     MACHINE_CLASS(oc)->desc = "Chip multiprocessor with 8 PCPUs (sun4u)";
     CMP_MACHINE_CLASS(oc)->fixed_pcpus = 8;
 }
 
 static void cmp_any_class_init(ObjectClass *oc, void *data)
 {
+    cmp_concrete_class_init(oc);
     MACHINE_CLASS(oc)->desc = "Chip multiprocessor with 1 to 64 PCPUs (sun4u)";
 }
 
