@@ -9,6 +9,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/accel.h"
 #include "qemu/datadir.h"
 #include "qemu/error-report.h"
 #include "qemu/units.h"
@@ -22,6 +23,7 @@
 #include "cpu.h"
 #include "cmp-mondo.h"
 #include "start-block.h"
+#include "vsched/vsched.h"
 
 #define CMP_PCPUS_MAX       64
 #define CMP_PCPUS_DEFAULT   8
@@ -129,6 +131,15 @@ static void cmp_set_vcpus(Object *obj, Visitor *v, const char *name,
     cmp_update_smp(cmp);
 }
 
+/* The engine has as many; it gets its parameters through the accelerator. */
+static void cmp_tell_pcpus(CmpMachine *cmp, uint32_t pcpus)
+{
+    g_autofree char *text = g_strdup_printf("%u", pcpus);
+
+    cmp->pcpus = pcpus;
+    vsched_machine_option("pcpus", text);
+}
+
 static void cmp_get_pcpus(Object *obj, Visitor *v, const char *name,
                           void *opaque, Error **errp)
 {
@@ -157,7 +168,7 @@ static void cmp_set_pcpus(Object *obj, Visitor *v, const char *name,
                    value, CMP_PCPUS_MAX);
         return;
     }
-    cmp->pcpus = value;
+    cmp_tell_pcpus(cmp, value);
     cmp_update_smp(cmp);
 }
 
@@ -254,7 +265,8 @@ static void cmp_instance_init(Object *obj)
 {
     CmpMachine *cmp = CMP_MACHINE(obj);
 
-    cmp->pcpus = CMP_MACHINE_GET_CLASS(obj)->fixed_pcpus ?: CMP_PCPUS_DEFAULT;
+    cmp_tell_pcpus(cmp, CMP_MACHINE_GET_CLASS(obj)->fixed_pcpus ?:
+                        CMP_PCPUS_DEFAULT);
     cmp->shared_tick = true;
     MACHINE(obj)->smp.sockets = 0;
     cmp_update_smp(cmp);
@@ -274,8 +286,13 @@ static void cmp_class_init(ObjectClass *oc, void *data)
                                    cmp_set_shared_tick);
     object_class_property_set_description(oc, "shared-tick",
         "All VCPUs read one %tick and cannot write it (default: on)");
-    /* The engine adds its own properties to this class here. */
+    vsched_machine_class_options(oc);
 }
+
+/* VCPUs run on PCPUs, unless -accel says otherwise. */
+static GlobalProperty cmp_defaults[] = {
+    { "tcg" ACCEL_CLASS_SUFFIX, "thread", "vsched" },
+};
 
 /* What QEMU keeps with each machine type and does not inherit */
 static void cmp_concrete_class_init(ObjectClass *oc)
@@ -289,6 +306,8 @@ static void cmp_concrete_class_init(ObjectClass *oc)
     mc->default_cpu_type = SPARC_CPU_TYPE_NAME("TI-UltraSparc-II");
     mc->default_ram_size = 512 * MiB;
     mc->default_display = "none";
+    compat_props_add(mc->compat_props, cmp_defaults,
+                     G_N_ELEMENTS(cmp_defaults));
 }
 
 static void cmp8_class_init(ObjectClass *oc, void *data)
