@@ -144,15 +144,12 @@ void cmp_mondo_add_cpu(CmpMondo *mondo, SPARCCPU *cpu)
     qdev_realize_and_unref(DEVICE(box), NULL, &error_abort);
 }
 
-/* Mailbox */
-
-static void cmp_mailbox_reset(DeviceState *dev)
-{
-    CmpMailbox *box = CMP_MAILBOX(dev);
-
-    box->sent = box->accepted = box->refused = box->received = 0;
-    box->device_vectors = box->device_refused = 0;
-}
+/*
+ * Mailbox
+ *
+ * A reset empties it, because it is a register of the processor (ivec_status);
+ * counters are about the machine and go on.
+ */
 
 static void cmp_mailbox_init(Object *obj)
 {
@@ -206,7 +203,6 @@ static void cmp_mailbox_class_init(ObjectClass *oc, void *data)
     dc->user_creatable = false;
     dc->vmsd = &vmstate_cmp_mailbox;
     device_class_set_props(dc, cmp_mailbox_properties);
-    device_class_set_legacy_reset(dc, cmp_mailbox_reset);
 }
 
 /* All mailboxes of a machine */
@@ -224,11 +220,6 @@ static void cmp_mondo_get_total(Object *obj, Visitor *v, const char *name,
         }
     }
     visit_type_uint64(v, name, &total, errp);
-}
-
-static void cmp_mondo_reset(DeviceState *dev)
-{
-    CMP_MONDO(dev)->no_module = 0;
 }
 
 static void cmp_mondo_init(Object *obj)
@@ -264,7 +255,6 @@ static void cmp_mondo_class_init(ObjectClass *oc, void *data)
     dc->desc = "Interrupt vectors of the CMP";
     dc->user_creatable = false;
     dc->vmsd = &vmstate_cmp_mondo;
-    device_class_set_legacy_reset(dc, cmp_mondo_reset);
     cmp_mondo_add_total(oc, "sent", offsetof(CmpMailbox, sent),
                         "vectors that VCPUs dispatched");
     cmp_mondo_add_total(oc, "accepted", offsetof(CmpMailbox, accepted),

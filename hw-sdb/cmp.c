@@ -20,6 +20,7 @@
 #include "hw/qdev-properties.h"
 #include "hw/sparc/sparc64.h"
 #include "hw/sparc/sun4u.h"
+#include "vsched/vsched.h"
 #include "cpu.h"
 #include "cmp-mondo.h"
 #include "start-block.h"
@@ -73,6 +74,13 @@ static void cmp_update_smp(CmpMachine *cmp)
         machine->smp.cpus = machine->smp.max_cpus =
             cmp->vcpus ?: MIN(cmp->pcpus, CMP_MODULES);
     }
+}
+
+static void cmp_set_engine_pcpus(const CmpMachine *cmp)
+{
+    g_autofree char *pcpus = g_strdup_printf("%u", cmp->pcpus);
+
+    vsched_machine_option("pcpus", pcpus);
 }
 
 static bool cmp_check_vcpus(CmpMachine *cmp, Error **errp)
@@ -170,6 +178,7 @@ static void cmp_set_pcpus(Object *obj, Visitor *v, const char *name,
     }
     cmp_tell_pcpus(cmp, value);
     cmp_update_smp(cmp);
+    cmp_set_engine_pcpus(cmp);
 }
 
 static bool cmp_get_shared_tick(Object *obj, Error **errp)
@@ -270,6 +279,9 @@ static void cmp_instance_init(Object *obj)
     cmp->shared_tick = true;
     MACHINE(obj)->smp.sockets = 0;
     cmp_update_smp(cmp);
+    /* Unless -accel says otherwise, this machine runs on its PCPUs. */
+    vsched_machine_option("thread", "vsched");
+    cmp_set_engine_pcpus(cmp);
 }
 
 static void cmp_class_init(ObjectClass *oc, void *data)

@@ -253,8 +253,7 @@ static void start_block_reset(DeviceState *dev)
     StartBlock *s = START_BLOCK(dev);
 
     s->module = s->pc = s->argument = s->trap_base = s->result = 0;
-    memset(s->starts, 0, sizeof(s->starts));
-    memset(s->stops, 0, sizeof(s->stops));
+    s->starting = 0;
 }
 
 static void start_block_get_total(Object *obj, Visitor *v, const char *name,
