@@ -12,12 +12,13 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 import unittest
 
 from support import Guest, linux
 
 MEMORY = 256        # MiB
-MACHINE = os.environ.get("TEST_MACHINE") or "cmp,pcpus=2,vcpus=4"
+MACHINE = ("-M", "cmp,pcpus=2,vcpus=4", "-accel", "tcg,thread=vsched,pcpus=2")
 
 
 @contextlib.contextmanager
@@ -53,11 +54,14 @@ def qcow2(path, mib):
 class Run:
     """A guest from power-on to power-off, and what is compared of it."""
 
-    def __init__(self, workload, *args, append="", timeout=200):
-        with Guest("-M", MACHINE, *linux(workload, append, memory=str(MEMORY)), "-no-shutdown",
+    def __init__(self, workload, *args, append="", meanwhile=None, timeout=200):
+        with Guest(*MACHINE, *linux(workload, append, memory=str(MEMORY)), "-no-shutdown",
                    *args) as guest:
-            guest.event_wait("SHUTDOWN", timeout=timeout * float(
-                os.environ.get("TEST_SLOWER") or 1))
+            if meanwhile:
+                meanwhile(guest)
+            if not guest.event_wait("SHUTDOWN", timeout=timeout * float(
+                    os.environ.get("TEST_SLOWER") or 1)):
+                raise AssertionError(f"no power-off in {timeout} s:\n{guest.last_words()}")
             guest.wait_console("reboot: Power down", timeout=20)
             self.words = guest.last_words()
             self.console = guest.console
@@ -91,14 +95,15 @@ class Determinism(unittest.TestCase):
         self.assert_worked(other, "forkstorm")
         self.assertNotEqual(first.statistics, other.statistics)
 
-    def disks(self, directory, *throttle):
+    def disks(self, directory, *throttle, new=True):
         """Arguments: an IDE disk and a virtio disk, both qcow2, new and empty."""
         out = list(throttle)
         for name in "ide", "virtio":
             path = os.path.join(directory, f"{name}.qcow2")
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(path)
-            qcow2(path, 4)
+            if new:
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(path)
+                qcow2(path, 4)
             file = f"driver=file,filename={path},node-name={name}-file"
             node = f"{name}-file"
             out += ["-blockdev", file]
@@ -125,6 +130,33 @@ class Determinism(unittest.TestCase):
                        append="disks.kib=64 disks.rounds=1")
         self.assert_same(quick, slow)
         self.assertEqual(images, self.images(directory))
+
+    def test_stopping_and_saving_change_nothing_and_what_was_saved_goes_on(self):
+        with Guest("-M", "none") as scratch:
+            directory = scratch.dir
+        workload = {"append": "disks.kib=64 disks.rounds=3"}
+
+        def interrupt(guest):
+            """In the middle of disk I/O, at moments that the host chooses."""
+            guest.wait_console("workload disks")
+            for number in range(3):
+                time.sleep(0.1)
+                guest.cmd("stop")
+                guest.cmd("cont")
+                # Runs on until no request is in flight, and is saved there.
+                said = guest.cmd("human-monitor-command", command_line=f"savevm s{number}")
+                self.assertEqual(said, "")
+
+        left_alone = Run("disks", *self.disks(directory), **workload)
+        self.assert_worked(left_alone, "disks")
+        interrupted = Run("disks", *self.disks(directory), meanwhile=interrupt, **workload)
+        self.assert_same(left_alone, interrupted)
+
+        loaded = Run("disks", *self.disks(directory, new=False), "-loadvm", "s1", **workload)
+        self.assertTrue(loaded.console, "nothing was printed after loadvm")
+        self.assertTrue(left_alone.console.endswith(loaded.console), loaded.words)
+        self.assertEqual(left_alone.statistics, loaded.statistics)
+        self.assertEqual(left_alone.memory, loaded.memory)
 
     @staticmethod
     def images(directory):
