@@ -125,12 +125,12 @@ class Guest(QEMUMachine):
         return "\n".join(said + [f"(all of it: {self.dir})"])
 
     def stats(self, provider="vsched"):
-        """{object: {name: value}} of query-stats, both targets, this provider."""
+        """{object: {name: value}} of query-stats: machine, PCPUs and VCPUs, this provider."""
         out = {}
-        for target in ("vm", "vcpu"):
-            for entry in self.cmd("query-stats", target=target,
-                                  providers=[{"provider": provider}]):
-                where = entry.get("qom-path", target)
+        for target in ("vm", "pcpu", "vcpu"):
+            for n, entry in enumerate(self.cmd("query-stats", target=target,
+                                               providers=[{"provider": provider}])):
+                where = entry.get("qom-path") or (target if target == "vm" else f"{target}[{n}]")
                 out.setdefault(where, {}).update(
                     (s["name"], s["value"]) for s in entry["stats"])
         return out

@@ -73,12 +73,14 @@ make_cpio() {
 # build_workloads ROOT COMPILER OPTIONS...: the workloads into a root file
 # system.  Scripts are copied; all C programs become one static executable that
 # looks at its name (half a megabyte of C library once, not ten times).  A line
-# "build: -O0" in a comment of its own adds to the options of that file.
+# "build: -O0" in a comment of its own adds to the options of that file, a line
+# "only: sparc64" keeps it from the guests of other machines.
 build_workloads() {
     local root=$1 file name names=() objects; shift
     objects=$(mktemp -d "$BUILD/.workloads.XXXXXX")
     for file in "$TOP"/guests/workloads/*; do
         name=$(basename "$file" .c)
+        if grep -qxF '/* only: sparc64 */' "$file" && [[ $* != *"$SPARC64"* ]]; then continue; fi
         case $file in
         *.c) # shellcheck disable=SC2046
              "$@" -O2 -pthread -Wall -Werror $(sed -n 's|^/\* build: \(.*\) \*/$|\1|p' "$file") \

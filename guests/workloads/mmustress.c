@@ -23,6 +23,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+/* only: sparc64 */
+
 #include "workload.h"
 #include <setjmp.h>
 #include <signal.h>
