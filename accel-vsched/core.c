@@ -132,6 +132,7 @@ void vsched_core_notify(VschedCore *core, int vcpu)
 
     v->spinning = false;
     core->pcpu[v->pcpu].skip_until = 0;
+    core->pcpu[v->pcpu].skip_step = 0;
 }
 
 bool vsched_core_idle(const VschedCore *core, int64_t *until)
@@ -189,19 +190,40 @@ static bool all_spin(const VschedCore *core, int p)
 }
 
 /*
+ * A VCPU that was found spinning again within so many cycles (for each VCPU of
+ * its PCPU) after a skip has done nothing else (choice)
+ */
+#define SKIP_PATIENCE 16384
+
+/*
  * Nothing on this PCPU does anything but wait for others: time may pass until
- * one of them is sent something, or for @skip cycles.
+ * one of them is sent something.  What they wait for may also be a store of
+ * another PCPU, which nobody tells of: the first skip is one window long, and
+ * each that follows without anything done between is twice as long as the one
+ * before, up to @skip cycles.
  */
 static void maybe_skip(VschedCore *core, int p)
 {
-    if (core->skip && all_spin(core, p)) {
-        core->pcpu[p].skip_until = core->pcpu[p].clock + core->skip;
-        for (int i = 0; i < core->topology.vcpus; i++) {
-            if (core->vcpu[i].pcpu == p) {
-                core->vcpu[i].spinning = false;
-            }
+    VschedPCPU *pcpu = &core->pcpu[p];
+    int64_t awake = pcpu->clock - pcpu->skip_until;
+    int vcpus = 0;
+
+    if (!core->skip || !all_spin(core, p)) {
+        return;
+    }
+    for (int i = 0; i < core->topology.vcpus; i++) {
+        if (core->vcpu[i].pcpu == p) {
+            core->vcpu[i].spinning = false;
+            vcpus++;
         }
     }
+    if (awake > vcpus * SKIP_PATIENCE || !pcpu->skip_step) {
+        pcpu->skip_step = core->window;
+    } else {
+        pcpu->skip_step *= 2;
+    }
+    pcpu->skip_step = MIN(pcpu->skip_step, core->skip);
+    pcpu->skip_until = pcpu->clock + pcpu->skip_step;
 }
 
 /* The first timeslice is cut, so that PCPUs do not all switch at once. */

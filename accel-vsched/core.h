@@ -51,6 +51,7 @@ typedef struct VschedPCPU {
     int current;                /* VCPU, or VSCHED_NONE */
     int last;                   /* whose registers it holds, or VSCHED_NONE */
     int64_t skip_until;         /* cycles: runs nothing before */
+    int64_t skip_step;          /* cycles: length of the last skip */
     bool resched;               /* pick before running on */
     uint32_t phase;             /* first timeslice: (phase + 1) / 2^32 of it;
                                    UINT32_MAX once that is over */

@@ -388,6 +388,7 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, Error **errp)
     e->core = vsched_core_new(&topology, vsched_ns_to_cycles(e, e->window),
                               e->switch_cost, vsched_devices_seed(), &host,
                               e);
+    e->core->skip = vsched_ns_to_cycles(e, e->skip);
     vsched_policy_values(e, values);
     vsched_core_set_policy(e->core, VSCHED_POLICY_GET_CLASS(e->policy)->ops,
                            values);

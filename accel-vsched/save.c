@@ -51,6 +51,7 @@ static const VMStateDescription vmstate_pcpu = {
         VMSTATE_INT32(current, VschedPCPU),
         VMSTATE_INT32(last, VschedPCPU),
         VMSTATE_INT64(skip_until, VschedPCPU),
+        VMSTATE_INT64(skip_step, VschedPCPU),
         VMSTATE_BOOL(resched, VschedPCPU),
         VMSTATE_UINT32(phase, VschedPCPU),
         VMSTATE_INT64(idle, VschedPCPU),
