@@ -18,7 +18,7 @@ import unittest
 from support import Guest, linux
 
 MEMORY = 256        # MiB
-MACHINE = ("-M", "cmp,pcpus=2,vcpus=4", "-accel", "tcg,thread=vsched,pcpus=2")
+MACHINE = ("-M", "cmp,pcpus=2,vcpus=4")
 
 
 @contextlib.contextmanager
@@ -54,7 +54,7 @@ def qcow2(path, mib):
 class Run:
     """A guest from power-on to power-off, and what is compared of it."""
 
-    def __init__(self, workload, *args, append="", meanwhile=None, timeout=200):
+    def __init__(self, workload, *args, append="", meanwhile=None, timeout=600):
         with Guest(*MACHINE, *linux(workload, append, memory=str(MEMORY)), "-no-shutdown",
                    *args) as guest:
             if meanwhile:
@@ -74,7 +74,7 @@ class Run:
 
 
 class Determinism(unittest.TestCase):
-    timeout = 600
+    timeout = 2400
 
     def assert_same(self, one, other):
         self.assertEqual(one.console.splitlines(), other.console.splitlines())
