@@ -274,7 +274,7 @@ class Linux(unittest.TestCase):
     """Unmodified SMP Linux under stock TCG, one host thread a VCPU for speed."""
 
     timeout = 300
-    ACCEL = ("-accel", "tcg,thread=multi")
+    ACCEL = ()
 
     def test_one_vcpu(self):
         console = run_linux("cmp8,vcpus=1", "boot", *self.ACCEL, test=self)
