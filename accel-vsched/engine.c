@@ -363,12 +363,16 @@ static const VschedHost host = {
     .runnable = host_runnable,
 };
 
-static bool vsched_init_machine(Object *accel, MachineState *ms, Error **errp)
+static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
+                                Error **errp)
 {
     VschedEngine *e;
     VschedTopology topology;
     int64_t values[VSCHED_PARAMETERS_MAX];
 
+    if (!chosen) {
+        return vsched_options_unused(errp);
+    }
     if (icount_enabled()) {
         error_setg(errp, "thread=vsched counts instructions by itself: "
                    "-icount cannot be used together with it");

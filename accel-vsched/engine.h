@@ -127,6 +127,8 @@ void vsched_cut(void);
 void vsched_options_class_init(ObjectClass *oc);
 /* The policy's parameters as it wants them: times in cycles. */
 void vsched_policy_values(VschedEngine *e, int64_t *values);
+/* False, and @errp, if there are parameters and no engine to take them. */
+bool vsched_options_unused(Error **errp);
 VschedEngine *vsched_options_engine(Object *accel, MachineState *ms,
                                     Error **errp);
 

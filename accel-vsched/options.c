@@ -699,6 +699,26 @@ static bool create_sdbs(VschedEngine *e, Error **errp)
     return true;
 }
 
+bool vsched_options_unused(Error **errp)
+{
+    GHashTableIter iter;
+    gpointer name;
+
+    if (!given) {
+        return true;
+    }
+    g_hash_table_iter_init(&iter, given);
+    while (g_hash_table_iter_next(&iter, &name, NULL)) {
+        /* A machine with PCPUs always says how many. */
+        if (strcmp(name, engine_parameters[PCPUS].name)) {
+            error_setg(errp, "%s= is a parameter of the engine: it needs "
+                       "-accel tcg,thread=vsched", (char *)name);
+            return false;
+        }
+    }
+    return true;
+}
+
 VschedEngine *vsched_options_engine(Object *accel, MachineState *ms,
                                     Error **errp)
 {
