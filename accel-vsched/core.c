@@ -28,6 +28,7 @@ VschedCore *vsched_core_new(const VschedTopology *topology, int64_t window,
         core->pcpu[p].last = VSCHED_NONE;
         core->pcpu[p].phase = g_rand_int_range(rand, 0, INT32_MAX) * 2u;
     }
+    core->rotation = g_rand_int_range(rand, 0, topology->pcpus);
     g_rand_free(rand);
     return core;
 }
@@ -230,7 +231,7 @@ static void maybe_skip(VschedCore *core, int p)
 static int64_t first_timeslice(VschedPCPU *pcpu, int64_t timeslice)
 {
     if (pcpu->phase != PHASE_OVER) {
-        timeslice = MAX(1, (timeslice >> 16) * (pcpu->phase >> 16));
+        timeslice = MAX(1, (timeslice * (pcpu->phase >> 16)) >> 16);
         pcpu->phase = PHASE_OVER;
     }
     return timeslice;
@@ -378,7 +379,7 @@ void vsched_core_cut(VschedCore *core, int64_t now)
 void vsched_core_window(VschedCore *core, int64_t horizon)
 {
     int pcpus = core->topology.pcpus;
-    int first = core->windows % pcpus;
+    int first = (core->rotation + core->windows) % pcpus;
     int64_t last = core->window_end + WINDOWS_AT_ONCE * core->window;
 
     core->window_start = core->window_end;

@@ -92,12 +92,16 @@ typedef struct VschedCore {
     int64_t window_start;       /* cycles: beginning of the same window */
     int64_t window_end;         /* cycles: end of the window that runs or ran */
     uint64_t windows;           /* number of windows that were run */
+    uint32_t rotation;          /* PCPU that is first in window 0 */
     int running;                /* PCPU that is being run, or VSCHED_NONE */
     VschedPCPU *pcpu;
     VschedVCPU *vcpu;
 } VschedCore;
 
-/* All VCPUs are blocked at first.  @seed draws the PCPUs' slice phases. */
+/*
+ * All VCPUs are blocked at first.  @seed draws the PCPUs' slice
+ * phases, and which PCPU is first in the first window.
+ */
 VschedCore *vsched_core_new(const VschedTopology *topology, int64_t window,
                             int64_t switch_cost, uint32_t seed,
                             const VschedHost *host, void *opaque);

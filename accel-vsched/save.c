@@ -86,6 +86,7 @@ static const VMStateDescription vmstate_core = {
         VMSTATE_INT64(skip, VschedCore),
         VMSTATE_INT64(window_end, VschedCore),
         VMSTATE_UINT64(windows, VschedCore),
+        VMSTATE_UINT32(rotation, VschedCore),
         VMSTATE_STRUCT_VARRAY_POINTER_INT32(pcpu, VschedCore, topology.pcpus,
                                             vmstate_pcpu, VschedPCPU),
         VMSTATE_STRUCT_VARRAY_POINTER_INT32(vcpu, VschedCore, topology.vcpus,

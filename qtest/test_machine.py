@@ -286,7 +286,7 @@ class Linux(unittest.TestCase):
 
     def test_reboot_reboots(self):
         with Guest("-M", "cmp8,vcpus=1", *self.ACCEL,
-                   *linux("shell", append="rdinit=/bin/reboot -- -f")) as guest:
+                   *linux("shell", append="rdinit=/sbin/reboot -- -f")) as guest:
             guest.event_wait("SHUTDOWN", timeout=200)       # -no-reboot
             self.assertEqual(guest.wait_exit(), 0)
             self.assertNotIn("Reboot failed", guest.console)
