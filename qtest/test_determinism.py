@@ -91,7 +91,8 @@ class Determinism(unittest.TestCase):
         with host_load():
             second = Run("forkstorm", append="forkstorm.children=4")
         self.assert_same(first, second)
-        other = Run("forkstorm", "-seed", "7", append="forkstorm.children=4")
+        # Of two PCPUs, seed 3 draws another to be first than seed 1, the default.
+        other = Run("forkstorm", "-seed", "3", append="forkstorm.children=4")
         self.assert_worked(other, "forkstorm")
         self.assertNotEqual(first.statistics, other.statistics)
 
