@@ -25,6 +25,28 @@ class Sparc64(unittest.TestCase):
             self.assertEqual(guest.wait_exit(), 0)
 
 
+class Cmp(unittest.TestCase):
+    """VCPUs on PCPUs, spins ending timeslices, a load on all of them."""
+    timeout = 1200
+
+    def boot(self, pcpus, vcpus):
+        with Guest("-M", f"cmp,pcpus={pcpus},vcpus={vcpus}", *linux("compress")) as guest:
+            guest.wait_console(f"{vcpus} of {vcpus} CPUs online, workload compress",
+                               timeout=500)
+            guest.wait_console(r"compress: jobs=\d+ lines=\d+ sum=\w+ ok", timeout=200)
+            self.assertEqual(guest.wait_exit(200), 0)
+            self.assertIsNone(GUEST_FAULTS.search(guest.console), guest.last_words())
+
+    def test_2_vcpus_on_1_pcpu(self):
+        self.boot(1, 2)
+
+    def test_8_vcpus_on_4_pcpus(self):
+        self.boot(4, 8)
+
+    def test_24_vcpus_on_8_pcpus(self):
+        self.boot(8, 24)
+
+
 class X86(unittest.TestCase):
     timeout = 200
 
