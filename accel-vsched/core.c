@@ -73,7 +73,8 @@ int64_t vsched_core_now(const VschedCore *core, int vcpu)
     if (core->running == VSCHED_NONE) {
         return core->window_end;
     }
-    return core->pcpu[pcpu].clock;
+    return core->pcpu[pcpu].clock +
+           (core->running == pcpu ? core->host->elapsed(core->opaque) : 0);
 }
 
 static void set_state(VschedVCPU *vcpu, VschedState state, int64_t now)
@@ -103,8 +104,13 @@ static void make_ready(VschedCore *core, int vcpu, int64_t now)
 
 void vsched_core_wake(VschedCore *core, int vcpu)
 {
-    if (core->vcpu[vcpu].state == VSCHED_BLOCKED) {
-        make_ready(core, vcpu, vsched_core_now(core, vcpu));
+    VschedVCPU *v = &core->vcpu[vcpu];
+
+    if (v->state == VSCHED_BLOCKED) {
+        int64_t now = vsched_core_now(core, vcpu);
+
+        v->seen = MAX(v->seen, now);
+        make_ready(core, vcpu, now);
     }
 }
 
@@ -132,8 +138,21 @@ void vsched_core_notify(VschedCore *core, int vcpu)
     VschedVCPU *v = &core->vcpu[vcpu];
 
     v->spinning = false;
+    v->seen = MAX(v->seen, vsched_core_now(core, vcpu));
     core->pcpu[v->pcpu].skip_until = 0;
     core->pcpu[v->pcpu].skip_step = 0;
+}
+
+/* Last boundary at or before @time. */
+static int64_t boundary_before(const VschedCore *core, int64_t time)
+{
+    return time / core->window * core->window;
+}
+
+/* @pcpu skips the whole of the next window. */
+static bool skips(const VschedCore *core, const VschedPCPU *pcpu)
+{
+    return pcpu->skip_until >= core->window_end + core->window;
 }
 
 bool vsched_core_idle(const VschedCore *core, int64_t *until)
@@ -142,8 +161,8 @@ bool vsched_core_idle(const VschedCore *core, int64_t *until)
     for (int p = 0; p < core->topology.pcpus; p++) {
         const VschedPCPU *pcpu = &core->pcpu[p];
 
-        if (pcpu->skip_until > core->window_end) {
-            *until = MIN(*until, pcpu->skip_until);
+        if (skips(core, pcpu)) {
+            *until = MIN(*until, boundary_before(core, pcpu->skip_until));
         } else if (pcpu->current != VSCHED_NONE ||
                    core->ops->waiting(core->policy, p)) {
             return false;
@@ -231,7 +250,10 @@ static void maybe_skip(VschedCore *core, int p)
 static int64_t first_timeslice(VschedPCPU *pcpu, int64_t timeslice)
 {
     if (pcpu->phase != PHASE_OVER) {
-        timeslice = MAX(1, (timeslice * (pcpu->phase >> 16)) >> 16);
+        uint64_t part = pcpu->phase + 1ull;
+        uint64_t high = timeslice >> 32, low = (uint32_t)timeslice;
+
+        timeslice = MAX(1, high * part + (low * part >> 32));
         pcpu->phase = PHASE_OVER;
     }
     return timeslice;
@@ -272,6 +294,16 @@ static bool reschedule(VschedCore *core, int p)
     return true;
 }
 
+/* It was sent something, at a time to which its PCPU has not come yet. */
+static void catch_up(VschedPCPU *pcpu, VschedVCPU *v)
+{
+    if (v->seen > pcpu->clock) {
+        set_state(v, VSCHED_READY, pcpu->clock);
+        idle_until(pcpu, v->seen);
+        set_state(v, VSCHED_RUNNING, pcpu->clock);
+    }
+}
+
 static void run_pcpu(VschedCore *core, int p)
 {
     VschedPCPU *pcpu = &core->pcpu[p];
@@ -296,9 +328,10 @@ static void run_pcpu(VschedCore *core, int p)
         }
 
         v = &core->vcpu[pcpu->current];
+        catch_up(pcpu, v);
         end = MIN(core->window_end, pcpu->slice_end);
         stop = core->host->run(core->opaque, p, pcpu->current,
-                               end - pcpu->clock,
+                               MAX(0, end - pcpu->clock),
                                core->ops->spin || core->skip,
                                &used);
         pcpu->clock += used;
@@ -307,7 +340,8 @@ static void run_pcpu(VschedCore *core, int p)
 
         switch (stop) {
         case VSCHED_STOP_BUDGET:
-            if (end != pcpu->slice_end) {
+            /* vsched_core_cut() may have moved the end of the window. */
+            if (core->window_end < pcpu->slice_end) {
                 return;         /* made up for in the next window */
             }
             v->preempted++;
@@ -348,8 +382,8 @@ static int sole_pcpu(const VschedCore *core, int64_t *until)
     for (int p = 0; p < core->topology.pcpus; p++) {
         const VschedPCPU *pcpu = &core->pcpu[p];
 
-        if (pcpu->skip_until > core->window_end) {
-            *until = MIN(*until, pcpu->skip_until);
+        if (skips(core, pcpu)) {
+            *until = MIN(*until, boundary_before(core, pcpu->skip_until));
         } else if (pcpu->current != VSCHED_NONE ||
                    core->ops->waiting(core->policy, p)) {
             if (sole != VSCHED_NONE) {
@@ -379,14 +413,15 @@ void vsched_core_cut(VschedCore *core, int64_t now)
 void vsched_core_window(VschedCore *core, int64_t horizon)
 {
     int pcpus = core->topology.pcpus;
-    int first = (core->rotation + core->windows) % pcpus;
+    int first = (core->rotation + core->window_end / core->window) % pcpus;
     int64_t last = core->window_end + WINDOWS_AT_ONCE * core->window;
+    int sole = sole_pcpu(core, &horizon);
 
     core->window_start = core->window_end;
     core->window_end += core->window;
-    if (horizon > core->window_end &&
-        sole_pcpu(core, &horizon) != VSCHED_NONE) {
+    if (sole != VSCHED_NONE && horizon > core->window_end) {
         core->window_end = horizon < last ? boundary(core, horizon) : last;
+        first = sole;           /* it may still cut the window */
     }
     for (int i = 0; i < pcpus; i++) {
         run_pcpu(core, (first + i) % pcpus);

@@ -7,7 +7,8 @@
  *
  * Time.  Each PCPU has a clock in cycles.  vsched_core_window() takes every
  * PCPU to the end of the window, one after the other, and then the window is
- * over.  The order rotates by one each window.  A PCPU stops where the next
+ * over.  The order rotates by one each window, whether or not windows before
+ * were run one by one, several at once, or jumped over.  A PCPU stops where the next
  * piece of guest code (a translation block) would not fit any more: its clock
  * may stay short of the end by less than one block, and it makes that up in
  * the next window.
@@ -31,7 +32,8 @@ typedef enum VschedState {
 typedef struct VschedVCPU {
     VschedState state;
     int pcpu;                   /* where it runs; else where it ran last */
-    int64_t seen;               /* cycles: it never runs before this time */
+    int64_t seen;               /* cycles: it never runs before this time,
+                                   when it ran or was sent something last */
     int64_t since;              /* cycles: in @state since then */
     int64_t cycles[VSCHED_STATES];
     bool spinning;              /* a spin was the last that was seen of it */
@@ -77,6 +79,8 @@ typedef struct VschedHost {
     void (*switched)(void *opaque, int pcpu, int vcpu);
     /* Whether a VCPU that stopped with VSCHED_STOP_HALT may run on. */
     bool (*runnable)(void *opaque, int vcpu);
+    /* Cycles that run() has used so far; 0 while it does not run. */
+    int64_t (*elapsed)(void *opaque);
 } VschedHost;
 
 typedef struct VschedCore {
@@ -131,8 +135,8 @@ void vsched_core_window(VschedCore *core, int64_t horizon);
 void vsched_core_cut(VschedCore *core, int64_t now);
 
 /*
- * No PCPU has anything to run before cycle @until; INT64_MAX if only an event
- * from outside can change that.
+ * No PCPU has anything to run before the boundary @until; INT64_MAX if only an
+ * event from outside can change that.
  */
 bool vsched_core_idle(const VschedCore *core, int64_t *until);
 
@@ -142,7 +146,11 @@ void vsched_core_jump(VschedCore *core, int64_t time);
 /* The present, in cycles, as far as @vcpu's PCPU has come. */
 int64_t vsched_core_now(const VschedCore *core, int vcpu);
 
-/* Something was sent to @vcpu: if it spins, that may be over. */
+/*
+ * Something was sent to @vcpu: if it spins, that may be over.  Between windows
+ * the present is the end of the window: a PCPU that is short of it goes there,
+ * so that nothing is taken before it was sent.
+ */
 void vsched_core_notify(VschedCore *core, int vcpu);
 
 /* A blocked VCPU became runnable; others do not change. */

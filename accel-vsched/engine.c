@@ -357,10 +357,16 @@ static bool host_runnable(void *opaque, int vcpu)
     return vcpu_runnable(e->cpu[vcpu]);
 }
 
+static int64_t host_elapsed(void *opaque)
+{
+    return vsched_exec_elapsed();
+}
+
 static const VschedHost host = {
     .run = host_run,
     .switched = host_switched,
     .runnable = host_runnable,
+    .elapsed = host_elapsed,
 };
 
 static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,

@@ -95,10 +95,13 @@ static bool visit_parameter(Visitor *v, const char *name,
     uint64_t number;
     bool ok;
 
-    ok = visit_type_uint64(v, name, &number, NULL);
-    if (!ok && visit_type_str(v, name, &text, NULL)) {
-        ok = p->unit == VSCHED_TIME ? parse_time(text, &number)
-                                    : !qemu_strtou64(text, NULL, 10, &number);
+    if (!visit_type_str(v, name, &text, NULL)) {
+        ok = visit_type_uint64(v, name, &number, NULL);
+    } else if (p->unit == VSCHED_TIME) {
+        ok = parse_time(text, &number);
+    } else {
+        ok = g_ascii_isdigit(*text) &&
+             !qemu_strtou64(text, NULL, 10, &number);
     }
     if (!ok) {
         error_setg(errp, "%s=%s is not a %s: allowed are %s to %s", name,
@@ -268,7 +271,8 @@ static const VschedParameter engine_parameters[ENGINE_PARAMETERS + 1] = {
     [CLOCK_HZ] = {
         .name = "clock-hz",
         .description = "clock of a PCPU, cycles a second",
-        .minimum = 1000 * 1000, .maximum = 10ull * 1000 * 1000 * 1000,
+        /* The shortest timeslice is then longer than any block. */
+        .minimum = 10 * 1000 * 1000, .maximum = 10ull * 1000 * 1000 * 1000,
         .standard = 1000 * 1000 * 1000,
     },
     [SWITCH_COST] = {
@@ -671,6 +675,8 @@ static bool apply_policy_options(VschedEngine *e, Error **errp)
 /* The SDBs' own properties say what is wrong; every SDB gets the same. */
 static bool create_sdbs(VschedEngine *e, Error **errp)
 {
+    ERRP_GUARD();
+
     e->sdb_device = g_new0(SDBState *, e->pcpus);
     for (int p = 0; p < e->pcpus; p++) {
         g_autofree char *child = g_strdup_printf("sdb[%d]", p);
@@ -689,6 +695,8 @@ static bool create_sdbs(VschedEngine *e, Error **errp)
 
             if (is_sdb_option(q) && value &&
                 !object_property_parse(OBJECT(dev), q->name, value, errp)) {
+                error_prepend(errp, "%s=%s: ", name, value);
+                error_append_hint(errp, "%s: %s\n", name, q->description);
                 return false;
             }
         }

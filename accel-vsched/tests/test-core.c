@@ -1,0 +1,1152 @@
+/*
+ * The engine's core and its policies against a scripted host.
+ *
+ * Real here: core.c and the policies.  Fake: the host.  Each VCPU has a
+ * program, a list of blocks with what happens at the end of each; run() plays
+ * it.  Expected values are worked out by hand beside each test, or come from
+ * a second, naive model (struct Naive) that does everything block by block
+ * and window by window, with queues of GLib.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <string.h>
+#include "../core.h"
+
+#define MANY 64                 /* longest block, and most VCPUs */
+
+typedef enum Event {
+    NOTHING,
+    HALT,                       /* until a timer, @arg cycles from now */
+    STOP,                       /* for ever, or until somebody else wakes it */
+    POKE,                       /* an interrupt for VCPU @arg */
+    SPIN,
+    EXIT,
+} Event;
+
+typedef struct Block {
+    int length;
+    Event event;
+    int arg;
+} Block;
+
+typedef struct Executed {
+    int pcpu, vcpu;
+    int64_t block, start;       /* compared as memory: no holes */
+} Executed;
+
+/* What VCPUs run, and what happens outside; the same for core and model. */
+typedef struct World {
+    const Block *program[MANY]; /* ends with length 0: again from the start */
+    uint32_t seed;              /* program NULL: random blocks */
+    int vcpus;
+    int next[MANY];             /* block */
+    bool halted[MANY];
+    int64_t timer[MANY];        /* cycles, INT64_MAX: none */
+    bool poked[MANY];           /* interrupt at the end of the window */
+    int64_t not_before[MANY];   /* cycles */
+    GArray *log;
+} World;
+
+static uint32_t hash(uint32_t a, uint32_t b, uint32_t c)
+{
+    uint32_t h = a * 2654435761u ^ b * 2246822519u ^ c * 3266489917u;
+
+    h = (h ^ h >> 15) * 2246822519u;
+    h = (h ^ h >> 13) * 3266489917u;
+    return h ^ h >> 16;
+}
+
+static Block random_block(const World *w, int vcpu, int i)
+{
+    uint32_t h = hash(w->seed, vcpu, i), e = h >> 8 & 0xff;
+    Block b = { .length = h % 64 + 1 };
+
+    if (e < 3) {
+        b.event = HALT;
+        b.arg = 1 + hash(h, 1, 1) % 20000;
+    } else if (e < 7) {
+        b.event = POKE;
+        b.arg = hash(h, 2, 2) % w->vcpus;
+    } else if (e < 15) {
+        b.event = SPIN;
+    } else if (e < 19) {
+        b.event = EXIT;
+    }
+    return b;
+}
+
+static Block block_of(const World *w, int vcpu)
+{
+    const Block *program = w->program[vcpu];
+    int n = 0;
+
+    if (!program) {
+        return random_block(w, vcpu, w->next[vcpu]);
+    }
+    while (program[n].length) {
+        n++;
+    }
+    return program[w->next[vcpu] % n];
+}
+
+static void world_init(World *w, int vcpus, uint32_t seed)
+{
+    memset(w, 0, sizeof(*w));
+    w->seed = seed;
+    w->vcpus = vcpus;
+    w->log = g_array_new(false, false, sizeof(Executed));
+    for (int v = 0; v < MANY; v++) {
+        w->timer[v] = INT64_MAX;
+    }
+}
+
+/* Block @b of @vcpu runs from @start on @pcpu. */
+static void world_execute(World *w, int pcpu, int vcpu, int64_t start)
+{
+    Executed x = { pcpu, vcpu, w->next[vcpu], start };
+
+    g_assert_false(w->halted[vcpu]);
+    g_assert_cmpint(start, >=, w->not_before[vcpu]);
+    w->not_before[vcpu] = start + block_of(w, vcpu).length;
+    w->next[vcpu]++;
+    g_array_append_val(w->log, x);
+}
+
+static int64_t world_horizon(const World *w)
+{
+    int64_t time = INT64_MAX;
+
+    for (int v = 0; v < w->vcpus; v++) {
+        time = MIN(time, w->timer[v]);
+    }
+    return time;
+}
+
+/* ------------------------------------------------------------------------
+ * The core with a fake host.
+ */
+
+typedef struct Fake {
+    World world;
+    VschedCore *core;
+    int64_t slice;
+    int64_t ready[MANY], longest_wait;
+    int switched;
+    int64_t elapsed;
+    bool merge;                 /* several windows at once */
+} Fake;
+
+static void interrupt(Fake *f, int vcpu)
+{
+    World *w = &f->world;
+
+    if (f->core->running == VSCHED_NONE) {
+        w->not_before[vcpu] = MAX(w->not_before[vcpu], f->core->window_end);
+    }
+    w->halted[vcpu] = false;
+    vsched_core_notify(f->core, vcpu);
+    vsched_core_wake(f->core, vcpu);
+}
+
+static VschedStop fake_run(void *opaque, int pcpu, int vcpu, int64_t budget,
+                           bool spin_stops, int64_t *used)
+{
+    Fake *f = opaque;
+    World *w = &f->world;
+    VschedCore *core = f->core;
+    VschedVCPU *v = &core->vcpu[vcpu];
+
+    g_assert_cmpint(budget, >=, 0);
+    g_assert_cmpint(core->pcpu[pcpu].current, ==, vcpu);
+    f->longest_wait = MAX(f->longest_wait,
+                          v->cycles[VSCHED_READY] - f->ready[vcpu]);
+    f->ready[vcpu] = v->cycles[VSCHED_READY];
+    for (;;) {
+        Block b = block_of(w, vcpu);
+        int64_t now;
+
+        if (*used + b.length > budget) {
+            return VSCHED_STOP_BUDGET;
+        }
+        world_execute(w, pcpu, vcpu, core->pcpu[pcpu].clock + *used);
+        *used += b.length;
+        now = core->pcpu[pcpu].clock + *used;
+        switch (b.event) {
+        case HALT:
+            w->timer[vcpu] = now + b.arg;
+            vsched_core_cut(core, now);
+            /* fall through */
+        case STOP:
+            w->halted[vcpu] = true;
+            return VSCHED_STOP_HALT;
+        case POKE:
+            if (core->vcpu[b.arg].pcpu == pcpu) {
+                f->elapsed = *used;
+                interrupt(f, b.arg);
+                f->elapsed = 0;
+            } else {
+                w->poked[b.arg] = true;
+                vsched_core_cut(core, now);
+                budget = MIN(budget, core->window_end -
+                                     core->pcpu[pcpu].clock);
+            }
+            break;
+        case SPIN:
+            if (spin_stops) {
+                return VSCHED_STOP_SPIN;
+            }
+            break;
+        case EXIT:
+            return VSCHED_STOP_EXIT;
+        default:
+            break;
+        }
+    }
+}
+
+static void fake_switched(void *opaque, int pcpu, int vcpu)
+{
+    Fake *f = opaque;
+
+    f->switched++;
+}
+
+static bool fake_runnable(void *opaque, int vcpu)
+{
+    Fake *f = opaque;
+
+    return !f->world.halted[vcpu];
+}
+
+static int64_t fake_elapsed(void *opaque)
+{
+    Fake *f = opaque;
+
+    return f->elapsed;
+}
+
+static const VschedHost fake_host = {
+    .run = fake_run,
+    .switched = fake_switched,
+    .runnable = fake_runnable,
+    .elapsed = fake_elapsed,
+};
+
+/* The first slice is a whole one, unless a test wants otherwise. */
+static void fake_init(Fake *f, int vcpus, int pcpus, int64_t window,
+                      int64_t cost, const VschedPolicyOps *ops, int64_t slice)
+{
+    VschedTopology topology = { vcpus, pcpus };
+
+    memset(f, 0, sizeof(*f));
+    world_init(&f->world, vcpus, 0);
+    f->slice = slice;
+    f->core = vsched_core_new(&topology, window, cost, 1, &fake_host, f);
+    f->core->rotation = 0;
+    for (int p = 0; p < pcpus; p++) {
+        f->core->pcpu[p].phase = UINT32_MAX;
+    }
+    vsched_core_set_policy(f->core, ops, &slice);
+}
+
+static void fake_free(Fake *f)
+{
+    vsched_core_free(f->core);
+    g_array_free(f->world.log, true);
+}
+
+static void start_all(Fake *f)
+{
+    for (int v = 0; v < f->world.vcpus; v++) {
+        vsched_core_wake(f->core, v);
+    }
+}
+
+static void windows(Fake *f, int n)
+{
+    while (n--) {
+        vsched_core_window(f->core, 0);
+    }
+}
+
+/* "pcpu:vcpu@start ..." of what was executed since the last call. */
+static void assert_log(Fake *f, const char *expected)
+{
+    g_autoptr(GString) s = g_string_new(NULL);
+
+    for (guint i = 0; i < f->world.log->len; i++) {
+        Executed *x = &g_array_index(f->world.log, Executed, i);
+
+        g_string_append_printf(s, "%s%d:%d@%" G_GINT64_FORMAT, i ? " " : "",
+                               x->pcpu, x->vcpu, x->start);
+    }
+    g_array_set_size(f->world.log, 0);
+    g_assert_cmpstr(s->str, ==, expected);
+}
+
+static void assert_sums(const VschedCore *core)
+{
+    int64_t busy = 0, switching = 0, ran = 0, switched = 0;
+
+    for (int p = 0; p < core->topology.pcpus; p++) {
+        const VschedPCPU *c = &core->pcpu[p];
+
+        g_assert_cmpint(c->idle + c->busy + c->switching + c->skipped, ==,
+                        c->clock);
+        g_assert_cmpint(c->clock, >, core->window_end - MANY);
+        busy += c->busy;
+        switching += c->switching;
+    }
+    for (int v = 0; v < core->topology.vcpus; v++) {
+        const VschedVCPU *c = &core->vcpu[v];
+        int64_t sum = 0, time = c->state == VSCHED_RUNNING ?
+                                core->pcpu[c->pcpu].clock : core->window_end;
+
+        for (int s = 0; s < VSCHED_STATES; s++) {
+            g_assert_cmpint(vsched_core_cycles(core, v, s), >=, 0);
+            sum += vsched_core_cycles(core, v, s);
+        }
+        g_assert_cmpint(sum, ==, time);
+        ran += vsched_core_cycles(core, v, VSCHED_RUNNING);
+        switched += vsched_core_cycles(core, v, VSCHED_SWITCHING);
+    }
+    if (!core->skip) {
+        g_assert_cmpint(ran, ==, busy);
+    }
+    g_assert_cmpint(switched, ==, switching);
+}
+
+/* What the engine does, until @time. */
+static void fake_drive(Fake *f, int64_t time)
+{
+    World *w = &f->world;
+    VschedCore *core = f->core;
+
+    while (core->window_end < time) {
+        int64_t until, horizon = MIN(time, world_horizon(w));
+
+        if (vsched_core_idle(core, &until)) {
+            until = MIN(until, horizon);
+            vsched_core_jump(core, (until + core->window - 1) / core->window *
+                                   core->window);
+        } else {
+            vsched_core_window(core, f->merge ? horizon : 0);
+        }
+        g_assert_cmpint(core->window_end % core->window, ==, 0);
+        for (int v = 0; v < w->vcpus; v++) {
+            if (w->poked[v] || w->timer[v] <= core->window_end) {
+                if (w->timer[v] <= core->window_end) {
+                    w->timer[v] = INT64_MAX;
+                }
+                w->poked[v] = false;
+                interrupt(f, v);
+            }
+        }
+        assert_sums(core);
+    }
+}
+
+/* ------------------------------------------------------------------------
+ * The naive model: no windows at once, no skipping, queues of GLib.
+ */
+
+typedef struct Naive {
+    World world;
+    int pcpus;
+    int64_t window, cost, slice, end, count;
+    bool sdb;
+    struct {
+        int64_t clock, slice_end, idle, busy, switching;
+        int current, last, switches;
+        bool yield;             /* when it goes on: not after the window */
+        GQueue *queue;
+    } pcpu[MANY];
+    int preempted[MANY], yielded[MANY];
+    int64_t not_before[MANY];
+} Naive;
+
+static void naive_queue(Naive *n, int vcpu)
+{
+    g_queue_push_tail(n->pcpu[vcpu % n->pcpus].queue, GINT_TO_POINTER(vcpu));
+}
+
+static void naive_interrupt(Naive *n, int vcpu, bool between)
+{
+    if (between) {
+        n->not_before[vcpu] = MAX(n->not_before[vcpu], n->end);
+        n->world.not_before[vcpu] = MAX(n->world.not_before[vcpu], n->end);
+    }
+    if (n->world.halted[vcpu]) {
+        n->world.halted[vcpu] = false;
+        if (n->pcpu[vcpu % n->pcpus].current != vcpu) {
+            naive_queue(n, vcpu);
+        }
+    }
+}
+
+static void naive_idle(Naive *n, int p, int64_t time)
+{
+    if (n->pcpu[p].clock < time) {
+        n->pcpu[p].idle += time - n->pcpu[p].clock;
+        n->pcpu[p].clock = time;
+    }
+}
+
+/* One block, or one decision; false: nothing more in this window. */
+static bool naive_step(Naive *n, int p)
+{
+    World *w = &n->world;
+    typeof(&n->pcpu[p]) c = &n->pcpu[p];
+    int v = c->current;
+    Block b;
+
+    if (c->clock >= n->end) {
+        return false;
+    }
+    if (c->yield) {
+        c->yield = false;
+        c->current = -1;
+        naive_queue(n, v);
+        return true;
+    }
+    if (v < 0) {
+        if (g_queue_is_empty(c->queue)) {
+            return false;
+        }
+        v = GPOINTER_TO_INT(g_queue_pop_head(c->queue));
+        c->current = v;
+        naive_idle(n, p, n->not_before[v]);
+        if (c->last != v) {
+            c->clock += n->cost;
+            c->switching += n->cost;
+            c->switches++;
+            c->last = v;
+        }
+        c->slice_end = c->clock + n->slice;
+        return true;
+    }
+    naive_idle(n, p, n->not_before[v]);
+    b = block_of(w, v);
+    if (c->clock + b.length > c->slice_end && c->slice_end <= n->end) {
+        n->preempted[v]++;
+        naive_queue(n, v);
+        c->current = -1;
+        return true;
+    }
+    if (c->clock + b.length > n->end) {
+        return false;
+    }
+    world_execute(w, p, v, c->clock);
+    c->clock += b.length;
+    c->busy += b.length;
+    if (b.event == HALT) {
+        w->timer[v] = c->clock + b.arg;
+        w->halted[v] = true;
+        c->current = -1;
+    } else if (b.event == POKE && b.arg % n->pcpus == p) {
+        naive_interrupt(n, b.arg, false);
+    } else if (b.event == POKE) {
+        w->poked[b.arg] = true;
+    } else if (b.event == SPIN && n->sdb && !g_queue_is_empty(c->queue)) {
+        n->yielded[v]++;
+        c->yield = true;
+    }
+    return true;
+}
+
+static void naive_drive(Naive *n, int64_t time)
+{
+    World *w = &n->world;
+
+    while (n->end < time) {
+        bool idle = true;
+
+        for (int p = 0; p < n->pcpus; p++) {
+            idle &= n->pcpu[p].current < 0 &&
+                    g_queue_is_empty(n->pcpu[p].queue);
+        }
+        if (idle) {
+            int64_t until = MIN(time, world_horizon(w));
+
+            n->end = (until + n->window - 1) / n->window * n->window;
+        } else {
+            n->end += n->window;
+            for (int i = 0; i < n->pcpus; i++) {
+                while (naive_step(n, (n->end / n->window - 1 + i) %
+                                     n->pcpus)) {
+                    ;
+                }
+            }
+            n->count++;
+        }
+        for (int p = 0; p < n->pcpus; p++) {
+            if (n->pcpu[p].current < 0) {
+                naive_idle(n, p, n->end);
+            }
+        }
+        for (int v = 0; v < w->vcpus; v++) {
+            bool timer = w->timer[v] <= n->end;
+
+            if (timer) {
+                w->timer[v] = INT64_MAX;
+            }
+            if (timer || w->poked[v]) {
+                w->poked[v] = false;
+                naive_interrupt(n, v, true);
+            }
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------
+ * By hand.
+ */
+
+static const Block tens[] = { { 10 }, { } };
+
+static void test_rotation(void)
+{
+    Fake f;
+
+    /*
+     * 3 PCPUs, a VCPU each, blocks as long as the window.  Window 0 runs
+     * PCPUs 0 1 2, window 1 runs 1 2 0, window 2 runs 2 0 1, window 3 as 0.
+     */
+    fake_init(&f, 3, 3, 10, 0, &vsched_policy_timeslice, 1000);
+    for (int v = 0; v < 3; v++) {
+        f.world.program[v] = tens;
+    }
+    start_all(&f);
+    windows(&f, 4);
+    assert_log(&f, "0:0@0 1:1@0 2:2@0 1:1@10 2:2@10 0:0@10 "
+                   "2:2@20 0:0@20 1:1@20 0:0@30 1:1@30 2:2@30");
+    g_assert_cmpint(f.core->window_end, ==, 40);
+    g_assert_cmpint(f.core->windows, ==, 4);
+    assert_sums(f.core);
+    fake_free(&f);
+}
+
+static void test_carry_over(void)
+{
+    static const Block sevens[] = { { 7 }, { } };
+    Fake f;
+
+    /*
+     * Window 10, blocks of 7: 0-7, and 7-14 does not fit: the clock stays at
+     * 7.  Window 2 ends at 20: 7-14.  Window 3 at 30: 14-21, 21-28.
+     */
+    fake_init(&f, 1, 1, 10, 0, &vsched_policy_timeslice, 1000);
+    f.world.program[0] = sevens;
+    start_all(&f);
+    windows(&f, 1);
+    g_assert_cmpint(f.core->pcpu[0].clock, ==, 7);
+    assert_log(&f, "0:0@0");
+    windows(&f, 1);
+    g_assert_cmpint(f.core->pcpu[0].clock, ==, 14);
+    assert_log(&f, "0:0@7");
+    windows(&f, 1);
+    g_assert_cmpint(f.core->pcpu[0].clock, ==, 28);
+    assert_log(&f, "0:0@14 0:0@21");
+    g_assert_cmpint(f.core->pcpu[0].idle, ==, 0);
+    assert_sums(f.core);
+    fake_free(&f);
+}
+
+static void test_slices(void)
+{
+    Fake f;
+
+    /*
+     * VCPUs 0, 2 and 4 on PCPU 0; slice 20, switch 5, blocks of 10:
+     * 0: switch 0-5, runs 5-25; 2: 25-30, 30-50; 4: 50-55, 55-75; 0: 75-80,
+     * 80-100, which is the end of its second slice.
+     */
+    fake_init(&f, 5, 2, 100, 5, &vsched_policy_timeslice, 20);
+    for (int v = 0; v < 5; v++) {
+        f.world.program[v] = tens;
+    }
+    vsched_core_wake(f.core, 0);
+    vsched_core_wake(f.core, 2);
+    vsched_core_wake(f.core, 4);
+    windows(&f, 1);
+    assert_log(&f, "0:0@5 0:0@15 0:2@30 0:2@40 0:4@55 0:4@65 0:0@80 0:0@90");
+    g_assert_cmpint(f.core->pcpu[0].switching, ==, 20);
+    g_assert_cmpint(f.core->pcpu[0].busy, ==, 80);
+    g_assert_cmpint(f.core->pcpu[1].idle, ==, 100);
+    g_assert_cmpint(f.core->pcpu[0].switches, ==, 4);
+    g_assert_cmpint(f.switched, ==, 4);
+    g_assert_cmpint(f.core->vcpu[0].preempted, ==, 2);
+    g_assert_cmpint(f.core->vcpu[0].cycles[VSCHED_READY], ==, 50);
+    /* 2 waited for 25 cycles, ran, and waits since 50 */
+    g_assert_cmpint(vsched_core_cycles(f.core, 2, VSCHED_READY), ==, 75);
+    g_assert_cmpint(vsched_core_cycles(f.core, 1, VSCHED_BLOCKED), ==, 100);
+    assert_sums(f.core);
+    fake_free(&f);
+}
+
+static void test_slice_end_that_a_block_crosses(void)
+{
+    Fake f;
+
+    /* Slice 25, blocks of 10: preempted at 20, the block that crosses waits */
+    fake_init(&f, 2, 1, 100, 0, &vsched_policy_timeslice, 25);
+    f.world.program[0] = f.world.program[1] = tens;
+    start_all(&f);
+    windows(&f, 1);
+    assert_log(&f, "0:0@0 0:0@10 0:1@20 0:1@30 0:0@40 0:0@50 0:1@60 0:1@70 "
+                   "0:0@80 0:0@90");
+    fake_free(&f);
+}
+
+static void test_switch_cost_once(void)
+{
+    static const Block halts[] = { { 10, HALT, 15 }, { } };
+    Fake f;
+
+    /*
+     * Alone on its PCPU: one switch, whether its slice (20) runs out or it
+     * halts and comes back.
+     */
+    fake_init(&f, 2, 2, 100, 7, &vsched_policy_timeslice, 20);
+    f.world.program[0] = tens;
+    f.world.program[1] = halts;
+    start_all(&f);
+    fake_drive(&f, 10000);
+    g_assert_cmpint(f.core->pcpu[0].switches, ==, 1);
+    g_assert_cmpint(f.core->pcpu[0].switching, ==, 7);
+    /* Slices of 20 from 7 on, to 9987; the last is not over */
+    g_assert_cmpint(f.core->vcpu[0].preempted, ==, 499);
+    g_assert_cmpint(f.core->pcpu[1].switches, ==, 1);
+    g_assert_cmpint(f.core->vcpu[1].cycles[VSCHED_SWITCHING], ==, 7);
+    /* It runs 10 cycles at the beginning of each window */
+    g_assert_cmpint(f.core->pcpu[1].busy, ==, 1000);
+    fake_free(&f);
+}
+
+static void test_switch_longer_than_window(void)
+{
+    Fake f;
+
+    /* Switch 25, window 10: the VCPU runs from 25 on, in the third window */
+    fake_init(&f, 1, 1, 10, 25, &vsched_policy_timeslice, 100);
+    f.world.program[0] = (const Block[]) { { 5 }, { } };
+    start_all(&f);
+    windows(&f, 2);
+    assert_log(&f, "");
+    g_assert_cmpint(f.core->pcpu[0].clock, ==, 25);
+    assert_sums(f.core);
+    windows(&f, 1);
+    assert_log(&f, "0:0@25");
+    fake_free(&f);
+}
+
+static void test_block_and_wake(void)
+{
+    static const Block stops[] = { { 10 }, { 10, STOP }, { } };
+    int64_t until;
+    Fake f;
+
+    fake_init(&f, 2, 1, 100, 0, &vsched_policy_timeslice, 50);
+    f.world.program[0] = f.world.program[1] = stops;
+    g_assert_true(vsched_core_idle(f.core, &until));
+    g_assert_cmpint(until, ==, INT64_MAX);
+    start_all(&f);
+    g_assert_false(vsched_core_idle(f.core, &until));
+    windows(&f, 1);
+    /* 0 runs 0-20 and stops, 1 runs 20-40 and stops, idle */
+    assert_log(&f, "0:0@0 0:0@10 0:1@20 0:1@30");
+    g_assert_cmpint(f.core->pcpu[0].idle, ==, 60);
+    g_assert_true(vsched_core_idle(f.core, &until));
+    vsched_core_jump(f.core, 500);
+    g_assert_cmpint(f.core->pcpu[0].idle, ==, 460);
+    g_assert_cmpint(vsched_core_cycles(f.core, 0, VSCHED_BLOCKED), ==, 480);
+    /* Woken twice: waits once; goes where its registers are not */
+    interrupt(&f, 0);
+    interrupt(&f, 0);
+    windows(&f, 1);
+    assert_log(&f, "0:0@500 0:0@510");
+    /* From outside: one that runs, one that waits */
+    f.world.program[0] = f.world.program[1] = tens;
+    interrupt(&f, 1);
+    interrupt(&f, 0);
+    windows(&f, 1);
+    f.world.log->len = 0;
+    g_assert_cmpint(f.core->vcpu[0].state, ==, VSCHED_RUNNING);
+    g_assert_cmpint(f.core->vcpu[1].state, ==, VSCHED_READY);
+    vsched_core_block(f.core, 0);
+    vsched_core_block(f.core, 0);
+    vsched_core_block(f.core, 1);
+    g_assert_true(vsched_core_idle(f.core, &until));
+    windows(&f, 1);
+    assert_log(&f, "");
+    assert_sums(f.core);
+    fake_free(&f);
+}
+
+static void test_nothing_is_taken_before_it_was_sent(void)
+{
+    static const Block eights[] = { { 8 }, { } };
+    Fake f;
+
+    /*
+     * Window 10, blocks of 8: the PCPU stands at 8 when something is sent at
+     * 10, so the next block begins at 10, after 2 idle cycles.
+     */
+    fake_init(&f, 1, 1, 10, 0, &vsched_policy_timeslice, 1000);
+    f.world.program[0] = eights;
+    start_all(&f);
+    windows(&f, 1);
+    vsched_core_notify(f.core, 0);
+    windows(&f, 1);
+    assert_log(&f, "0:0@0 0:0@10");
+    g_assert_cmpint(f.core->pcpu[0].idle, ==, 2);
+    g_assert_cmpint(f.core->vcpu[0].cycles[VSCHED_READY], ==, 2);
+    assert_sums(f.core);
+    fake_free(&f);
+}
+
+static void test_spin(void)
+{
+    static const Block spins[] = { { 10, SPIN }, { } };
+    Fake f;
+
+    /* sdb, alone: runs on to the end of its slice, as if nothing were */
+    fake_init(&f, 2, 1, 100, 0, &vsched_policy_sdb, 50);
+    f.world.program[0] = f.world.program[1] = spins;
+    vsched_core_wake(f.core, 0);
+    windows(&f, 1);
+    g_assert_cmpint(f.core->vcpu[0].yielded, ==, 0);
+    g_assert_cmpint(f.core->vcpu[0].preempted, ==, 1);
+    assert_log(&f, "0:0@0 0:0@10 0:0@20 0:0@30 0:0@40 0:0@50 0:0@60 0:0@70 "
+                   "0:0@80 0:0@90");
+    /* The other waits: they take turns, period by period */
+    vsched_core_wake(f.core, 1);
+    windows(&f, 1);
+    assert_log(&f, "0:1@100 0:0@110 0:1@120 0:0@130 0:1@140 0:0@150 0:1@160 "
+                   "0:0@170 0:1@180 0:0@190");
+    g_assert_cmpint(f.core->vcpu[0].yielded, ==, 5);
+    g_assert_cmpint(f.core->vcpu[1].yielded, ==, 5);
+    fake_free(&f);
+
+    /* timeslice: a spin changes nothing */
+    fake_init(&f, 2, 1, 100, 0, &vsched_policy_timeslice, 50);
+    f.world.program[0] = f.world.program[1] = spins;
+    start_all(&f);
+    windows(&f, 10);
+    g_assert_cmpint(f.core->vcpu[0].yielded + f.core->vcpu[1].yielded, ==, 0);
+    g_assert_cmpint(f.core->pcpu[0].switches, ==, 20);
+    fake_free(&f);
+}
+
+static void test_first_slice(void)
+{
+    static const struct { uint32_t phase; int64_t slice, first; } cases[] = {
+        { 0x7fffffff, 1000, 500 },              /* a half */
+        { 0x3fffffff, 100000, 25000 },          /* a quarter of 100 us */
+        { 0, 1000, 1000 },      /* 1 cycle, over at once: then a whole one */
+        { 0xfffffffe, 1000, 999 },
+        { 0x7fffffff, 10000000000, 5000000000 }, /* 1 s at 10 GHz */
+    };
+
+    for (int i = 0; i < G_N_ELEMENTS(cases); i++) {
+        Fake f;
+
+        fake_init(&f, 1, 1, 1, 0, &vsched_policy_timeslice, cases[i].slice);
+        f.core->pcpu[0].phase = cases[i].phase;
+        f.world.program[0] = tens;
+        start_all(&f);
+        windows(&f, 1);
+        g_assert_cmpint(f.core->pcpu[0].slice_end, ==, cases[i].first);
+        fake_free(&f);
+    }
+}
+
+static void test_phases(void)
+{
+    VschedTopology topology = { 8, 8 };
+    VschedCore *one, *same, *other;
+    int differ = 0;
+
+    /* Drawn by the seed alone; PCPUs do not all have the same */
+    one = vsched_core_new(&topology, 1000, 0, 1, &fake_host, NULL);
+    same = vsched_core_new(&topology, 1000, 0, 1, &fake_host, NULL);
+    other = vsched_core_new(&topology, 1000, 0, 2, &fake_host, NULL);
+    for (int p = 0; p < 8; p++) {
+        g_assert_cmpint(one->pcpu[p].phase, ==, same->pcpu[p].phase);
+        g_assert_cmpint(one->pcpu[p].phase, !=, UINT32_MAX);
+        g_assert_true(!p || one->pcpu[p].phase != one->pcpu[0].phase);
+        differ += one->pcpu[p].phase != other->pcpu[p].phase;
+    }
+    g_assert_cmpint(differ, ==, 8);
+    vsched_core_free(one);
+    vsched_core_free(same);
+    vsched_core_free(other);
+}
+
+/* A policy that moves: one queue for all, slices of values[0]. */
+
+static void *shared_create(const VschedTopology *t, const int64_t *values)
+{
+    VschedTopology one = { t->vcpus, 1 };
+
+    return vsched_policy_timeslice.create(&one, values);
+}
+
+static void shared_enqueue(void *policy, int vcpu, int64_t now)
+{
+    vsched_policy_timeslice.enqueue(policy, vcpu, now);
+}
+
+static VschedPick shared_pick(void *policy, int pcpu, int64_t now)
+{
+    return vsched_policy_timeslice.pick(policy, 0, now);
+}
+
+static bool shared_waiting(void *policy, int pcpu)
+{
+    return vsched_policy_timeslice.waiting(policy, 0);
+}
+
+static VschedPolicyOps shared_policy(void)
+{
+    VschedPolicyOps ops = vsched_policy_timeslice;
+
+    ops.create = shared_create;
+    ops.enqueue = shared_enqueue;
+    ops.pick = shared_pick;
+    ops.waiting = shared_waiting;
+    return ops;
+}
+
+static void test_migration(void)
+{
+    VschedPolicyOps ops = shared_policy();
+    Fake f;
+
+    /*
+     * 3 VCPUs, 2 PCPUs, slice 40, switch 5, window 100, blocks of 10.
+     * PCPU 0: 0 switched 0-5, runs 5-45; 1: 45-50, 50-90; 2: switch 90-95,
+     * nothing fits.  PCPU 1 takes 0, which ran until 45: idle to 45, switch
+     * to 50, runs 50-90; then 1, which ran until 90: switch 90-95.
+     */
+    fake_init(&f, 3, 2, 100, 5, &ops, 40);
+    for (int v = 0; v < 3; v++) {
+        f.world.program[v] = tens;
+    }
+    start_all(&f);
+    windows(&f, 1);
+    assert_log(&f, "0:0@5 0:0@15 0:0@25 0:0@35 0:1@50 0:1@60 0:1@70 0:1@80 "
+                   "1:0@50 1:0@60 1:0@70 1:0@80");
+    g_assert_cmpint(f.core->pcpu[1].idle, ==, 45);
+    g_assert_cmpint(f.core->vcpu[0].seen, ==, 90);
+    g_assert_cmpint(f.core->vcpu[0].pcpu, ==, 1);
+    assert_sums(f.core);
+    fake_free(&f);
+
+    /* Many at random: world_execute() sees to it that time never steps back */
+    for (int seed = 1; seed < 40; seed++) {
+        fake_init(&f, 2 + seed % 9, 1 + seed % 5, 200, seed % 50, &ops, 300);
+        f.world.seed = seed;
+        f.merge = seed % 2;
+        start_all(&f);
+        fake_drive(&f, 100000);
+        fake_free(&f);
+    }
+}
+
+static void test_change_of_policy(void)
+{
+    const int64_t slice = 30;
+    int order[8], n;
+    Fake f;
+
+    /*
+     * 7 VCPUs on 2 PCPUs; woken in the order 6 4 2 0 5 3 1.  After one window
+     * of 10, 6 and 5 run; the rest waits in that order before and after.
+     */
+    fake_init(&f, 7, 2, 10, 0, &vsched_policy_timeslice, 20);
+    for (int v = 0; v < 7; v++) {
+        f.world.program[v] = tens;
+    }
+    for (int v = 6; v >= 0; v -= 2) {
+        vsched_core_wake(f.core, v);
+    }
+    for (int v = 5; v >= 0; v -= 2) {
+        vsched_core_wake(f.core, v);
+    }
+    windows(&f, 1);
+    vsched_core_set_policy(f.core, &vsched_policy_sdb, &slice);
+    g_assert_true(f.core->ops == &vsched_policy_sdb);
+    n = f.core->ops->order(f.core->policy, order);
+    g_assert_cmpmem(order, n * sizeof(int), ((int[]) { 4, 2, 0, 3, 1 }),
+                    5 * sizeof(int));
+    g_assert_cmpint(f.core->pcpu[0].current, ==, 6);
+    g_assert_cmpint(f.core->pcpu[1].current, ==, 5);
+    windows(&f, 5);
+    /* 6 runs out its 20 cycles, 4 gets the new 30, then 2; likewise 5, 3 */
+    assert_log(&f, "0:6@0 1:5@0 1:5@10 0:6@10 0:4@20 1:3@20 1:3@30 0:4@30 "
+                   "0:4@40 1:3@40 1:1@50 0:2@50");
+    assert_sums(f.core);
+    fake_free(&f);
+}
+
+static void test_cut(void)
+{
+    static const Block pokes[] = {
+        { 10 }, { 10 }, { 10 }, { 10 }, { 10 }, { 5, POKE, 1 }, { 10 }, { }
+    };
+    Fake f;
+
+    /*
+     * One PCPU is busy, nothing is due before 1000: ten windows of 100 at
+     * once, but for the interrupt sent at 55: it ends at 100, and VCPU 1 runs
+     * from there.  The slice of VCPU 0 ends at 200, not with the window.
+     */
+    fake_init(&f, 2, 2, 100, 0, &vsched_policy_timeslice, 200);
+    f.merge = true;
+    f.world.program[0] = pokes;
+    f.world.program[1] = (const Block[]) { { 10, STOP }, { } };
+    f.world.halted[1] = true;
+    vsched_core_wake(f.core, 0);
+    vsched_core_window(f.core, 1000);
+    g_assert_cmpint(f.core->window_end, ==, 100);
+    g_assert_cmpint(f.core->windows, ==, 1);
+    g_assert_cmpint(f.core->pcpu[0].clock, ==, 95);
+    g_assert_cmpint(f.core->vcpu[0].preempted, ==, 0);
+    g_assert_cmpint(f.core->pcpu[0].slice_end, ==, 200);
+    g_assert_cmpint(f.core->pcpu[1].clock, ==, 100);
+    interrupt(&f, 1);
+    f.world.poked[1] = false;
+    f.world.program[0] = tens;
+    windows(&f, 1);
+    g_assert_cmpint(f.core->vcpu[1].state, ==, VSCHED_BLOCKED);
+    g_assert_cmpint(f.core->pcpu[1].busy, ==, 10);
+    /* Nobody cuts: up to the boundary after the horizon, 100 at most */
+    vsched_core_window(f.core, 701);
+    g_assert_cmpint(f.core->window_end, ==, 800);
+    g_assert_cmpint(f.core->windows, ==, 8);
+    vsched_core_window(f.core, INT64_MAX);
+    g_assert_cmpint(f.core->window_end, ==, 800 + 100 * 100);
+    fake_free(&f);
+}
+
+static void test_skip(void)
+{
+    static const Block spins[] = { { 10, SPIN }, { } };
+    int64_t until;
+    Fake f;
+
+    /*
+     * Spins at 10: skips 1000 cycles, to 1010.  Windows up to 1000 have
+     * nothing to run; in the next one it goes on at 1010.
+     */
+    fake_init(&f, 1, 2, 100, 0, &vsched_policy_timeslice, 100000);
+    f.core->skip = 1000;
+    f.world.program[0] = spins;
+    start_all(&f);
+    windows(&f, 1);
+    g_assert_cmpint(f.core->pcpu[0].skip_until, ==, 1010);
+    g_assert_true(vsched_core_idle(f.core, &until));
+    g_assert_cmpint(until, ==, 1000);
+    vsched_core_jump(f.core, until);
+    g_assert_false(vsched_core_idle(f.core, &until));
+    windows(&f, 1);
+    assert_log(&f, "0:0@0 0:0@1010");
+    g_assert_cmpint(f.core->pcpu[0].skipped, ==, 990 + 10 + 80);
+    g_assert_cmpint(f.core->pcpu[0].busy, ==, 20);
+    /* It is sent something at 1100: no more skipping */
+    vsched_core_notify(f.core, 0);
+    windows(&f, 1);
+    assert_log(&f, "0:0@1100");
+    assert_sums(f.core);
+    fake_free(&f);
+
+    /* Another on the same PCPU makes progress: no skipping */
+    fake_init(&f, 2, 1, 100, 0, &vsched_policy_sdb, 1000);
+    f.core->skip = 1000;
+    f.world.program[0] = spins;
+    f.world.program[1] = tens;
+    start_all(&f);
+    windows(&f, 20);
+    g_assert_cmpint(f.core->pcpu[0].skipped, ==, 0);
+    fake_free(&f);
+}
+
+/* ------------------------------------------------------------------------
+ * At random.
+ */
+
+static void test_naive_model(gconstpointer data)
+{
+    const VschedPolicyOps *ops = data;
+    guint total = 0;
+
+    for (int i = 0; i < 400; i++) {
+        int vcpus = 1 + hash(i, 1, 0) % 24, pcpus = 1 + hash(i, 2, 0) % 8;
+        int64_t window = 1 + hash(i, 3, 0) % 2000;
+        int64_t cost = hash(i, 4, 0) % 700;
+        int64_t slice = 64 + hash(i, 5, 0) % 5000;
+        Naive *n = g_new0(Naive, 1);
+        Fake f;
+
+        fake_init(&f, vcpus, pcpus, window, cost, ops, slice);
+        f.merge = i % 4;
+        f.world.seed = i;
+        world_init(&n->world, vcpus, i);
+        n->pcpus = pcpus;
+        n->window = window;
+        n->cost = cost;
+        n->slice = slice;
+        n->sdb = ops == &vsched_policy_sdb;
+        for (int p = 0; p < pcpus; p++) {
+            n->pcpu[p].current = n->pcpu[p].last = -1;
+            n->pcpu[p].queue = g_queue_new();
+        }
+        /* Not all start: the others wait to be poked. */
+        for (int v = 0; v < vcpus; v++) {
+            if (v % 3 == 1 && i % 2) {
+                f.world.halted[v] = n->world.halted[v] = true;
+            } else {
+                vsched_core_wake(f.core, v);
+                naive_queue(n, v);
+            }
+        }
+        fake_drive(&f, 100000);
+        naive_drive(n, 100000);
+
+        g_assert_cmpint(f.core->window_end, ==, n->end);
+        g_assert_cmpint(f.core->windows, ==, n->count);
+        g_assert_cmpint(f.world.log->len, ==, n->world.log->len);
+        for (int p = 0; p < pcpus; p++) {
+            const VschedPCPU *c = &f.core->pcpu[p];
+
+            g_assert_cmpint(c->clock, ==, n->pcpu[p].clock);
+            g_assert_cmpint(c->idle, ==, n->pcpu[p].idle);
+            g_assert_cmpint(c->busy, ==, n->pcpu[p].busy);
+            g_assert_cmpint(c->switching, ==, n->pcpu[p].switching);
+            g_assert_cmpint(c->switches, ==, n->pcpu[p].switches);
+            g_assert_cmpint(c->current, ==, n->pcpu[p].current);
+            g_queue_free(n->pcpu[p].queue);
+        }
+        for (int v = 0; v < vcpus; v++) {
+            g_assert_cmpint(f.core->vcpu[v].preempted, ==, n->preempted[v]);
+            g_assert_cmpint(f.core->vcpu[v].yielded, ==, n->yielded[v]);
+        }
+        /* The same blocks, in the same order, at the same time. */
+        g_assert_cmpmem(f.world.log->data, f.world.log->len *
+                        sizeof(Executed), n->world.log->data,
+                        n->world.log->len * sizeof(Executed));
+        total += f.world.log->len;
+        g_array_free(n->world.log, true);
+        g_free(n);
+        fake_free(&f);
+    }
+    g_test_message("%u blocks", total);
+    g_assert_cmpint(total, >, 100000);
+}
+
+static void test_longest_wait(gconstpointer data)
+{
+    const VschedPolicyOps *ops = data;
+
+    for (int vcpus = 1; vcpus <= 24; vcpus += 1 + vcpus / 4) {
+        for (int pcpus = 1; pcpus <= 9; pcpus += 2) {
+            for (int64_t slice = 100; slice < 100000; slice *= 7) {
+                int64_t each = (vcpus + pcpus - 1) / pcpus;
+                int64_t window = 500, cost = slice % 600;
+                Fake f;
+
+                fake_init(&f, vcpus, pcpus, window, cost, ops, slice);
+                f.world.seed = hash(vcpus, pcpus, slice);
+                f.merge = true;
+                start_all(&f);
+                fake_drive(&f, MIN(40 * each * (slice + cost), 3000000));
+                g_assert_cmpint(f.longest_wait, <=, (each - 1) * slice +
+                                each * cost + window);
+                fake_free(&f);
+            }
+        }
+    }
+}
+
+/* Several windows at once give what single windows give, skipping too. */
+static void test_windows_at_once(gconstpointer data)
+{
+    const VschedPolicyOps *ops = data;
+    for (int i = 0; i < 200; i++) {
+        int vcpus = 1 + hash(i, 1, 9) % 4, pcpus = 1 + hash(i, 2, 9) % 4;
+        int64_t slice = 64 + hash(i, 3, 9) % 9000;
+        Fake one, many;
+
+        fake_init(&one, vcpus, pcpus, 100, 20, ops, slice);
+        fake_init(&many, vcpus, pcpus, 100, 20, ops, slice);
+        one.world.seed = many.world.seed = i;
+        many.merge = true;
+        one.core->skip = many.core->skip = i % 2 ? hash(i, 4, 9) % 5000 : 0;
+        start_all(&one);
+        start_all(&many);
+        fake_drive(&one, 200000);
+        fake_drive(&many, 200000);
+        g_assert_cmpmem(one.world.log->data, one.world.log->len *
+                        sizeof(Executed), many.world.log->data,
+                        many.world.log->len * sizeof(Executed));
+        g_assert_cmpmem(one.core->vcpu, vcpus * sizeof(VschedVCPU),
+                        many.core->vcpu, vcpus * sizeof(VschedVCPU));
+        g_assert_cmpmem(one.core->pcpu, pcpus * sizeof(VschedPCPU),
+                        many.core->pcpu, pcpus * sizeof(VschedPCPU));
+        fake_free(&one);
+        fake_free(&many);
+    }
+}
+
+static void test_policies(void)
+{
+    g_assert_true(vsched_policy_find("sdb") == &vsched_policy_sdb);
+    g_assert_true(vsched_policy_find("timeslice") == &vsched_policy_timeslice);
+    g_assert_null(vsched_policy_find(""));
+    g_assert_null(vsched_policy_find("sdb2"));
+    for (int i = 0; vsched_policies[i]; i++) {
+        const VschedParameter *p = vsched_policies[i]->parameters;
+
+        for (; p->name; p++) {
+            g_assert_cmpuint(p->minimum, <=, p->standard);
+            g_assert_cmpuint(p->standard, <=, p->maximum);
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/core/rotation", test_rotation);
+    g_test_add_func("/core/carry-over", test_carry_over);
+    g_test_add_func("/core/slices", test_slices);
+    g_test_add_func("/core/slice-end-in-block",
+                    test_slice_end_that_a_block_crosses);
+    g_test_add_func("/core/switch-cost-once", test_switch_cost_once);
+    g_test_add_func("/core/switch-longer-than-window",
+                    test_switch_longer_than_window);
+    g_test_add_func("/core/block-and-wake", test_block_and_wake);
+    g_test_add_func("/core/not-before-sent",
+                    test_nothing_is_taken_before_it_was_sent);
+    g_test_add_func("/core/spin", test_spin);
+    g_test_add_func("/core/first-slice", test_first_slice);
+    g_test_add_func("/core/phases", test_phases);
+    g_test_add_func("/core/migration", test_migration);
+    g_test_add_func("/core/change-of-policy", test_change_of_policy);
+    g_test_add_func("/core/cut", test_cut);
+    g_test_add_func("/core/skip", test_skip);
+    g_test_add_func("/policy/list", test_policies);
+    for (int i = 0; vsched_policies[i]; i++) {
+        const VschedPolicyOps *ops = vsched_policies[i];
+        g_autofree char *naive = g_strconcat("/naive/", ops->name, NULL);
+        g_autofree char *wait = g_strconcat("/wait/", ops->name, NULL);
+        g_autofree char *at_once = g_strconcat("/at-once/", ops->name, NULL);
+
+        g_test_add_data_func(naive, ops, test_naive_model);
+        g_test_add_data_func(wait, ops, test_longest_wait);
+        g_test_add_data_func(at_once, ops, test_windows_at_once);
+    }
+    return g_test_run();
+}
