@@ -938,27 +938,33 @@ static void test_skip(void)
     Fake f;
 
     /*
-     * Spins at 10: skips 1000 cycles, to 1010.  Windows up to 1000 have
-     * nothing to run; in the next one it goes on at 1010.
+     * Spins at 10: skips a window, to 110; at 120: skips two, to 320; at 330:
+     * four, to 730; at 740: 800 would be too much, 500, to 1240.
      */
     fake_init(&f, 1, 2, 100, 0, &vsched_policy_timeslice, 100000);
-    f.core->skip = 1000;
+    f.core->skip = 500;
     f.world.program[0] = spins;
     start_all(&f);
+    windows(&f, 3);
+    assert_log(&f, "0:0@0 0:0@110");
+    g_assert_false(vsched_core_idle(f.core, &until));
     windows(&f, 1);
-    g_assert_cmpint(f.core->pcpu[0].skip_until, ==, 1010);
+    assert_log(&f, "0:0@320");
+    /* Windows from 400 to 700 have nothing to run; at 730 it goes on */
     g_assert_true(vsched_core_idle(f.core, &until));
-    g_assert_cmpint(until, ==, 1000);
+    g_assert_cmpint(until, ==, 700);
     vsched_core_jump(f.core, until);
     g_assert_false(vsched_core_idle(f.core, &until));
     windows(&f, 1);
-    assert_log(&f, "0:0@0 0:0@1010");
-    g_assert_cmpint(f.core->pcpu[0].skipped, ==, 990 + 10 + 80);
-    g_assert_cmpint(f.core->pcpu[0].busy, ==, 20);
-    /* It is sent something at 1100: no more skipping */
+    assert_log(&f, "0:0@730");
+    g_assert_cmpint(f.core->pcpu[0].skip_until, ==, 1240);
+    g_assert_cmpint(f.core->pcpu[0].busy, ==, 40);
+    g_assert_cmpint(f.core->pcpu[0].skipped, ==, 760);
+    /* It is sent something at 800: no more skipping, then a window again */
     vsched_core_notify(f.core, 0);
     windows(&f, 1);
-    assert_log(&f, "0:0@1100");
+    assert_log(&f, "0:0@800");
+    g_assert_cmpint(f.core->pcpu[0].skip_until, ==, 910);
     assert_sums(f.core);
     fake_free(&f);
 

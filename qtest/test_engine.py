@@ -1,0 +1,177 @@
+"""The engine from outside: wrong parameters, help, live changes, statistics.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+
+import subprocess
+import tempfile
+import time
+import unittest
+
+from support import Guest, binary, refused
+
+# Parameter: (what is refused because of its range, what the message allows).
+TIMES = {"window": r"100ns to 1ms", "slice": r"10us to 1s", "skip": r"0ns to 1ms",
+         "disk-latency": r"0ns to 1s"}
+NUMBERS = {"clock-hz": r"10000000 to 10000000000", "switch-cost": r"0 to 1000000000"}
+SDB = {"sdb-period": r"16 to 1048576", "sdb-entries": r"1 to 64",
+       "sdb-store-threshold": r"1 to (64|8|entries)", "sdb-load-threshold": r"1 to (64|8|entries)",
+       "sdb-recurrence-entries": r"1 to 256", "sdb-recurrence-repeats": r"1 to 1000",
+       "sdb-recurrence-rest": r"0 to 10000"}
+WORDS = ("-1", "99999999999999999999", "many", "1e3", "")
+NOUGHT = {"skip", "disk-latency", "switch-cost", "sdb-recurrence-rest"}     # may be 0
+
+
+class BadInput(unittest.TestCase):
+    timeout = 200
+
+    def refuse(self, says, *args):
+        status, text = refused(*args)
+        self.assertEqual(status, 1, f"{args}: {text}")
+        self.assertRegex(text, says, args)
+
+    def test_values_on_the_accelerator(self):
+        for name, allowed in {**TIMES, **NUMBERS}.items():
+            for value in WORDS + (() if name in NOUGHT else ("0",)) + ("99999999999999",):
+                self.refuse(f"{name}=.*allowed are {allowed}",
+                            "-M", "sun4u", "-accel", f"tcg,thread=vsched,{name}={value}")
+
+    def test_values_on_the_machine(self):
+        for name, allowed in {**TIMES, **NUMBERS}.items():
+            self.refuse(f"{name}=.*allowed are {allowed}", "-M", f"cmp8,{name}=-1")
+
+    def test_values_of_the_sdb(self):
+        for name, allowed in SDB.items():
+            for value in ("-1", "many", "99999999") + (() if name in NOUGHT else ("0",)):
+                self.refuse(rf"{name[4:]}[^$]*{allowed}", "-M", f"cmp8,{name}={value}")
+        self.refuse("paper, recurrence or either", "-M", "cmp8,detector=best")
+        self.refuse("'on' or 'off'", "-M", "cmp8,sdb=maybe")
+
+    def test_pcpus(self):
+        for value in ("0", "65", "-1", "many"):
+            self.refuse("pcpus=.*1 to 64", "-M", "sun4u",
+                        "-accel", f"tcg,thread=vsched,pcpus={value}")
+
+    def test_policy_thread_and_icount(self):
+        self.refuse("unknown scheduling policy 'best': allowed are sdb, timeslice",
+                    "-M", "cmp8,sched=best")
+        self.refuse("thread.*best[^$]*Allowed: single, multi, vsched",
+                    "-accel", "tcg,thread=best")
+        self.refuse("-icount cannot be used together", "-M", "cmp8", "-icount", "shift=0")
+        self.refuse("slice= is a parameter of the engine: it needs -accel tcg,thread=vsched",
+                    "-M", "sun4u", "-accel", "tcg,thread=single,slice=1ms")
+
+
+class Help(unittest.TestCase):
+    timeout = 60
+
+    @staticmethod
+    def help_of(*args):
+        done = subprocess.run([binary(), *args], stdin=subprocess.DEVNULL, text=True, timeout=30,
+                              stdout=subprocess.PIPE, check=False)
+        return done.returncode, done.stdout
+
+    def test_policies(self):
+        for args in (("-M", "cmp8,sched=help"),
+                     ("-M", "sun4u", "-accel", "tcg,thread=vsched,sched=help")):
+            status, text = self.help_of(*args)
+            self.assertEqual(status, 0)
+            for line in (r"sdb +static map; a spin", r"timeslice +static map",
+                         r"slice= .*10us to 1s, default 100us"):
+                self.assertRegex(text, line)
+
+    def test_parameters_of_the_machine(self):
+        status, text = self.help_of("-M", "cmp8,help")
+        self.assertEqual(status, 0)
+        for name, allowed in {**TIMES, **NUMBERS, **SDB}.items():
+            self.assertRegex(text, rf"\n  {name}=<str> +- \w.*{allowed}.*default")
+        for name in ("sched", "sdb", "detector"):
+            self.assertRegex(text, rf"\n  {name}=<str> +- \w+")
+
+
+class Live(unittest.TestCase):
+    timeout = 100
+
+    def test_readconfig(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".cfg") as f:
+            f.write('[machine]\n  type = "cmp8"\n  sched = "timeslice"\n  slice = "20us"\n')
+            f.flush()
+            with Guest("-S", "-readconfig", f.name) as guest:
+                self.assertEqual(guest.cmd("qom-get", path="/vsched", property="sched"),
+                                 "timeslice")
+                self.assertEqual(guest.cmd("qom-get", path="/vsched/policy", property="slice"),
+                                 "20us")
+
+    def test_changes(self):
+        with Guest("-M", "cmp8,vcpus=3,slice=50us") as guest:
+            def get(name, path="/vsched"):
+                return guest.cmd("qom-get", path=path, property=name)
+
+            def put(name, value, path="/vsched"):
+                return guest.qmp("qom-set", path=path, property=name, value=value)
+
+            policy = "/vsched/policy"
+            self.assertEqual(get("slice", policy), "50us")
+            self.assertIn("return", put("slice", "200us", policy))
+            self.assertEqual(get("slice", policy), "200us")
+            self.assertIn("return", put("slice", 30000, policy))
+            self.assertEqual(get("slice", policy), "30us")
+            for wrong in ("1us", "2s", "many", 0, -1, True):
+                self.assertIn("error", put("slice", wrong, policy), wrong)
+                self.assertEqual(get("slice", policy), "30us")
+
+            for name in ("timeslice", "sdb", "timeslice"):
+                self.assertIn("return", put("sched", name))
+                self.assertEqual(get("sched"), name)
+                self.assertEqual(get("slice", policy), "100us")
+            self.assertIn("error", put("sched", "best"))
+            self.assertEqual(get("sched"), "timeslice")
+
+            for name, old, new in (("switch-cost", 554, 100), ("skip", "0ns", "10us"),
+                                   ("disk-latency", "100us", "1ms"), ("sdb", True, False)):
+                self.assertEqual(get(name), old)
+                self.assertIn("return", put(name, new))
+                self.assertEqual(get(name), new)
+            for name, old in (("window", "1us"), ("pcpus", 8), ("clock-hz", 1000000000)):
+                error = put(name, old)["error"]["desc"]
+                self.assertRegex(error, "cannot change while the machine exists")
+                self.assertEqual(get(name), old)
+
+            before = guest.stats()["vm"]["time"]
+            end = time.monotonic() + 20
+            while guest.stats()["vm"]["time"] == before and time.monotonic() < end:
+                time.sleep(0.05)
+            self.assertGreater(guest.stats()["vm"]["time"], before)
+
+
+class Statistics(unittest.TestCase):
+    timeout = 60
+
+    def test_schemas_and_sums(self):
+        with Guest("-M", "cmp8,vcpus=5") as guest:
+            time.sleep(1)
+            guest.cmd("stop")
+            schemas = {s["target"]: {v["name"] for v in s["stats"]}
+                       for s in guest.cmd("query-stats-schemas", provider="vsched")}
+            self.assertEqual(set(schemas), {"vm", "pcpu", "vcpu"})
+            got = {}
+            for target, names in schemas.items():
+                got[target] = [{s["name"]: s["value"] for s in entry["stats"]} for entry in
+                               guest.cmd("query-stats", target=target,
+                                         providers=[{"provider": "vsched"}])]
+                for stats in got[target]:
+                    self.assertEqual(set(stats), names)
+            self.assertEqual([len(got[t]) for t in ("vm", "pcpu", "vcpu")], [1, 8, 5])
+            vm = got["vm"][0]
+            for p in got["pcpu"]:
+                self.assertEqual(p["clock"], sum(p[n] for n in ("busy", "idle", "switching",
+                                                                "skipped")))
+                self.assertGreater(p["clock"], vm["time"] - 64)
+            states = ("running-useful", "running-spinning", "ready", "blocked", "switching")
+            for v in got["vcpu"]:
+                self.assertLess(abs(sum(v[n] for n in states) - vm["time"]), 64 + 554)
+            for target in ("pcpu", "vcpu"):
+                for name in schemas[target]:
+                    self.assertEqual(vm[f"{target}-{name}"], sum(x[name] for x in got[target]))
+            self.assertEqual(vm["pcpu-busy"],
+                             vm["vcpu-insns-user"] + vm["vcpu-insns-privileged"])
