@@ -14,7 +14,6 @@
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
 #include "qapi/error.h"
-#include "accel/tcg/cpu-ops.h"
 #include "migration/vmstate.h"
 #include "engine.h"
 
@@ -128,7 +127,6 @@ static int post_load(void *opaque, int version_id)
     g_autofree int *before = g_new(int, core->topology.vcpus);
     int64_t values[VSCHED_PARAMETERS_MAX];
     Error *err = NULL;
-    CPUState *cpu;
     int n;
 
     s->sched[sizeof(s->sched) - 1] = 0;
@@ -152,12 +150,7 @@ static int post_load(void *opaque, int version_id)
 
     e->switch_cost = core->switch_cost;
     e->skip = vsched_cycles_to_ns(e, core->skip);
-    CPU_FOREACH(cpu) {
-        const TCGCPUOps *ops = cpu->cc->tcg_ops;
-
-        cpu->neg.user_mode = ops->user_mode && ops->user_mode(cpu);
-        e->deferred[cpu->cpu_index] = 0;
-    }
+    memset(e->deferred, 0, core->topology.vcpus * sizeof(*e->deferred));
     vsched_publish_time(e);
     return 0;
 }
