@@ -1,0 +1,174 @@
+"""Saving, resetting and debugging a machine in the middle of a load.
+
+A program without an operating system (guests/bare-metal) is stopped somewhere
+in the middle, saved to a file, and goes on; another QEMU starts from the file.
+Both have to end as the run that nobody ever stopped: the same console, the
+same counters.  Where the stop falls depends on the host; the end may not.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import unittest
+
+from support import GUESTS, SLOWER, Guest
+
+SMALL = "cmp,pcpus=2,vcpus=4,sched=sdb"
+
+
+def elf(name):
+    return os.path.join(GUESTS, "bare-metal", name + ".elf")
+
+
+def program(name, machine, parameters, *more):
+    """Arguments that run a bare-metal program, whose QEMU stays at its end."""
+    return ["-nodefaults", "-M", machine, "-bios", elf(name),
+            "-fw_cfg", f"name=opt/args,string= {parameters}", "-no-shutdown", *more]
+
+
+def end(guest, timeout=60):
+    """Let the program end: (console, counters)."""
+    guest.event_wait("SHUTDOWN", timeout=timeout * SLOWER)
+    guest.wait_console(r"\}\n", timeout=20)
+    return guest.console, guest.stats()
+
+
+def wait_for(guest, insns, timeout=40):
+    """Wait until so many instructions have been committed; how many have."""
+    deadline = time.monotonic() + timeout * SLOWER
+    while True:
+        now = sum(v for k, v in guest.stats()["vm"].items() if k.startswith("vcpu-insns-"))
+        if now >= insns:
+            return now
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{now} instructions in {timeout} s, {insns} were awaited")
+        time.sleep(0.01)
+
+
+def wait_migrated(guest, timeout=40):
+    deadline = time.monotonic() + timeout * SLOWER
+    while True:
+        state = guest.cmd("query-migrate")
+        if state.get("status") == "completed":
+            return
+        if state.get("status") == "failed" or time.monotonic() > deadline:
+            raise AssertionError(f"migration: {state}")
+        time.sleep(0.02)
+
+
+def save(guest, path):
+    guest.cmd("migrate", uri=f"file:{path}")
+    wait_migrated(guest)
+
+
+def load(guest, path):
+    guest.cmd("migrate-incoming", uri=f"file:{path}", exit_on_error=False)
+    wait_migrated(guest)
+
+
+class Save(unittest.TestCase):
+    timeout = 300
+
+    def check(self, name, machine, parameters, at):
+        """Stop after about 'at' instructions, save, go on; and load."""
+        arguments = program(name, machine, parameters)
+        with Guest(*arguments) as guest:
+            console, counters = end(guest)
+        self.assertTrue(json.loads(console)["ok"], console)
+        with Guest(*arguments) as saved:
+            wait_for(saved, at)
+            saved.cmd("stop")
+            self.assertEqual(saved.cmd("query-status")["status"], "paused")
+            path = os.path.join(saved.dir, "state")
+            save(saved, path)
+            middle = saved.stats()
+            self.assertNotEqual(middle, counters)
+            before = saved.console
+            saved.cmd("cont")
+            self.assertEqual(end(saved), (console, counters))
+            with Guest(*arguments, "-incoming", "defer", "-S") as loaded:
+                load(loaded, path)
+                self.assertEqual(loaded.stats(), middle)
+                loaded.cmd("cont")
+                after, loaded_counters = end(loaded)
+            self.assertEqual(before + after, console)
+            self.assertEqual(loaded_counters, counters)
+
+    def test_in_the_middle_of_lock_waits_under_sdb(self):
+        self.check("ticket", SMALL, "rounds=5000", 5_000_000)
+
+    def test_in_the_middle_of_lock_waits_under_timeslice(self):
+        self.check("tas", "cmp,pcpus=2,vcpus=4,sched=timeslice", "rounds=5000", 2_000_000)
+
+    def test_other_pcpus_are_refused(self):
+        with Guest(*program("ticket", SMALL, "rounds=5000")) as saved:
+            wait_for(saved, 100_000)
+            saved.cmd("stop")
+            path = os.path.join(saved.dir, "state")
+            save(saved, path)
+            with Guest(*program("ticket", "cmp,pcpus=4,vcpus=4,sched=sdb", "rounds=5000"),
+                       "-incoming", "defer", "-S") as other:
+                with self.assertRaisesRegex(AssertionError, "failed"):
+                    load(other, path)
+
+
+class Reset(unittest.TestCase):
+    timeout = 120
+
+    def test_ten_resets_in_the_middle_of_a_load(self):
+        with Guest(*program("ticket", SMALL, "rounds=5000", "-action", "reboot=reset")) as guest:
+            for _ in range(10):
+                begin = wait_for(guest, 0)
+                wait_for(guest, begin + 500_000)
+                self.assertEqual(guest.cmd("query-status")["status"], "running")
+                guest.cmd("system_reset")
+                self.assertTrue(guest.event_wait("RESET", timeout=20 * SLOWER))
+            console, _ = end(guest)
+        report = json.loads(console)
+        self.assertTrue(report["ok"], console)
+        self.assertEqual(report["counter"], 4 * 5000)
+
+
+@unittest.skipUnless(shutil.which("gdb-multiarch"), "gdb-multiarch is not installed")
+class Debugger(unittest.TestCase):
+    timeout = 120
+
+    def gdb(self, guest, *commands):
+        """Let gdb attach to a guest that waits, and obey; what it says."""
+        socket = os.path.join(guest.dir, "gdb")
+        guest.cmd("human-monitor-command", command_line=f"gdbserver unix:{socket},server=on,"
+                                                        "wait=off")
+        words = ["gdb-multiarch", "-nx", "-batch", "-ex", "set architecture sparc:v9",
+                 "-ex", f"target remote {socket}"]
+        for command in commands:
+            words += ["-ex", command]
+        done = subprocess.run([*words, elf("ticket")], stdin=subprocess.DEVNULL, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=50 * SLOWER, check=False)
+        return done.stdout
+
+    def test_stepping_changes_nothing(self):
+        arguments = program("ticket", SMALL, "rounds=300")
+        with Guest(*arguments) as guest:
+            alone = end(guest)
+        with Guest(*arguments, "-S") as guest:
+            said = self.gdb(guest, "stepi", "stepi", "stepi", "detach")
+            self.assertIn("detached", said)
+            self.assertEqual(end(guest), alone)
+
+    def test_a_breakpoint_stops_and_the_run_goes_on(self):
+        with Guest(*program("ticket", SMALL, "rounds=300"), "-S") as guest:
+            said = self.gdb(guest, "break kit_main", "continue", "stepi", "print $pc", "delete",
+                            "detach")
+            self.assertRegex(said, r"Breakpoint 1, .*kit_main", said)
+            self.assertRegex(said, r"\$1 = .*kit_main", said)
+            console, _ = end(guest)
+        self.assertTrue(json.loads(console)["ok"], console)
+
+
+if __name__ == "__main__":
+    unittest.main()
