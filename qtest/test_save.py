@@ -104,6 +104,9 @@ class Save(unittest.TestCase):
     def test_in_the_middle_of_lock_waits_under_timeslice(self):
         self.check("tas", "cmp,pcpus=2,vcpus=4,sched=timeslice", "rounds=5000", 2_000_000)
 
+    def test_in_the_middle_of_cross_calls_of_24_vcpus(self):
+        self.check("crosscall", "cmp8,vcpus=24,sched=sdb", "rounds=2", 1_500_000)
+
     def test_other_pcpus_are_refused(self):
         with Guest(*program("ticket", SMALL, "rounds=5000")) as saved:
             wait_for(saved, 100_000)
