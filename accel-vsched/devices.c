@@ -490,13 +490,23 @@ int64_t vsched_devices_disk_latency(void)
 
 /* Window ends */
 
+/*
+ * Bottom halves are the main loop's.  While it waits for the VCPUs to stop,
+ * they wait too, and run when they have stopped, at the same simulated time;
+ * unless disk requests have to be waited for first.
+ */
+static bool may_take_turn(unsigned turns)
+{
+    return turns < MAX_TURNS && (!pausing() || disk.count);
+}
+
 /* Returns false when there is nothing left to do. */
 static bool window_end_step(int64_t now, unsigned *turns, unsigned *owed)
 {
     Request *r;
 
     *owed |= qatomic_xchg(&vsched_devices_hot.attention, 0);
-    if ((*owed & ATTENTION_BH) && *turns < MAX_TURNS) {
+    if ((*owed & ATTENTION_BH) && may_take_turn(*turns)) {
         *owed = 0;
         (*turns)++;
         main_loop_turn();
@@ -515,14 +525,15 @@ static bool window_end_step(int64_t now, unsigned *turns, unsigned *owed)
         qemu_clock_run_driven_timers(now);
         return true;
     }
-    if ((*owed & ATTENTION_GATE) && !*turns) {
+    if ((*owed & ATTENTION_GATE) && !*turns && may_take_turn(*turns)) {
         /* What it does is no device's doing: the user's, or the network's. */
         *owed = 0;
         (*turns)++;
         main_loop_turn();
         return true;
     }
-    return qatomic_read(&vsched_devices_hot.attention) & ATTENTION_BH;
+    return (qatomic_read(&vsched_devices_hot.attention) & ATTENTION_BH) &&
+           may_take_turn(*turns);
 }
 
 void vsched_devices_window_end(int64_t now)
