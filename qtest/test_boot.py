@@ -48,7 +48,7 @@ class Cmp(unittest.TestCase):
 
 
 class X86(unittest.TestCase):
-    timeout = 200
+    timeout = 600
 
     def test_boot_and_power_off(self):
         with Guest("-M", "q35", "-m", "256", "-kernel", os.path.join(GUESTS, "x86/vmlinuz"),
@@ -58,6 +58,21 @@ class X86(unittest.TestCase):
             guest.wait_console("workload boot: exit 0")
             self.assertEqual(guest.wait_exit(), 0)
             self.assertIsNone(GUEST_FAULTS.search(guest.console))
+
+    def test_4_vcpus_on_2_pcpus_twice_the_same(self):
+        """The engine knows nothing of SPARC; two runs have the same console."""
+        consoles = []
+        for _ in range(2):
+            with Guest("-M", "q35", "-nodefaults", "-m", "256", "-smp", "4",
+                       "-accel", "tcg,thread=vsched,pcpus=2",
+                       "-kernel", os.path.join(GUESTS, "x86/vmlinuz"),
+                       "-initrd", os.path.join(GUESTS, "x86/initrd.gz"),
+                       "-append", "console=ttyS0 workload=boot", arch="x86_64") as guest:
+                guest.wait_console("4 of 4 CPUs online, workload boot", timeout=200)
+                self.assertEqual(guest.wait_exit(200), 0)
+                self.assertIsNone(GUEST_FAULTS.search(guest.console), guest.last_words())
+                consoles.append(guest.console)
+        self.assertEqual(*consoles)
 
 
 if __name__ == "__main__":
