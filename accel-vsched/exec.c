@@ -28,7 +28,6 @@
 #include "exec/translation-block.h"
 #include "accel/tcg/exec-hooks.h"
 #include "accel/tcg/tcg-accel-ops.h"
-#include "gdbstub/enums.h"
 #include "system/cpus.h"
 #include "system/runstate.h"
 #include "devices.h"

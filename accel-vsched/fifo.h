@@ -30,4 +30,17 @@ int vsched_fifo_order(void *policy, int *order);
 /* The one parameter that all policies of this kind have. */
 extern const VschedParameter vsched_fifo_parameters[];
 
+/* All operations but spin, for the table of a policy. */
+#define VSCHED_FIFO_OPERATIONS                        \
+    .parameters = vsched_fifo_parameters,             \
+    .create = vsched_fifo_create,                     \
+    .destroy = vsched_fifo_destroy,                   \
+    .set = vsched_fifo_set,                           \
+    .place = vsched_fifo_place,                       \
+    .enqueue = vsched_fifo_enqueue,                   \
+    .dequeue = vsched_fifo_dequeue,                   \
+    .pick = vsched_fifo_pick,                         \
+    .waiting = vsched_fifo_waiting,                   \
+    .order = vsched_fifo_order
+
 #endif /* VSCHED_FIFO_H */

@@ -22,15 +22,6 @@ static bool spin(void *policy, int pcpu, int vcpu, int64_t now)
 const VschedPolicyOps vsched_policy_sdb = {
     .name = "sdb",
     .description = "static map; a spin ends the timeslice",
-    .parameters = vsched_fifo_parameters,
-    .create = vsched_fifo_create,
-    .destroy = vsched_fifo_destroy,
-    .set = vsched_fifo_set,
-    .place = vsched_fifo_place,
-    .enqueue = vsched_fifo_enqueue,
-    .dequeue = vsched_fifo_dequeue,
-    .pick = vsched_fifo_pick,
-    .waiting = vsched_fifo_waiting,
+    VSCHED_FIFO_OPERATIONS,
     .spin = spin,
-    .order = vsched_fifo_order,
 };

@@ -17,14 +17,5 @@
 const VschedPolicyOps vsched_policy_timeslice = {
     .name = "timeslice",
     .description = "static map, fixed timeslices; hears no detector",
-    .parameters = vsched_fifo_parameters,
-    .create = vsched_fifo_create,
-    .destroy = vsched_fifo_destroy,
-    .set = vsched_fifo_set,
-    .place = vsched_fifo_place,
-    .enqueue = vsched_fifo_enqueue,
-    .dequeue = vsched_fifo_dequeue,
-    .pick = vsched_fifo_pick,
-    .waiting = vsched_fifo_waiting,
-    .order = vsched_fifo_order,
+    VSCHED_FIFO_OPERATIONS,
 };
