@@ -13,12 +13,13 @@
  * in the middle of a block puts the block's rest back into the counter.
  *
  * The counter never spans the end of a period: the block that would cross it
- * calls vsched_expired() before it begins.  That block is run as an observed
- * one, whose accesses tell which instruction they belong to, so that each
- * access falls in the right period, whatever the blocks.  When nothing in the
- * rest of a period can change what the SDB will say, unobserved blocks run.
- * None of this leaves generated code, unless a policy wants to hear of spins
- * and there is one.
+ * calls vsched_expired() before it begins.  That block is run as one that
+ * reports all, and its accesses tell which instruction they belong to, so that
+ * each access falls in the right period, whatever the blocks.  Other blocks
+ * report only what the SDB has to hear of, or just set marks for it, and when
+ * nothing in the rest of a period can change what it will say, unobserved
+ * blocks run.  None of this leaves generated code, unless a policy wants to
+ * hear of spins and there is one.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -73,10 +74,21 @@ static inline void expire(CPUState *cpu)
     cpu->neg.icount_decr.u16.low = 0;
 }
 
+/*
+ * Few kinds of blocks, so that few are translated: in privileged mode stores
+ * are reported or nothing is, and marks are set for all else; user mode knows
+ * no marks.  Marks that nobody reads do no harm.
+ */
 static inline uint32_t look_cflags(unsigned look)
 {
-    return (look & SDB_LOOK_STORES ? CF_OBSERVE_ST : 0) |
-           (look & SDB_LOOK_LOADS ? CF_OBSERVE_LD : 0);
+    if (look & SDB_LOOK_LOADS) {
+        return CF_OBSERVE_ST | CF_OBSERVE_LD;
+    } else if (look & SDB_LOOK_STORES) {
+        return CF_OBSERVE_ST | CF_OBSERVE_MARK;
+    } else if (look & SDB_LOOK_MARKS) {
+        return CF_OBSERVE_MARK;
+    }
+    return 0;
 }
 
 static inline void observe(CPUState *cpu, unsigned look)
@@ -105,6 +117,7 @@ static void end_period(CPUState *cpu, bool user)
     SDBVerdict verdict = sdb_judge(x->device, user);
 
     x->period_end += n;
+    cpu->neg.observe_marks = *sdb_marks(x->sdb);
     if (verdict.spin) {
         run.v->spins++;
         run.v->spin_cycles += n;
@@ -118,9 +131,12 @@ static void end_period(CPUState *cpu, bool user)
 static inline void reach_instruction(CPUState *cpu)
 {
     VschedExec *x = run.x;
-    int64_t at = position(cpu) - cpu->neg.observe_insns +
-                 cpu->neg.observe_index;
+    int64_t at;
 
+    if (cpu->neg.observe & CF_OBSERVE_MARK) {
+        return;                 /* no period ends in these blocks */
+    }
+    at = position(cpu) - cpu->neg.observe_insns + cpu->neg.observe_index;
     while (unlikely(at >= x->period_end)) {
         end_period(cpu, cpu->neg.user_mode);
     }
@@ -168,6 +184,7 @@ static void vsched_mode(CPUState *cpu, bool user)
     } else {
         sdb_mode(x->sdb, user);
     }
+    cpu->neg.observe_marks = *sdb_marks(x->sdb);
     expire(cpu);
 }
 
@@ -239,6 +256,9 @@ static const TCGExecHooks hooks = {
     .load = vsched_load,
     .store = vsched_store,
     .mode = vsched_mode,
+    .mark_multiplier = SDB_MARKS_MULTIPLIER,
+    .mark_shift = SDB_MARKS_SHIFT,
+    .marks = SDB_MARKS,
 };
 
 void vsched_exec_init(void)
@@ -346,6 +366,7 @@ VschedStop vsched_exec(VschedEngine *e, int pcpu, int vcpu, int64_t budget,
 
     /* The first block calls vsched_expired(). */
     observe(cpu, x->sdb ? sdb_look(x->sdb) : 0);
+    cpu->neg.observe_marks = x->sdb ? *sdb_marks(x->sdb) : NULL;
     cpu->neg.icount_decr.u16.low = 0;
     run.end_position = x->retired;
     run.cpu = cpu;

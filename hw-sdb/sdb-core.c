@@ -26,6 +26,7 @@ struct SDB {
     SDBCounters counters;
     SDBPaper paper;
     SDBRecurrence recurrence;
+    uint8_t unused_marks[SDB_KINDS][SDB_MARKS];
 };
 
 static bool chosen(const SDB *sdb, SDBDetector detector)
@@ -51,8 +52,8 @@ unsigned sdb_store(SDB *sdb, uint64_t address, unsigned size,
         }
         sdb_paper_store(&sdb->paper, address, value_low, value_high);
     }
-    if (sdb->recurrence.look & SDB_LOOK_STORES) {
-        sdb_recurrence_store(&sdb->recurrence, address);
+    if (sdb->recurrence.look) {
+        sdb_recurrence_touch(&sdb->recurrence, SDB_KIND_STORES, address);
     }
     return update_look(sdb);
 }
@@ -62,8 +63,8 @@ unsigned sdb_load(SDB *sdb, uint64_t address, unsigned size)
     if (sdb->paper.look & SDB_LOOK_LOADS) {
         sdb_paper_load(&sdb->paper, address);
     }
-    if (sdb->recurrence.look & SDB_LOOK_LOADS) {
-        sdb_recurrence_load(&sdb->recurrence, address);
+    if (sdb->recurrence.look) {
+        sdb_recurrence_touch(&sdb->recurrence, SDB_KIND_LOADS, address);
     }
     return update_look(sdb);
 }
@@ -71,6 +72,13 @@ unsigned sdb_load(SDB *sdb, uint64_t address, unsigned size)
 unsigned sdb_look(const SDB *sdb)
 {
     return sdb->look;
+}
+
+uint8_t (*sdb_marks(SDB *sdb))[SDB_MARKS]
+{
+    SDBRecurrence *d = &sdb->recurrence;
+
+    return d->look ? d->signature[d->now].mark : sdb->unused_marks;
 }
 
 static void mode_changed(SDB *sdb, bool user)
@@ -109,9 +117,6 @@ static void begin_period(SDB *sdb, bool user)
 unsigned sdb_mode_at_begin(SDB *sdb, bool user)
 {
     if (user != sdb->user_now) {
-        if (chosen(sdb, SDB_RECURRENCE)) {
-            sdb_recurrence_unbegin(&sdb->recurrence);
-        }
         begin_period(sdb, user);
     }
     return sdb->look;
@@ -292,12 +297,6 @@ static void init_detectors(SDB *sdb, const SDBConfig *config)
     sdb_recurrence_init(&sdb->recurrence, config);
 }
 
-static void exit_detectors(SDB *sdb)
-{
-    sdb_paper_exit(&sdb->paper);
-    sdb_recurrence_exit(&sdb->recurrence);
-}
-
 SDB *sdb_new(const SDBConfig *config)
 {
     g_autofree char *why = NULL;
@@ -314,10 +313,7 @@ SDB *sdb_new(const SDBConfig *config)
 
 void sdb_free(SDB *sdb)
 {
-    if (sdb) {
-        exit_detectors(sdb);
-        g_free(sdb);
-    }
+    g_free(sdb);
 }
 
 bool sdb_reconfigure(SDB *sdb, const SDBConfig *config, char **why)
@@ -325,7 +321,6 @@ bool sdb_reconfigure(SDB *sdb, const SDBConfig *config, char **why)
     if (!sdb_config_check(config, why)) {
         return false;
     }
-    exit_detectors(sdb);
     init_detectors(sdb, config);
     sdb_flush(sdb, sdb->user_now);
     return true;
@@ -378,7 +373,6 @@ bool sdb_restore(SDB *sdb, const SDBSnapshot *snapshot, char **why)
     new->number = snapshot->number;
 
     /* In place: whoever feeds this SDB keeps its pointer. */
-    exit_detectors(sdb);
     *sdb = *new;
     g_free(new);
     return true;

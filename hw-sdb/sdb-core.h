@@ -51,6 +51,7 @@ typedef enum SDBChoice {
 #define SDB_PERIOD_MAX          (1u << 20)
 #define SDB_ENTRIES_MAX         64
 #define SDB_RECURRENCE_MAX      256
+#define SDB_MARKS               512     /* of a signature: bits in hardware */
 #define SDB_REPEATS_MAX         1000
 #define SDB_REST_MAX            10000
 
@@ -60,7 +61,7 @@ typedef struct SDBConfig {
     uint32_t store_threshold;     /* fewer unique stores than this: spin */
     uint32_t load_threshold;      /* and, in user mode, fewer unique loads */
     SDBChoice detector;
-    uint32_t recurrence_entries;  /* addresses in each recurrence set */
+    uint32_t recurrence_entries;  /* marks in a signature to be repeated */
     uint32_t recurrence_repeats;  /* repeating periods in a row: spin */
     uint32_t recurrence_rest;     /* periods unwatched after no repetition */
 } SDBConfig;
@@ -83,8 +84,8 @@ typedef enum SDBReason {
     SDB_LOADS,              /* paper: unique loads reached it, user mode */
     SDB_RESTING,            /* recurrence: this period was not watched */
     SDB_REFERENCE,          /* recurrence: no period before to compare with */
-    SDB_NEW_ADDRESS,        /* recurrence: not among those of the one before */
-    SDB_TOO_MANY,           /* recurrence: more addresses than a set holds */
+    SDB_NEW_ADDRESS,        /* recurrence: a mark that the one before had not */
+    SDB_TOO_MANY,           /* recurrence: more marks than may be repeated */
     SDB_FEW_REPEATS,        /* recurrence: repeats, not yet often enough */
     SDB_REASONS
 } SDBReason;
@@ -130,8 +131,30 @@ bool sdb_reconfigure(SDB *sdb, const SDBConfig *config, char **why);
  */
 #define SDB_LOOK_STORES 1u
 #define SDB_LOOK_LOADS  2u
+#define SDB_LOOK_MARKS  4u      /* all of them, but marks are enough */
 
 unsigned sdb_look(const SDB *sdb);
+
+/*
+ * Of an access that is not asked for by SDB_LOOK_STORES or SDB_LOOK_LOADS no
+ * more is worth knowing than its mark, and sdb_marks()[kind][mark] = 1 is as
+ * good as a call.  The array changes when a period begins, and when what
+ * sdb_look() says changes; marks that nobody asked for do no harm.
+ *
+ * The mark is the hash of the address's low 32 bits: the high 9 bits
+ * of their product with 2^32 divided by the golden ratio.
+ */
+#define SDB_MARKS_MULTIPLIER 0x9e3779b9u
+#define SDB_MARKS_SHIFT      23
+
+enum { SDB_KIND_STORES, SDB_KIND_LOADS, SDB_KINDS };
+
+static inline unsigned sdb_mark(uint64_t address)
+{
+    return (uint32_t)address * SDB_MARKS_MULTIPLIER >> SDB_MARKS_SHIFT;
+}
+
+uint8_t (*sdb_marks(SDB *sdb))[SDB_MARKS];
 
 /*
  * VCPU switch, or the start of everything: nothing is decided for the period
@@ -179,10 +202,9 @@ typedef struct SDBSnapshot {
     uint64_t load_address[SDB_ENTRIES_MAX];
 
     uint32_t watch;                     /* recurrence: SDBReason so far */
-    uint32_t rest, rest_before, repeats;
-    bool whole, comparable;
-    uint32_t n_set[2][2];               /* [stores, loads][now, before] */
-    uint64_t set[2][2][SDB_RECURRENCE_MAX];
+    uint32_t rest, repeats;
+    bool comparable;
+    uint64_t marks[2][SDB_KINDS][SDB_MARKS / 64];   /* [now, before] */
 } SDBSnapshot;
 
 void sdb_save(const SDB *sdb, SDBSnapshot *snapshot);

@@ -15,10 +15,6 @@ void sdb_paper_init(SDBPaper *d, const SDBConfig *config)
     sdb_paper_flush(d);
 }
 
-void sdb_paper_exit(SDBPaper *d)
-{
-}
-
 void sdb_paper_flush(SDBPaper *d)
 {
     d->look = 0;

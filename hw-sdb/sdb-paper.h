@@ -70,7 +70,6 @@ static inline void sdb_paper_load(SDBPaper *d, uint64_t address)
 
 /* Once a period, or less often. */
 void sdb_paper_init(SDBPaper *d, const SDBConfig *config);
-void sdb_paper_exit(SDBPaper *d);
 void sdb_paper_flush(SDBPaper *d);
 void sdb_paper_begin(SDBPaper *d, bool user);
 SDBReason sdb_paper_end(SDBPaper *d, bool user, bool changed);

@@ -1,237 +1,186 @@
 /*
- * SDB detector by recurrence: what is not the fast path; see sdb-recurrence.h
+ * SDB detector by recurrence: what happens once a period; see sdb-recurrence.h
  *
  * Copyright (c) 2026 The cmp8 developers
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "sdb-recurrence.h"
+#include <string.h>
 
-static void sdb_set_empty(SDBSet *set)
-{
-    set->generation++;
-    set->n = 0;
-}
+#include "sdb-recurrence.h"
 
 void sdb_recurrence_init(SDBRecurrence *d, const SDBConfig *config)
 {
-    unsigned bits = 1;
-
+    memset(d, 0, sizeof(*d));
     d->entries = config->recurrence_entries;
     d->repeats_needed = config->recurrence_repeats;
     d->rest_length = config->recurrence_rest;
-    while ((1u << bits) < 2 * d->entries) {
-        bits++;
-    }
-    d->shift = 64 - bits;
-    for (unsigned kind = 0; kind < 2; kind++) {
-        for (unsigned i = 0; i < 2; i++) {
-            d->set[kind][i].slot = g_new0(SDBSlot, 1u << bits);
-            d->set[kind][i].generation = 0;
-        }
-    }
     sdb_recurrence_flush(d);
-}
-
-void sdb_recurrence_exit(SDBRecurrence *d)
-{
-    for (unsigned kind = 0; kind < 2; kind++) {
-        for (unsigned i = 0; i < 2; i++) {
-            g_free(d->set[kind][i].slot);
-        }
-    }
 }
 
 void sdb_recurrence_flush(SDBRecurrence *d)
 {
     d->look = 0;
     d->watch = SDB_NOT_JUDGED;
-    d->whole = false;
+    d->comparable = false;
     d->repeats = 0;
     d->rest = 0;
+    memset(&d->signature[d->now], 0, sizeof(d->signature[0]));
 }
 
+/* May be called again, in another mode, before anything has happened. */
 void sdb_recurrence_begin(SDBRecurrence *d, bool user)
 {
-    d->comparable = d->whole;
-    d->rest_before = d->rest;
-    d->now = !d->now;
-    sdb_set_empty(&d->set[SDB_KIND_STORES][d->now]);
-    sdb_set_empty(&d->set[SDB_KIND_LOADS][d->now]);
-    d->whole = false;
     d->look = 0;
-    if (d->rest) {
-        d->rest--;
-        d->watch = user ? SDB_NOT_JUDGED : SDB_RESTING;
-    } else if (user) {
+    if (user) {
         d->watch = SDB_NOT_JUDGED;
+    } else if (d->rest) {
+        d->watch = SDB_RESTING;
     } else {
         d->watch = d->comparable ? SDB_FEW_REPEATS : SDB_REFERENCE;
-        d->whole = true;
-        d->look = SDB_LOOK_STORES | SDB_LOOK_LOADS;
+        d->look = SDB_LOOK_MARKS;
     }
 }
 
-/* As if the period, in which nothing happened yet, had not begun */
-void sdb_recurrence_unbegin(SDBRecurrence *d)
+static bool few_marks(const SDBRecurrence *d, const SDBSignature *s)
 {
-    d->now = !d->now;
-    d->whole = d->comparable;
-    d->rest = d->rest_before;
+    for (unsigned kind = 0; kind < SDB_KINDS; kind++) {
+        uint64_t sum = 0;               /* of each byte: at most 255 words */
+        uint32_t marks = 0;
+
+        G_STATIC_ASSERT(SDB_MARKS / 8 <= 255);
+        for (unsigned i = 0; i < SDB_MARKS / 8; i++) {
+            sum += s->word[kind][i];
+        }
+        for (; sum; sum >>= 8) {
+            marks += sum & 255;
+        }
+        if (marks > d->entries) {
+            return false;
+        }
+    }
+    return true;
 }
 
-/* The period goes on only as the one that the next may be compared with. */
-void sdb_recurrence_new_address(SDBRecurrence *d)
+static bool adds_nothing(const SDBSignature *s, const SDBSignature *before)
 {
-    d->watch = SDB_NEW_ADDRESS;
-    if (d->rest_length) {
-        d->whole = false;
-        d->look = 0;
-    }
-}
+    uint64_t added = 0;
 
-void sdb_recurrence_too_many(SDBRecurrence *d)
-{
-    if (d->watch == SDB_REFERENCE) {
-        d->watch = SDB_TOO_MANY;
+    for (unsigned kind = 0; kind < SDB_KINDS; kind++) {
+        for (unsigned i = 0; i < SDB_MARKS / 8; i++) {
+            added |= s->word[kind][i] & ~before->word[kind][i];
+        }
     }
-    d->whole = false;
-    d->look = 0;
+    return !added;
 }
 
 SDBReason sdb_recurrence_end(SDBRecurrence *d, bool user, bool changed)
 {
-    bool watched = d->watch != SDB_NOT_JUDGED && d->watch != SDB_RESTING;
+    const SDBSignature *now = &d->signature[d->now];
+    SDBSignature *before = &d->signature[!d->now];
+    SDBReason reason = d->watch;
+    bool again;
 
-    if (watched && changed) {
-        d->watch = SDB_MODE_CHANGE;
-        d->whole = false;
+    if (d->watch == SDB_NOT_JUDGED || d->watch == SDB_RESTING) {
+        d->comparable = false;
+        d->repeats = 0;
+        if (d->rest) {
+            d->rest--;
+        }
+        return reason;
     }
-    if (d->watch == SDB_FEW_REPEATS) {
+
+    /* Can the next period repeat this one? */
+    again = !changed && few_marks(d, now);
+    if (changed) {
+        reason = SDB_MODE_CHANGE;
+    } else if (d->watch == SDB_REFERENCE) {
+        reason = again ? SDB_REFERENCE : SDB_TOO_MANY;
+    } else if (!adds_nothing(now, before)) {
+        reason = SDB_NEW_ADDRESS;
+    }
+
+    if (reason == SDB_FEW_REPEATS) {
         if (d->repeats < d->repeats_needed) {
             d->repeats++;
         }
-        return d->repeats == d->repeats_needed ? SDB_SPIN : SDB_FEW_REPEATS;
+        if (d->repeats == d->repeats_needed) {
+            reason = SDB_SPIN;
+        }
+    } else {
+        d->repeats = 0;
+        if (reason != SDB_REFERENCE) {
+            d->rest = d->rest_length;
+        }
     }
-    d->repeats = 0;
-    if (watched && d->watch != SDB_REFERENCE) {
-        d->rest = d->rest_length;
+    d->comparable = again && !d->rest;
+    d->now = !d->now;
+    memset(before, 0, sizeof(*before));
+    return reason;
+}
+
+/* Bit i of a bitmap is mark i. */
+
+static void save_marks(const uint8_t *mark, uint64_t *bits)
+{
+    memset(bits, 0, SDB_MARKS / 8);
+    for (unsigned i = 0; i < SDB_MARKS; i++) {
+        bits[i / 64] |= (uint64_t)mark[i] << i % 64;
     }
-    return d->watch;
+}
+
+static void restore_marks(uint8_t *mark, const uint64_t *bits)
+{
+    for (unsigned i = 0; i < SDB_MARKS; i++) {
+        mark[i] = bits[i / 64] >> i % 64 & 1;
+    }
 }
 
 void sdb_recurrence_save(const SDBRecurrence *d, SDBSnapshot *snapshot)
 {
     snapshot->watch = d->watch;
-    snapshot->whole = d->whole;
     snapshot->comparable = d->comparable;
     snapshot->rest = d->rest;
-    snapshot->rest_before = d->rest_before;
     snapshot->repeats = d->repeats;
-    for (unsigned kind = 0; kind < 2; kind++) {
-        for (unsigned age = 0; age < 2; age++) {
-            const SDBSet *set = &d->set[kind][age ? !d->now : d->now];
-            bool needed = age ? d->comparable : d->whole;
-            uint32_t n = 0;
-
-            for (uint32_t i = 0; needed && i < 1u << (64 - d->shift); i++) {
-                if (set->slot[i].generation == set->generation) {
-                    snapshot->set[kind][age][n++] = set->slot[i].address;
-                }
-            }
-            snapshot->n_set[kind][age] = n;
-        }
+    for (unsigned kind = 0; kind < SDB_KINDS; kind++) {
+        save_marks(d->signature[d->now].mark[kind], snapshot->marks[0][kind]);
+        save_marks(d->signature[!d->now].mark[kind],
+                   snapshot->marks[1][kind]);
     }
-}
-
-static bool sdb_set_restore(SDBRecurrence *d, SDBSet *set,
-                            const uint64_t *address, uint32_t n)
-{
-    sdb_set_empty(set);
-    if (n > d->entries) {
-        return false;
-    }
-    for (; set->n < n; set->n++) {
-        SDBSlot *slot;
-
-        if (sdb_set_find(set, d->shift, address[set->n], &slot)) {
-            return false;
-        }
-        slot->address = address[set->n];
-        slot->generation = set->generation;
-    }
-    return true;
-}
-
-/* Which watch there can be, given the mode and what else is known. */
-static bool sdb_recurrence_possible(const SDBRecurrence *d,
-                                    const SDBSnapshot *snapshot)
-{
-    bool watched = snapshot->watch != SDB_NOT_JUDGED &&
-                   snapshot->watch != SDB_RESTING;
-
-    switch (snapshot->watch) {
-    case SDB_NOT_JUDGED:
-        if (!snapshot->user || snapshot->whole) {
-            return false;
-        }
-        break;
-    case SDB_RESTING:
-    case SDB_TOO_MANY:
-        if (snapshot->user || snapshot->whole) {
-            return false;
-        }
-        break;
-    case SDB_REFERENCE:
-    case SDB_FEW_REPEATS:
-        if (snapshot->user || !snapshot->whole ||
-            snapshot->comparable != (snapshot->watch == SDB_FEW_REPEATS)) {
-            return false;
-        }
-        break;
-    case SDB_NEW_ADDRESS:
-        if (snapshot->user || !snapshot->comparable ||
-            (snapshot->whole && d->rest_length)) {
-            return false;
-        }
-        break;
-    default:
-        return false;
-    }
-    return snapshot->repeats <= d->repeats_needed &&
-           snapshot->rest_before <= d->rest_length &&
-           snapshot->rest == snapshot->rest_before - !!snapshot->rest_before &&
-           !(watched && snapshot->rest_before);
 }
 
 /* Into a detector that has just begun a period of the right mode. */
 bool sdb_recurrence_restore(SDBRecurrence *d, const SDBSnapshot *snapshot,
                             char **why)
 {
-    if (!sdb_recurrence_possible(d, snapshot)) {
+    SDBSignature *before = &d->signature[!d->now];
+
+    if (snapshot->rest > d->rest_length ||
+        snapshot->repeats > d->repeats_needed ||
+        (snapshot->comparable && snapshot->rest)) {
         *why = g_strdup("the state of the recurrence detector contradicts"
                         " itself");
         return false;
     }
-    for (unsigned kind = 0; kind < 2; kind++) {
-        for (unsigned age = 0; age < 2; age++) {
-            if (!sdb_set_restore(d, &d->set[kind][age ? !d->now : d->now],
-                                 snapshot->set[kind][age],
-                                 snapshot->n_set[kind][age])) {
-                *why = g_strdup_printf("a recurrence set holds more than %u"
-                                       " addresses, or one of them twice",
-                                       d->entries);
-                return false;
-            }
-        }
+    for (unsigned kind = 0; kind < SDB_KINDS; kind++) {
+        restore_marks(d->signature[d->now].mark[kind],
+                      snapshot->marks[0][kind]);
+        restore_marks(before->mark[kind], snapshot->marks[1][kind]);
     }
-    d->watch = snapshot->watch;
-    d->whole = snapshot->whole;
+    if (snapshot->comparable && !few_marks(d, before)) {
+        *why = g_strdup_printf("a signature that may be repeated has more"
+                               " than %u marks", d->entries);
+        return false;
+    }
     d->comparable = snapshot->comparable;
     d->rest = snapshot->rest;
-    d->rest_before = snapshot->rest_before;
     d->repeats = snapshot->repeats;
-    d->look = d->whole ? SDB_LOOK_STORES | SDB_LOOK_LOADS : 0;
+    sdb_recurrence_begin(d, snapshot->user);
+    if (snapshot->watch != d->watch) {
+        *why = g_strdup("the watch of the recurrence detector is not that of"
+                        " the period's mode");
+        return false;
+    }
     return true;
 }

@@ -88,8 +88,8 @@ static const SDBParameter parameters[] = {
     { "load-threshold", "and, in user mode, fewer unique loads than this,"
       " 1 to entries (default 8, as in the paper)",
       offsetof(SDBConfig, load_threshold) },
-    { "recurrence-entries", "addresses in each set of the recurrence detector,"
-      " 1 to 256 (default 64)",
+    { "recurrence-entries", "marks in a signature of the recurrence detector"
+      " that may be repeated, of 512; 1 to 256 (default 64)",
       offsetof(SDBConfig, recurrence_entries) },
     { "recurrence-repeats", "repeating periods in a row that are a spin,"
       " 1 to 1000 (default 2)",
@@ -334,13 +334,12 @@ static const VMStateDescription vmstate_snapshot = {
         VMSTATE_UINT64_ARRAY(load_address, SDBSnapshot, SDB_ENTRIES_MAX),
         VMSTATE_UINT32(watch, SDBSnapshot),
         VMSTATE_UINT32(rest, SDBSnapshot),
-        VMSTATE_UINT32(rest_before, SDBSnapshot),
         VMSTATE_UINT32(repeats, SDBSnapshot),
-        VMSTATE_BOOL(whole, SDBSnapshot),
         VMSTATE_BOOL(comparable, SDBSnapshot),
-        VMSTATE_UINT32_2DARRAY(n_set, SDBSnapshot, 2, 2),
-        VMSTATE_UINT64_2DARRAY(set[0], SDBSnapshot, 2, SDB_RECURRENCE_MAX),
-        VMSTATE_UINT64_2DARRAY(set[1], SDBSnapshot, 2, SDB_RECURRENCE_MAX),
+        VMSTATE_UINT64_2DARRAY(marks[0], SDBSnapshot, SDB_KINDS,
+                               SDB_MARKS / 64),
+        VMSTATE_UINT64_2DARRAY(marks[1], SDBSnapshot, SDB_KINDS,
+                               SDB_MARKS / 64),
         VMSTATE_END_OF_LIST()
     }
 };

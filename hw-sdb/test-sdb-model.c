@@ -4,7 +4,7 @@
  * Written from the paper's text and from the definition of recurrence, not
  * from the detectors' code.  It writes down everything that happens in a
  * period, in lists, and thinks only at the period's end.  No early exit, no
- * hash, no state but the logs.
+ * tables, no state but the logs.
  *
  * Copyright (c) 2026 The cmp8 developers
  *
@@ -30,7 +30,7 @@ struct Model {
     SDBConfig config;
     Log now;
     bool has_before;                /* a period that the next may repeat */
-    GArray *stores_before, *loads_before;   /* distinct addresses */
+    GArray *stores_before, *loads_before;   /* distinct hashes of addresses */
     unsigned repeats_in_row, periods_to_rest;
 };
 
@@ -180,15 +180,24 @@ static bool contains(const GArray *set, uint64_t address)
     return false;
 }
 
+/* Multiplied on paper: 32 x 32 bits, the low half, of it the high 9 bits. */
+static uint64_t hash(uint64_t address)
+{
+    uint64_t product = (address % 4294967296) * 2654435769;
+
+    return product % 4294967296 / 8388608;
+}
+
 static GArray *distinct(const Log *log, bool stores)
 {
     GArray *set = g_array_new(false, false, sizeof(uint64_t));
 
     for (unsigned i = 0; i < log->access->len; i++) {
         Access *a = &g_array_index(log->access, Access, i);
+        uint64_t mark = hash(a->address);
 
-        if (a->store == stores && !contains(set, a->address)) {
-            g_array_append_val(set, a->address);
+        if (a->store == stores && !contains(set, mark)) {
+            g_array_append_val(set, mark);
         }
     }
     return set;
@@ -243,7 +252,7 @@ static void judge_recurrence(Model *m, ModelVerdict *v)
     /* With no rest, a period that did not repeat may be repeated itself. */
     m->has_before = fits && !m->now.changed &&
                     !(failed && m->config.recurrence_rest);
-    v->recurrence_open = m->has_before;
+    v->recurrence_open = !m->now.changed;
     g_array_set_size(m->stores_before, 0);
     g_array_append_vals(m->stores_before, stores->data, stores->len);
     g_array_set_size(m->loads_before, 0);
