@@ -79,6 +79,8 @@ static inline void expire(CPUState *cpu)
  * are reported or nothing is, and marks are set for all else; user mode knows
  * no marks.  Marks that nobody reads do no harm.
  */
+#define OBSERVE_ALL (CF_OBSERVE_ST | CF_OBSERVE_LD | CF_OBSERVE_INSN)
+
 static inline uint32_t look_cflags(unsigned look)
 {
     if (look & SDB_LOOK_LOADS) {
@@ -103,7 +105,7 @@ static inline void observe(CPUState *cpu, unsigned look)
 static inline void observe_less(CPUState *cpu, unsigned look)
 {
     if (look_cflags(look) != cpu->neg.observe &&
-        run.end_position <= run.x->period_end) {
+        !(cpu->neg.observe & CF_OBSERVE_INSN)) {
         observe(cpu, look);
         expire(cpu);
     }
@@ -133,8 +135,8 @@ static inline void reach_instruction(CPUState *cpu)
     VschedExec *x = run.x;
     int64_t at;
 
-    if (cpu->neg.observe & CF_OBSERVE_MARK) {
-        return;                 /* no period ends in these blocks */
+    if (!(cpu->neg.observe & CF_OBSERVE_INSN)) {
+        return;                 /* no period ends in this block */
     }
     at = position(cpu) - cpu->neg.observe_insns + cpu->neg.observe_index;
     while (unlikely(at >= x->period_end)) {
@@ -214,7 +216,8 @@ static bool leave(CPUState *cpu, VschedStop stop)
     return true;
 }
 
-static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb)
+static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
+                           uint32_t *cflags)
 {
     VschedExec *x = run.x;
     int64_t now = position(cpu);
@@ -234,25 +237,35 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb)
     if (now + tb->icount > limit) {
         return leave(cpu, VSCHED_STOP_BUDGET);
     }
-    if (x->sdb) {
-        unsigned look = sdb_look(x->sdb);
-
-        if (now + tb->icount > x->period_end) {
-            /* The block in which the period ends: look at all, sort later. */
-            look = SDB_LOOK_STORES | SDB_LOOK_LOADS;
-            limit = now + tb->icount;
-        } else {
-            limit = MIN(limit, x->period_end);
-        }
-        observe(cpu, look);
+    if (x->sdb && now + tb->icount > x->period_end) {
+        /*
+         * The block in which the period ends: look at all, sort later.  After
+         * it there will most likely be as much to look at as there can be.
+         */
+        observe(cpu, sdb_first_look(x->sdb, cpu->neg.user_mode));
+        cpu->neg.observe = OBSERVE_ALL;
+        *cflags = (cpu->tcg_cflags & ~CF_OBSERVE) | OBSERVE_ALL;
+        refill(cpu, now, now + tb->icount);
+        return false;
     }
+    if (x->sdb) {
+        observe(cpu, sdb_look(x->sdb));
+        limit = MIN(limit, x->period_end);
+    }
+    *cflags = cpu->tcg_cflags;
     refill(cpu, now, limit);
     return false;
+}
+
+static void vsched_put_off(CPUState *cpu)
+{
+    expire(cpu);
 }
 
 static const TCGExecHooks hooks = {
     .max_insns = VSCHED_BLOCK_INSNS,
     .expired = vsched_expired,
+    .put_off = vsched_put_off,
     .load = vsched_load,
     .store = vsched_store,
     .mode = vsched_mode,

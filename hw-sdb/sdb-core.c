@@ -81,6 +81,19 @@ uint8_t (*sdb_marks(SDB *sdb))[SDB_MARKS]
     return d->look ? d->signature[d->now].mark : sdb->unused_marks;
 }
 
+unsigned sdb_first_look(const SDB *sdb, bool user)
+{
+    unsigned look = 0;
+
+    if (chosen(sdb, SDB_PAPER)) {
+        look |= SDB_LOOK_STORES | (user ? SDB_LOOK_LOADS : 0);
+    }
+    if (chosen(sdb, SDB_RECURRENCE) && !user) {
+        look |= SDB_LOOK_MARKS;
+    }
+    return look;
+}
+
 static void mode_changed(SDB *sdb, bool user)
 {
     sdb->user_now = user;

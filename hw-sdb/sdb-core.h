@@ -134,6 +134,8 @@ bool sdb_reconfigure(SDB *sdb, const SDBConfig *config, char **why);
 #define SDB_LOOK_MARKS  4u      /* all of them, but marks are enough */
 
 unsigned sdb_look(const SDB *sdb);
+/* What it would say at most at the begin of a period in mode @user. */
+unsigned sdb_first_look(const SDB *sdb, bool user);
 
 /*
  * Of an access that is not asked for by SDB_LOOK_STORES or SDB_LOOK_LOADS no

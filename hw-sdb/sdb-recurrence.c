@@ -65,14 +65,18 @@ static bool few_marks(const SDBRecurrence *d, const SDBSignature *s)
 
 static bool adds_nothing(const SDBSignature *s, const SDBSignature *before)
 {
-    uint64_t added = 0;
+    uint64_t added[4] = { };
 
     for (unsigned kind = 0; kind < SDB_KINDS; kind++) {
-        for (unsigned i = 0; i < SDB_MARKS / 8; i++) {
-            added |= s->word[kind][i] & ~before->word[kind][i];
+        const uint64_t *w = s->word[kind], *b = before->word[kind];
+
+        for (unsigned i = 0; i < SDB_MARKS / 8; i += 4) {
+            for (unsigned j = 0; j < 4; j++) {
+                added[j] |= w[i + j] & ~b[i + j];
+            }
         }
     }
-    return !added;
+    return !(added[0] | added[1] | added[2] | added[3]);
 }
 
 SDBReason sdb_recurrence_end(SDBRecurrence *d, bool user, bool changed)
@@ -91,14 +95,18 @@ SDBReason sdb_recurrence_end(SDBRecurrence *d, bool user, bool changed)
         return reason;
     }
 
-    /* Can the next period repeat this one? */
-    again = !changed && few_marks(d, now);
+    /* Can the next period repeat this one?  Parts of few marks are few. */
     if (changed) {
         reason = SDB_MODE_CHANGE;
+        again = false;
     } else if (d->watch == SDB_REFERENCE) {
+        again = few_marks(d, now);
         reason = again ? SDB_REFERENCE : SDB_TOO_MANY;
-    } else if (!adds_nothing(now, before)) {
+    } else if (adds_nothing(now, before)) {
+        again = true;
+    } else {
         reason = SDB_NEW_ADDRESS;
+        again = !d->rest_length && few_marks(d, now);
     }
 
     if (reason == SDB_FEW_REPEATS) {
