@@ -15,7 +15,8 @@ import subprocess
 import time
 import unittest
 
-from support import GUESTS, SLOWER, Guest
+from support import GUEST_FAULTS, GUESTS, SLOWER, Guest, linux
+from test_determinism import qcow2
 
 SMALL = "cmp,pcpus=2,vcpus=4,sched=sdb"
 
@@ -58,6 +59,17 @@ def wait_migrated(guest, timeout=40):
         if state.get("status") == "failed" or time.monotonic() > deadline:
             raise AssertionError(f"migration: {state}")
         time.sleep(0.02)
+
+
+def snapshot(guest, what, tag, **more):
+    """snapshot-save or snapshot-load, with the disk whose node is called 'state'."""
+    guest.cmd(f"snapshot-{what}", job_id=tag, tag=tag, vmstate="state", devices=["state"], **more)
+    guest.event_wait("JOB_STATUS_CHANGE", timeout=60 * SLOWER,
+                     match={"data": {"id": tag, "status": "concluded"}})
+    errors = [job["error"] for job in guest.cmd("query-jobs") if "error" in job]
+    guest.cmd("job-dismiss", id=tag)
+    if errors:
+        raise AssertionError(errors)
 
 
 def save(guest, path):
@@ -117,6 +129,96 @@ class Save(unittest.TestCase):
                        "-incoming", "defer", "-S") as other:
                 with self.assertRaisesRegex(AssertionError, "failed"):
                     load(other, path)
+
+
+class LinuxInTheMiddle:
+    """Linux under a load is saved, to a file or into a disk image, and goes on; what
+    was saved goes on too.  For classes that are TestCases as well."""
+    machine = ""
+    workload, append = "compress", ""
+    memory = "256"
+
+    def start(self, *args):
+        return Guest("-nodefaults", "-M", self.machine,
+                     *linux(self.workload, self.append, memory=self.memory), "-no-shutdown",
+                     *self.disks(), *args)
+
+    def disks(self):
+        """More arguments; one node is called 'state', and keeps snapshots."""
+        path = os.path.join(self.dir, "state.qcow2")
+        if not os.path.exists(path):
+            qcow2(path, 1)
+        return ["-blockdev", f"driver=file,filename={path},node-name=state-file",
+                "-blockdev", "driver=qcow2,file=state-file,node-name=state"]
+
+    @staticmethod
+    def end(guest, timeout=400):
+        if not guest.event_wait("SHUTDOWN", timeout=timeout * SLOWER):
+            raise AssertionError(f"no power-off in {timeout} s:\n{guest.last_words()}")
+        guest.wait_console("reboot: Power down", timeout=20)
+        return guest.console, guest.stats()
+
+    def setUp(self):
+        with Guest("-M", "none") as scratch:
+            self.dir = scratch.dir
+
+    def assert_same(self, one, other):
+        self.assertEqual(one[0].splitlines(), other[0].splitlines())
+        self.assertEqual(one[1], other[1])
+
+    def points(self, guest):
+        """Wait for a moment to save it at: yields a name for each, and how."""
+        guest.wait_console("smp: Brought up", timeout=200)
+        yield "starting", "file"
+        guest.wait_console(f"CPUs online, workload {self.workload}", timeout=200)
+        yield "working", "snapshot"
+        wait_for(guest, wait_for(guest, 0) + 50_000_000)
+        yield "busy", "file"
+
+    def test_save_and_load(self):
+        with self.start() as guest:
+            alone = self.end(guest)
+        self.assertIn(f"workload {self.workload}: exit 0", alone[0])
+        self.assertIsNone(GUEST_FAULTS.search(alone[0]))
+
+        saved = []
+        with self.start() as guest:
+            for name, how in self.points(guest):
+                path = os.path.join(self.dir, name)
+                if how == "file":
+                    guest.cmd("stop")
+                    save(guest, path)
+                else:       # of a running machine, which goes on by itself
+                    snapshot(guest, "save", name)
+                    guest.cmd("stop")
+                saved.append((name, how, guest.console, guest.stats()))
+                guest.cmd("cont")
+            self.assert_same(alone, self.end(guest))
+
+        for name, how, before, middle in saved:
+            with self.subTest(saved=name, how=how), self.start(
+                    "-S", *(("-incoming", "defer") if how == "file" else ())) as guest:
+                self.assertNotEqual(middle, alone[1])
+                if how == "file":
+                    load(guest, os.path.join(self.dir, name))
+                    self.assertEqual(guest.stats(), middle)
+                else:
+                    snapshot(guest, "load", name)
+                    # stopped a little later than it was saved
+                    self.assertLessEqual(guest.stats()["vm"]["time"], middle["vm"]["time"])
+                    before = None
+                guest.cmd("cont")
+                console, statistics = self.end(guest)
+                if before is None:
+                    self.assertTrue(console, "nothing was printed after loadvm")
+                    before = alone[0][:-len(console)]
+                self.assert_same(alone, (before + console, statistics))
+
+
+class LinuxOn2Pcpus(LinuxInTheMiddle, unittest.TestCase):
+    timeout = 600
+    machine = "cmp,pcpus=2,vcpus=4,sched=sdb"
+    append = "compress.lines=300"
 
 
 class Reset(unittest.TestCase):
