@@ -13,7 +13,7 @@ import subprocess
 import unittest
 
 from support import BUILD, SLOWER, TOP, Guest
-from test_save import end, program
+from test_save import end, program, wait_for
 
 PLUGINS = os.path.join(BUILD, "plugins")
 
@@ -57,13 +57,11 @@ class Observer(unittest.TestCase):
     timeout = 600
 
     @staticmethod
-    def run_all(machine, *arguments, meanwhile=None):
+    def run_all(machine, *arguments):
         out = []
         for name, parameters in PROGRAMS:
-            with Guest(*program(name, machine, parameters, *arguments), "-S") as guest:
-                said = meanwhile(guest) if meanwhile else None
-                guest.cmd("cont")
-                out.append((*end(guest, timeout=100), said))
+            with Guest(*program(name, machine, parameters, *arguments)) as guest:
+                out.append(end(guest, timeout=100))
         return out
 
     @classmethod
@@ -79,16 +77,15 @@ class Observer(unittest.TestCase):
                 self.assertEqual(one[0], other[0])
                 self.assertEqual(one[1], other[1])
 
-    def same(self, *arguments, **options):
+    def same(self, *arguments):
         for sched, alone in self.alone.items():
             with self.subTest(sched=sched):
-                self.assert_same(alone, self.run_all(f"{MACHINE},sched={sched}", *arguments,
-                                                     **options))
+                self.assert_same(alone, self.run_all(f"{MACHINE},sched={sched}", *arguments))
 
     def test_the_programs_are_worth_it(self):
         """They do what could be disturbed, and policies do make a difference."""
         total = {}
-        for _, stats, _ in self.alone["sdb"]:
+        for _, stats in self.alone["sdb"]:
             for name, value in stats["vm"].items():
                 total[name] = total.get(name, 0) + value
         for name in ("vcpu-insns-user", "vcpu-spin-periods", "vcpu-slices-ended-by-spin",
@@ -99,14 +96,14 @@ class Observer(unittest.TestCase):
     def test_sdb_that_nobody_listens_to(self):
         off = self.run_all(f"{MACHINE},sched=timeslice,sdb=off")
         on = self.alone["timeslice"]
-        self.assertNotEqual([stats for _, stats, _ in on], [stats for _, stats, _ in off])
-        self.assert_same([(c, without_sdb(s)) for c, s, _ in on],
-                         [(c, without_sdb(s)) for c, s, _ in off])
+        self.assertNotEqual([stats for _, stats in on], [stats for _, stats in off])
+        self.assert_same([(c, without_sdb(s)) for c, s in on],
+                         [(c, without_sdb(s)) for c, s in off])
 
     def test_detectors_that_nobody_listens_to(self):
         other = self.run_all(f"{MACHINE},sched=timeslice,detector=paper,sdb-period=100")
-        self.assert_same([(c, without_sdb(s)) for c, s, _ in self.alone["timeslice"]],
-                         [(c, without_sdb(s)) for c, s, _ in other])
+        self.assert_same([(c, without_sdb(s)) for c, s in self.alone["timeslice"]],
+                         [(c, without_sdb(s)) for c, s in other])
 
     def test_log(self):
         with Guest("-M", "none") as scratch:
@@ -128,6 +125,28 @@ class Observer(unittest.TestCase):
             with self.subTest(plugin=name):
                 self.same("-plugin", f"{counting_plugin(name)},inline=true")
                 self.same("-plugin", counting_plugin(name))
+
+    def test_a_look_at_registers_and_memory(self):
+        """A monitor reads memory that is mapped, on demand too, and memory that is not."""
+        arguments = program("chase", f"{MACHINE},sched=sdb", "slots=4096 stride=8192 steps=100000")
+        with Guest(*arguments) as guest:
+            alone = end(guest)
+        with Guest(*arguments) as guest:
+            for number in range(1, 6):
+                wait_for(guest, 200_000 * number)
+                guest.cmd("stop")
+                for cpu in range(5):
+                    guest.cmd("human-monitor-command", cpu_index=cpu, command_line="info registers")
+                    for address in ("0x400000", "0x1000000", "0x3400000", "0x123456789000"):
+                        said = guest.cmd("human-monitor-command", cpu_index=cpu,
+                                         command_line=f"x /4xg {address}")
+                        if address == "0x400000" and cpu == 0:
+                            self.assertNotIn("Cannot access", said)
+                        elif address == "0x123456789000":
+                            self.assertIn("Cannot access", said)
+                guest.cmd("cont")
+            self.assertNotEqual(guest.stats(), alone[1])
+            self.assertEqual(alone, end(guest))
 
     def test_few_translations_kept(self):
         self.same("-accel", "tcg,thread=vsched,tb-size=1")

@@ -61,9 +61,9 @@ def wait_migrated(guest, timeout=40):
         time.sleep(0.02)
 
 
-def snapshot(guest, what, tag, **more):
-    """snapshot-save or snapshot-load, with the disk whose node is called 'state'."""
-    guest.cmd(f"snapshot-{what}", job_id=tag, tag=tag, vmstate="state", devices=["state"], **more)
+def snapshot(guest, what, tag, nodes):
+    """snapshot-save or snapshot-load of these disks, and of the machine into the first."""
+    guest.cmd(f"snapshot-{what}", job_id=tag, tag=tag, vmstate=nodes[0], devices=list(nodes))
     guest.event_wait("JOB_STATUS_CHANGE", timeout=60 * SLOWER,
                      match={"data": {"id": tag, "status": "concluded"}})
     errors = [job["error"] for job in guest.cmd("query-jobs") if "error" in job]
@@ -137,16 +137,17 @@ class LinuxInTheMiddle:
     machine = ""
     workload, append = "compress", ""
     memory = "256"
+    nodes = ("state",)          # disks; the first keeps the machine's state
 
-    def start(self, *args):
+    def start(self, *args, new=False):
         return Guest("-nodefaults", "-M", self.machine,
                      *linux(self.workload, self.append, memory=self.memory), "-no-shutdown",
-                     *self.disks(), *args)
+                     *self.disks(new), *args)
 
-    def disks(self):
-        """More arguments; one node is called 'state', and keeps snapshots."""
+    def disks(self, new):
+        """Arguments that make the nodes, with new disks or those that there are."""
         path = os.path.join(self.dir, "state.qcow2")
-        if not os.path.exists(path):
+        if new:
             qcow2(path, 1)
         return ["-blockdev", f"driver=file,filename={path},node-name=state-file",
                 "-blockdev", "driver=qcow2,file=state-file,node-name=state"]
@@ -176,43 +177,62 @@ class LinuxInTheMiddle:
         yield "busy", "file"
 
     def test_save_and_load(self):
-        with self.start() as guest:
+        with self.start(new=True) as guest:
             alone = self.end(guest)
         self.assertIn(f"workload {self.workload}: exit 0", alone[0])
         self.assertIsNone(GUEST_FAULTS.search(alone[0]))
 
         saved = []
-        with self.start() as guest:
+        with self.start(new=True) as guest:
             for name, how in self.points(guest):
                 path = os.path.join(self.dir, name)
                 if how == "file":
                     guest.cmd("stop")
                     save(guest, path)
                 else:       # of a running machine, which goes on by itself
-                    snapshot(guest, "save", name)
+                    snapshot(guest, "save", name, self.nodes)
                     guest.cmd("stop")
                 saved.append((name, how, guest.console, guest.stats()))
                 guest.cmd("cont")
             self.assert_same(alone, self.end(guest))
 
         for name, how, before, middle in saved:
-            with self.subTest(saved=name, how=how), self.start(
-                    "-S", *(("-incoming", "defer") if how == "file" else ())) as guest:
+            with self.subTest(saved=name, how=how):
                 self.assertNotEqual(middle, alone[1])
                 if how == "file":
-                    load(guest, os.path.join(self.dir, name))
-                    self.assertEqual(guest.stats(), middle)
+                    self.check_file(name, before, middle, alone)
                 else:
-                    snapshot(guest, "load", name)
-                    # stopped a little later than it was saved
-                    self.assertLessEqual(guest.stats()["vm"]["time"], middle["vm"]["time"])
-                    before = None
-                guest.cmd("cont")
-                console, statistics = self.end(guest)
-                if before is None:
-                    self.assertTrue(console, "nothing was printed after loadvm")
-                    before = alone[0][:-len(console)]
-                self.assert_same(alone, (before + console, statistics))
+                    self.check_snapshot(name, middle, alone)
+
+    def check_file(self, name, before, middle, alone):
+        """Another QEMU starts from the file."""
+        with self.start("-S", "-incoming", "defer") as guest:
+            load(guest, os.path.join(self.dir, name))
+            self.assertEqual(guest.stats(), middle)
+            guest.cmd("cont")
+            console, statistics = self.end(guest)
+            self.assert_same(alone, (before + console, statistics))
+
+    def check_snapshot(self, name, middle, alone):
+        """Another QEMU loads the snapshot, runs on, and goes back to it."""
+        with self.start("-S") as guest:
+            snapshot(guest, "load", name, self.nodes)
+            loaded = guest.stats()
+            # it was stopped a little later than it was saved
+            self.assertLessEqual(loaded["vm"]["time"], middle["vm"]["time"])
+            guest.cmd("cont")
+            wait_for(guest, wait_for(guest, 0) + 30_000_000)
+            guest.cmd("stop")
+            self.assertNotEqual(guest.stats(), loaded)
+            discarded = len(guest.console)
+            snapshot(guest, "load", name, self.nodes)
+            self.assertEqual(guest.stats(), loaded)
+            guest.cmd("cont")
+            console, statistics = self.end(guest)
+            console = console[discarded:]
+            self.assertTrue(console, "nothing was printed after loadvm")
+            before = alone[0][:-len(console)]
+            self.assert_same(alone, (before + console, statistics))
 
 
 class LinuxOn2Pcpus(LinuxInTheMiddle, unittest.TestCase):
