@@ -105,6 +105,10 @@ class Sun4u(unittest.TestCase):
         report = self.good("stream", words=1000, rounds=3)
         self.assertEqual(report["sum"], sum(i + 3 * 2 * i for i in range(1000)))
 
+    def test_much_code(self):
+        report = self.good("code", blocks=5000, rounds=2)
+        self.assertEqual(report["value"], [2 * sum(i % 7 for i in range(5000))] * self.vcpus)
+
     def test_chase(self):
         report = self.good("chase", slots=128, stride=4096, steps=1000)
         self.assertEqual(report["value"], [chase(v, 128, 1000) for v in range(self.vcpus)])
