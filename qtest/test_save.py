@@ -119,6 +119,37 @@ class Save(unittest.TestCase):
     def test_in_the_middle_of_cross_calls_of_24_vcpus(self):
         self.check("crosscall", "cmp8,vcpus=24,sched=sdb", "rounds=2", 1_500_000)
 
+    def test_what_was_changed_while_running_comes_along(self):
+        """And replaces what the command line of the other says."""
+        changes = [("/vsched", "sched", "timeslice"), ("/vsched/policy", "slice", "20us"),
+                   ("/vsched", "switch-cost", 100), ("/vsched", "skip", "10us"),
+                   ("/vsched", "disk-latency", "1ms")]
+        for sdb, change in ((True, ("/vsched/sdb[1]", "period", 100)),
+                            (False, ("/vsched", "sdb", False))):
+            with self.subTest(sdb=sdb), Guest(*program("tas", SMALL, "rounds=5000")) as saved:
+                wait_for(saved, 100_000)
+                saved.cmd("stop")
+                for path, name, value in (*changes, change):
+                    saved.cmd("qom-set", path=path, property=name, value=value)
+                saved.cmd("cont")
+                wait_for(saved, wait_for(saved, 0) + 100_000)
+                saved.cmd("stop")
+                path = os.path.join(saved.dir, "state")
+                save(saved, path)
+                before = saved.console
+                saved.cmd("cont")
+                console, counters = end(saved)
+                with Guest(*program("tas", SMALL, "rounds=5000"), "-incoming", "defer",
+                           "-S") as loaded:
+                    load(loaded, path)
+                    for where, name, value in (*changes, change):
+                        self.assertEqual(loaded.cmd("qom-get", path=where, property=name), value,
+                                         name)
+                    loaded.cmd("cont")
+                    after, loaded_counters = end(loaded)
+                self.assertEqual(before + after, console)
+                self.assertEqual(loaded_counters, counters)
+
     def test_other_pcpus_are_refused(self):
         with Guest(*program("ticket", SMALL, "rounds=5000")) as saved:
             wait_for(saved, 100_000)
