@@ -109,7 +109,10 @@ class Observer(unittest.TestCase):
     def test_log(self):
         with Guest("-M", "none") as scratch:
             log = os.path.join(scratch.dir, "log")
-        self.same("-d", "int,guest_errors,unimp,mmu", "-D", log)
+        self.same("-d", "int,guest_errors,unimp,mmu", "-D", log,
+                  *("-trace", "vsched_*", "-trace", "sdb_*", "-trace", "win_helper_*"))
+        with open(log, encoding="utf-8") as f:
+            self.assertRegex(f.read(100_000), "sdb_period|vsched_cross_call")
 
     def test_blocks_that_are_not_chained(self):
         self.same("-d", "nochain")

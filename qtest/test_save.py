@@ -116,6 +116,18 @@ class Save(unittest.TestCase):
     def test_in_the_middle_of_lock_waits_under_timeslice(self):
         self.check("tas", "cmp,pcpus=2,vcpus=4,sched=timeslice", "rounds=5000", 2_000_000)
 
+    def test_in_the_middle_of_user_mode(self):
+        """A new QEMU's VCPUs are privileged until they are loaded: none may be counted,
+        or judged by its SDB, as what it was."""
+        with Guest(*program("tas", SMALL, "rounds=20000 user=1")) as guest:
+            wait_for(guest, 1_000_000)
+            guest.cmd("stop")
+            now = guest.stats()["vm"]
+            self.assertGreater(now["vcpu-insns-user"], 20 * now["vcpu-insns-privileged"] // 10)
+            self.assertGreater(now["pcpu-sdb-spins-user"], 0)
+        for at in (2_000_000, 7_000_000):
+            self.check("tas", SMALL, "rounds=20000 user=1", at)
+
     def test_in_the_middle_of_cross_calls_of_24_vcpus(self):
         self.check("crosscall", "cmp8,vcpus=24,sched=sdb", "rounds=2", 1_500_000)
 
