@@ -212,18 +212,23 @@ static bool pausing(void)
     return !qemu_clock_is_enabled(QEMU_CLOCK_VIRTUAL);
 }
 
-/* Wait, without the BQL, for the main loop or a completion. */
-static void engine_wait(void)
+static void do_queued_work(void)
 {
     CPUState *cpu;
 
     CPU_FOREACH(cpu) {
+        current_cpu = cpu;
         process_queued_cpu_work(cpu);
     }
+    current_cpu = NULL;
+}
+
+/* Wait, without the BQL, for the main loop or a completion. */
+static void engine_wait(void)
+{
+    do_queued_work();
     qemu_cond_wait_bql(first_cpu->halt_cond);
-    CPU_FOREACH(cpu) {
-        process_queued_cpu_work(cpu);
-    }
+    do_queued_work();
 }
 
 /* Returns false if the main loop cannot get to the end of its turn. */

@@ -210,12 +210,14 @@ static void do_queued_work(VschedEngine *e)
     CPUState *cpu;
 
     CPU_FOREACH(cpu) {
+        current_cpu = cpu;
         if (may_stop) {
             qemu_wait_io_event_common(cpu);
         } else {
             process_queued_cpu_work(cpu);
         }
     }
+    current_cpu = NULL;
     if (!may_stop) {
         qatomic_set(&e->attention, true);       /* ask again */
     }

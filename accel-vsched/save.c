@@ -15,6 +15,7 @@
 #include "qemu/error-report.h"
 #include "qapi/error.h"
 #include "migration/vmstate.h"
+#include "devices.h"
 #include "engine.h"
 
 static const VMStateDescription vmstate_vcpu = {
@@ -148,6 +149,10 @@ static int post_load(void *opaque, int version_id)
     vsched_policy_values(e, values);
     core->ops->set(core->policy, values);
 
+    for (int p = 0; p < e->pcpus; p++) {
+        e->exec[p].sdb = e->watch ? e->exec[p].device->core : NULL;
+    }
+    vsched_devices_set_disk_latency(e->disk_latency);
     e->switch_cost = core->switch_cost;
     e->skip = vsched_cycles_to_ns(e, core->skip);
     memset(e->deferred, 0, core->topology.vcpus * sizeof(*e->deferred));
@@ -169,6 +174,8 @@ static const VMStateDescription vmstate_engine = {
         VMSTATE_STRUCT_POINTER(core, VschedEngine, vmstate_core, VschedCore),
         VMSTATE_STRUCT_VARRAY_POINTER_UINT32(exec, VschedEngine, pcpus,
                                              vmstate_exec, VschedExec),
+        VMSTATE_BOOL(watch, VschedEngine),
+        VMSTATE_UINT64(disk_latency, VschedEngine),
         VMSTATE_BUFFER(saved.sched, VschedEngine),
         VMSTATE_UINT64_ARRAY(saved.values, VschedEngine,
                              VSCHED_PARAMETERS_MAX),

@@ -105,6 +105,10 @@ class Sun4u(unittest.TestCase):
         report = self.good("stream", words=1000, rounds=3)
         self.assertEqual(report["sum"], sum(i + 3 * 2 * i for i in range(1000)))
 
+    def test_much_code(self):
+        report = self.good("code", blocks=5000, rounds=2)
+        self.assertEqual(report["value"], [2 * sum(i % 7 for i in range(5000))] * self.vcpus)
+
     def test_chase(self):
         report = self.good("chase", slots=128, stride=4096, steps=1000)
         self.assertEqual(report["value"], [chase(v, 128, 1000) for v in range(self.vcpus)])
@@ -127,6 +131,32 @@ class CmpWithoutSpinDetection(Sun4u):
     timeout = 300
     machine = "cmp,pcpus=2,vcpus=5,sched=timeslice"
     vcpus = 5
+
+
+class Clock(unittest.TestCase):
+    """VCPUs hand their time to each other: how far back it steps between two."""
+    timeout = 120
+    TICKS = 100             # of %tick in a microsecond: 100 MHz (docs/machine.rst)
+
+    def back(self, machine, **parameters):
+        status, report = run("clock", machine, rounds=2000, **parameters)
+        self.assertEqual(status, 0, report)
+        self.assertEqual(report["backwards"], 0)        # nor on any VCPU by itself
+        return report["back"]
+
+    def test_less_than_a_window_between_pcpus(self):
+        for machine in ("cmp,pcpus=2,vcpus=2", "cmp8,vcpus=24", "cmp8,vcpus=24,sched=timeslice",
+                        "cmp,pcpus=3,vcpus=4,skip=100us"):
+            for window in (1, 10):
+                with self.subTest(machine=machine, window=window):
+                    back = self.back(f"{machine},window={window}us", work=50 * window)
+                    self.assertLess(back, window * self.TICKS)
+                    # PCPUs run one after the other, so nearly a window is seen
+                    self.assertGreater(back, window * self.TICKS // 2)
+
+    def test_never_on_one_pcpu(self):
+        for machine in ("cmp,pcpus=1,vcpus=4", "cmp,pcpus=1,vcpus=4,sched=timeslice,slice=10us"):
+            self.assertEqual(self.back(machine), 0)
 
 
 class Mistakes(unittest.TestCase):

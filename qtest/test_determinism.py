@@ -51,6 +51,27 @@ def qcow2(path, mib):
     return path
 
 
+def disks(directory, *throttle, new=True):
+    """Arguments: an IDE disk and a virtio disk, both qcow2, new and empty."""
+    out = list(throttle)
+    for name in "ide", "virtio":
+        path = os.path.join(directory, f"{name}.qcow2")
+        if new:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
+            qcow2(path, 4)
+        file = f"driver=file,filename={path},node-name={name}-file"
+        node = f"{name}-file"
+        out += ["-blockdev", file]
+        if throttle:
+            out += ["-blockdev", f"driver=throttle,throttle-group=slow,file={node},"
+                    f"node-name={name}-slow"]
+            node = f"{name}-slow"
+        out += ["-blockdev", f"driver=qcow2,file={node},node-name={name}"]
+    return [*out, "-device", "ide-hd,drive=ide,bus=ide.0",
+            "-device", "virtio-blk-pci,drive=virtio,bus=pciB"]
+
+
 class Run:
     """A guest from power-on to power-off, and what is compared of it."""
 
@@ -96,37 +117,17 @@ class Determinism(unittest.TestCase):
         self.assert_worked(other, "forkstorm")
         self.assertNotEqual(first.statistics, other.statistics)
 
-    def disks(self, directory, *throttle, new=True):
-        """Arguments: an IDE disk and a virtio disk, both qcow2, new and empty."""
-        out = list(throttle)
-        for name in "ide", "virtio":
-            path = os.path.join(directory, f"{name}.qcow2")
-            if new:
-                with contextlib.suppress(FileNotFoundError):
-                    os.remove(path)
-                qcow2(path, 4)
-            file = f"driver=file,filename={path},node-name={name}-file"
-            node = f"{name}-file"
-            out += ["-blockdev", file]
-            if throttle:
-                out += ["-blockdev", f"driver=throttle,throttle-group=slow,file={node},"
-                        f"node-name={name}-slow"]
-                node = f"{name}-slow"
-            out += ["-blockdev", f"driver=qcow2,file={node},node-name={name}"]
-        return [*out, "-device", "ide-hd,drive=ide,bus=ide.0",
-                "-device", "virtio-blk-pci,drive=virtio,bus=pciB"]
-
     def test_a_slow_disk_changes_nothing(self):
         with Guest("-M", "none") as scratch:
             directory = scratch.dir
-        quick = Run("disks", *self.disks(directory), append="disks.kib=64 disks.rounds=1")
+        quick = Run("disks", *disks(directory), append="disks.kib=64 disks.rounds=1")
         self.assert_worked(quick, "disks")
         self.assertRegex(quick.console, "disks: .*sda.*vda.*: 1 rounds of 64 KiB read back")
         images = self.images(directory)
         # 150 requests a second on the host: each takes some 7 ms, the guest
         # sees 100 us (disk-latency)
         with host_load(1):
-            slow = Run("disks", *self.disks(directory, "-object",
+            slow = Run("disks", *disks(directory, "-object",
                                             "throttle-group,id=slow,x-iops-total=150"),
                        append="disks.kib=64 disks.rounds=1")
         self.assert_same(quick, slow)
@@ -148,12 +149,12 @@ class Determinism(unittest.TestCase):
                 said = guest.cmd("human-monitor-command", command_line=f"savevm s{number}")
                 self.assertEqual(said, "")
 
-        left_alone = Run("disks", *self.disks(directory), **workload)
+        left_alone = Run("disks", *disks(directory), **workload)
         self.assert_worked(left_alone, "disks")
-        interrupted = Run("disks", *self.disks(directory), meanwhile=interrupt, **workload)
+        interrupted = Run("disks", *disks(directory), meanwhile=interrupt, **workload)
         self.assert_same(left_alone, interrupted)
 
-        loaded = Run("disks", *self.disks(directory, new=False), "-loadvm", "s1", **workload)
+        loaded = Run("disks", *disks(directory, new=False), "-loadvm", "s1", **workload)
         self.assertTrue(loaded.console, "nothing was printed after loadvm")
         self.assertTrue(left_alone.console.endswith(loaded.console), loaded.words)
         self.assertEqual(left_alone.statistics, loaded.statistics)

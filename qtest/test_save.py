@@ -15,7 +15,8 @@ import subprocess
 import time
 import unittest
 
-from support import GUESTS, SLOWER, Guest
+from support import GUEST_FAULTS, GUESTS, SLOWER, Guest, linux
+from test_determinism import qcow2
 
 SMALL = "cmp,pcpus=2,vcpus=4,sched=sdb"
 
@@ -58,6 +59,17 @@ def wait_migrated(guest, timeout=40):
         if state.get("status") == "failed" or time.monotonic() > deadline:
             raise AssertionError(f"migration: {state}")
         time.sleep(0.02)
+
+
+def snapshot(guest, what, tag, nodes):
+    """snapshot-save or snapshot-load of these disks, and of the machine into the first."""
+    guest.cmd(f"snapshot-{what}", job_id=tag, tag=tag, vmstate=nodes[0], devices=list(nodes))
+    guest.event_wait("JOB_STATUS_CHANGE", timeout=60 * SLOWER,
+                     match={"data": {"id": tag, "status": "concluded"}})
+    errors = [job["error"] for job in guest.cmd("query-jobs") if "error" in job]
+    guest.cmd("job-dismiss", id=tag)
+    if errors:
+        raise AssertionError(errors)
 
 
 def save(guest, path):
@@ -104,8 +116,51 @@ class Save(unittest.TestCase):
     def test_in_the_middle_of_lock_waits_under_timeslice(self):
         self.check("tas", "cmp,pcpus=2,vcpus=4,sched=timeslice", "rounds=5000", 2_000_000)
 
+    def test_in_the_middle_of_user_mode(self):
+        """A new QEMU's VCPUs are privileged until they are loaded: none may be counted,
+        or judged by its SDB, as what it was."""
+        with Guest(*program("tas", SMALL, "rounds=20000 user=1")) as guest:
+            wait_for(guest, 1_000_000)
+            guest.cmd("stop")
+            now = guest.stats()["vm"]
+            self.assertGreater(now["vcpu-insns-user"], 20 * now["vcpu-insns-privileged"] // 10)
+            self.assertGreater(now["pcpu-sdb-spins-user"], 0)
+        for at in (2_000_000, 7_000_000):
+            self.check("tas", SMALL, "rounds=20000 user=1", at)
+
     def test_in_the_middle_of_cross_calls_of_24_vcpus(self):
         self.check("crosscall", "cmp8,vcpus=24,sched=sdb", "rounds=2", 1_500_000)
+
+    def test_what_was_changed_while_running_comes_along(self):
+        """And replaces what the command line of the other says."""
+        changes = [("/vsched", "sched", "timeslice"), ("/vsched/policy", "slice", "20us"),
+                   ("/vsched", "switch-cost", 100), ("/vsched", "skip", "10us"),
+                   ("/vsched", "disk-latency", "1ms")]
+        for sdb, change in ((True, ("/vsched/sdb[1]", "period", 100)),
+                            (False, ("/vsched", "sdb", False))):
+            with self.subTest(sdb=sdb), Guest(*program("tas", SMALL, "rounds=5000")) as saved:
+                wait_for(saved, 100_000)
+                saved.cmd("stop")
+                for path, name, value in (*changes, change):
+                    saved.cmd("qom-set", path=path, property=name, value=value)
+                saved.cmd("cont")
+                wait_for(saved, wait_for(saved, 0) + 100_000)
+                saved.cmd("stop")
+                path = os.path.join(saved.dir, "state")
+                save(saved, path)
+                before = saved.console
+                saved.cmd("cont")
+                console, counters = end(saved)
+                with Guest(*program("tas", SMALL, "rounds=5000"), "-incoming", "defer",
+                           "-S") as loaded:
+                    load(loaded, path)
+                    for where, name, value in (*changes, change):
+                        self.assertEqual(loaded.cmd("qom-get", path=where, property=name), value,
+                                         name)
+                    loaded.cmd("cont")
+                    after, loaded_counters = end(loaded)
+                self.assertEqual(before + after, console)
+                self.assertEqual(loaded_counters, counters)
 
     def test_other_pcpus_are_refused(self):
         with Guest(*program("ticket", SMALL, "rounds=5000")) as saved:
@@ -117,6 +172,116 @@ class Save(unittest.TestCase):
                        "-incoming", "defer", "-S") as other:
                 with self.assertRaisesRegex(AssertionError, "failed"):
                     load(other, path)
+
+
+class LinuxInTheMiddle:
+    """Linux under a load is saved, to a file or into a disk image, and goes on; what
+    was saved goes on too.  For classes that are TestCases as well."""
+    machine = ""
+    workload, append = "compress", ""
+    memory = "256"
+    nodes = ("state",)          # disks; the first keeps the machine's state
+
+    def start(self, *args, new=False):
+        return Guest("-nodefaults", "-M", self.machine,
+                     *linux(self.workload, self.append, memory=self.memory), "-no-shutdown",
+                     *self.disks(new), *args)
+
+    def disks(self, new):
+        """Arguments that make the nodes, with new disks or those that there are."""
+        path = os.path.join(self.dir, "state.qcow2")
+        if new:
+            qcow2(path, 1)
+        return ["-blockdev", f"driver=file,filename={path},node-name=state-file",
+                "-blockdev", "driver=qcow2,file=state-file,node-name=state"]
+
+    @staticmethod
+    def end(guest, timeout=400):
+        if not guest.event_wait("SHUTDOWN", timeout=timeout * SLOWER):
+            raise AssertionError(f"no power-off in {timeout} s:\n{guest.last_words()}")
+        guest.wait_console("reboot: Power down", timeout=20)
+        return guest.console, guest.stats()
+
+    def setUp(self):
+        with Guest("-M", "none") as scratch:
+            self.dir = scratch.dir
+
+    def assert_same(self, one, other):
+        self.assertEqual(one[0].splitlines(), other[0].splitlines())
+        self.assertEqual(one[1], other[1])
+
+    def points(self, guest):
+        """Wait for a moment to save it at: yields a name for each, and how."""
+        guest.wait_console("smp: Brought up", timeout=200)
+        yield "starting", "file"
+        guest.wait_console(f"CPUs online, workload {self.workload}", timeout=200)
+        yield "working", "snapshot"
+        wait_for(guest, wait_for(guest, 0) + 50_000_000)
+        yield "busy", "file"
+
+    def test_save_and_load(self):
+        with self.start(new=True) as guest:
+            alone = self.end(guest)
+        self.assertIn(f"workload {self.workload}: exit 0", alone[0])
+        self.assertIsNone(GUEST_FAULTS.search(alone[0]))
+
+        saved = []
+        with self.start(new=True) as guest:
+            for name, how in self.points(guest):
+                path = os.path.join(self.dir, name)
+                if how == "file":
+                    guest.cmd("stop")
+                    save(guest, path)
+                else:       # of a running machine, which goes on by itself
+                    snapshot(guest, "save", name, self.nodes)
+                    guest.cmd("stop")
+                saved.append((name, how, guest.console, guest.stats()))
+                guest.cmd("cont")
+            self.assert_same(alone, self.end(guest))
+
+        for name, how, before, middle in saved:
+            with self.subTest(saved=name, how=how):
+                self.assertNotEqual(middle, alone[1])
+                if how == "file":
+                    self.check_file(name, before, middle, alone)
+                else:
+                    self.check_snapshot(name, middle, alone)
+
+    def check_file(self, name, before, middle, alone):
+        """Another QEMU starts from the file."""
+        with self.start("-S", "-incoming", "defer") as guest:
+            load(guest, os.path.join(self.dir, name))
+            self.assertEqual(guest.stats(), middle)
+            guest.cmd("cont")
+            console, statistics = self.end(guest)
+            self.assert_same(alone, (before + console, statistics))
+
+    def check_snapshot(self, name, middle, alone):
+        """Another QEMU loads the snapshot, runs on, and goes back to it."""
+        with self.start("-S") as guest:
+            snapshot(guest, "load", name, self.nodes)
+            loaded = guest.stats()
+            # it was stopped a little later than it was saved
+            self.assertLessEqual(loaded["vm"]["time"], middle["vm"]["time"])
+            guest.cmd("cont")
+            wait_for(guest, wait_for(guest, 0) + 30_000_000)
+            guest.cmd("stop")
+            self.assertNotEqual(guest.stats(), loaded)
+            discarded = len(guest.console)
+            snapshot(guest, "load", name, self.nodes)
+            self.assertEqual(guest.stats(), loaded)
+            guest.cmd("cont")
+            console, statistics = self.end(guest)
+            console = console[discarded:]
+            self.assertTrue(console, "nothing was printed after loadvm")
+            before = alone[0][:-len(console)]
+            self.assert_same(alone, (before + console, statistics))
+
+
+class LinuxOn2Pcpus(LinuxInTheMiddle, unittest.TestCase):
+    timeout = 600
+    machine = "cmp,pcpus=2,vcpus=4,sched=sdb"
+    append = "compress.lines=300"
 
 
 class Reset(unittest.TestCase):
