@@ -31,6 +31,7 @@
 #include "accel/tcg/tcg-accel-ops.h"
 #include "system/cpus.h"
 #include "system/runstate.h"
+#include "hw/sdb/sdb-fast.h"
 #include "devices.h"
 #include "engine.h"
 #include "trace.h"
@@ -48,6 +49,7 @@ static struct {
     int64_t begin;              /* position */
     int64_t stop_position;      /* of the budget's end */
     int64_t end_position;       /* where the counter is zero */
+    unsigned look;              /* what blocks from now on look at */
     bool spin_stops;
     bool stopped;
     VschedStop stop;
@@ -97,6 +99,7 @@ static inline void observe(CPUState *cpu, unsigned look)
 {
     uint32_t cflags = look_cflags(look);
 
+    run.look = look;
     cpu->neg.observe = cflags;
     cpu->tcg_cflags = (cpu->tcg_cflags & ~CF_OBSERVE) | cflags;
 }
@@ -104,7 +107,7 @@ static inline void observe(CPUState *cpu, unsigned look)
 /* What is worth looking at has become less, in the middle of a block. */
 static inline void observe_less(CPUState *cpu, unsigned look)
 {
-    if (look_cflags(look) != cpu->neg.observe &&
+    if (unlikely(look != run.look) &&
         !(cpu->neg.observe & CF_OBSERVE_INSN)) {
         observe(cpu, look);
         expire(cpu);
@@ -147,14 +150,14 @@ static inline void reach_instruction(CPUState *cpu)
 static void vsched_load(CPUState *cpu, vaddr addr, unsigned size)
 {
     reach_instruction(cpu);
-    observe_less(cpu, sdb_load(run.x->sdb, addr, size));
+    observe_less(cpu, sdb_fast_load(run.x->sdb, addr, size));
 }
 
 static void vsched_store(CPUState *cpu, vaddr addr, unsigned size,
                          uint64_t low, uint64_t high)
 {
     reach_instruction(cpu);
-    observe_less(cpu, sdb_store(run.x->sdb, addr, size, low, high));
+    observe_less(cpu, sdb_fast_store(run.x->sdb, addr, size, low, high));
 }
 
 static void count_insns(CPUState *cpu, int64_t now, bool user)
@@ -217,7 +220,7 @@ static bool leave(CPUState *cpu, VschedStop stop)
 }
 
 static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
-                           uint32_t *cflags)
+                           uint32_t *observed)
 {
     VschedExec *x = run.x;
     int64_t now = position(cpu);
@@ -244,7 +247,7 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
          */
         observe(cpu, sdb_first_look(x->sdb, cpu->neg.user_mode));
         cpu->neg.observe = OBSERVE_ALL;
-        *cflags = (cpu->tcg_cflags & ~CF_OBSERVE) | OBSERVE_ALL;
+        *observed = OBSERVE_ALL;
         refill(cpu, now, now + tb->icount);
         return false;
     }
@@ -252,7 +255,7 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
         observe(cpu, sdb_look(x->sdb));
         limit = MIN(limit, x->period_end);
     }
-    *cflags = cpu->tcg_cflags;
+    *observed = cpu->neg.observe;
     refill(cpu, now, limit);
     return false;
 }

@@ -12,61 +12,22 @@
 
 #include <string.h>
 
-#include "sdb-core.h"
-#include "sdb-paper.h"
-#include "sdb-recurrence.h"
-
-struct SDB {
-    unsigned look;                      /* what the detectors still look at */
-    bool user;                          /* mode in which the period began */
-    bool user_now;
-    bool changed;                       /* mode, inside this period */
-    uint64_t number;                    /* periods before this one */
-    SDBConfig config;
-    SDBCounters counters;
-    SDBPaper paper;
-    SDBRecurrence recurrence;
-    uint8_t unused_marks[SDB_KINDS][SDB_MARKS];
-};
+#include "sdb-fast.h"
 
 static bool chosen(const SDB *sdb, SDBDetector detector)
 {
     return sdb->config.detector & SDB_JUDGES(detector);
 }
 
-/* The fast path */
-
-static inline unsigned update_look(SDB *sdb)
-{
-    sdb->look = sdb->paper.look | sdb->recurrence.look;
-    return sdb->look;
-}
-
 unsigned sdb_store(SDB *sdb, uint64_t address, unsigned size,
                    uint64_t value_low, uint64_t value_high)
 {
-    if (sdb->paper.look & SDB_LOOK_STORES) {
-        if (size <= 8) {
-            value_low &= UINT64_MAX >> (64 - 8 * size);
-            value_high = 0;
-        }
-        sdb_paper_store(&sdb->paper, address, value_low, value_high);
-    }
-    if (sdb->recurrence.look) {
-        sdb_recurrence_touch(&sdb->recurrence, SDB_KIND_STORES, address);
-    }
-    return update_look(sdb);
+    return sdb_fast_store(sdb, address, size, value_low, value_high);
 }
 
 unsigned sdb_load(SDB *sdb, uint64_t address, unsigned size)
 {
-    if (sdb->paper.look & SDB_LOOK_LOADS) {
-        sdb_paper_load(&sdb->paper, address);
-    }
-    if (sdb->recurrence.look) {
-        sdb_recurrence_touch(&sdb->recurrence, SDB_KIND_LOADS, address);
-    }
-    return update_look(sdb);
+    return sdb_fast_load(sdb, address, size);
 }
 
 unsigned sdb_look(const SDB *sdb)
@@ -124,7 +85,7 @@ static void begin_period(SDB *sdb, bool user)
     if (chosen(sdb, SDB_RECURRENCE)) {
         sdb_recurrence_begin(&sdb->recurrence, user);
     }
-    update_look(sdb);
+    sdb_update_look(sdb);
 }
 
 unsigned sdb_mode_at_begin(SDB *sdb, bool user)
@@ -378,7 +339,7 @@ bool sdb_restore(SDB *sdb, const SDBSnapshot *snapshot, char **why)
         sdb_free(new);
         return false;
     }
-    update_look(new);
+    sdb_update_look(new);
     if (snapshot->changed) {
         mode_changed(new, snapshot->user_now);
     }

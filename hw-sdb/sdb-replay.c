@@ -157,12 +157,16 @@ static void feed(Replay *r, const Record *record, bool user)
             r->reported[user]++;
             sdb_store(p->sdb, record->address, record->size,
                       record->low, record->high);
+        } else {
+            sdb_marks(p->sdb)[SDB_KIND_STORES][sdb_mark(record->address)] = 1;
         }
         break;
     case 'L':
         if (sdb_look(p->sdb) & SDB_LOOK_LOADS) {
             r->reported[user]++;
             sdb_load(p->sdb, record->address, record->size);
+        } else {
+            sdb_marks(p->sdb)[SDB_KIND_LOADS][sdb_mark(record->address)] = 1;
         }
         break;
     case 'M':
