@@ -75,8 +75,9 @@ class Pause(unittest.TestCase):
         """Nobody else is there to run: no switch, nothing lost."""
         pause = self.counters(PAUSE, "sched=timeslice", vcpus=1)
         self.assertEqual(pause, self.counters(JUMP, "sched=timeslice", vcpus=1))
-        # 13 instructions up to the loop, lidt, and int3, which does not complete
-        self.assertAlmostEqual(pause["vm"]["vcpu-insns-privileged"], 3 * TURNS + 10, delta=5)
+        # 9 instructions up to the loop, lidt, and whatever follows until the machine
+        # is reset at the end of the window, of 1000 instructions
+        self.assertIn(pause["vm"]["vcpu-insns-privileged"] - 3 * TURNS, range(10, 1010))
         self.assertEqual(pause["vm"]["pcpu-switches"], 1)
 
 
