@@ -23,7 +23,7 @@ PLUGINS = os.path.join(BUILD, "plugins")
 MACHINE = "cmp,pcpus=2,vcpus=5,slice=20us"
 PROGRAMS = (("crosscall", "rounds=3"), ("tas", "rounds=300 user=1"),
             ("idle", "rounds=5 work=2000"), ("chase", "slots=2048 stride=8192 steps=2000"),
-            ("selftest", ""), ("code", ""))
+            ("selftest", ""), ("code", "blocks=40000"))
 
 
 def counting_plugin(name):
@@ -156,7 +156,7 @@ class Observer(unittest.TestCase):
         """The code buffer holds 1 MiB, and is emptied whenever it is full."""
         few = ("-accel", "tcg,thread=vsched,tb-size=1")
         self.same(*few)
-        with Guest(*program("code", MACHINE, "", *few)) as guest:
+        with Guest(*program("code", MACHINE, "blocks=40000", *few)) as guest:
             end(guest)
             jit = guest.cmd("x-query-jit")["human-readable-text"]
         self.assertGreater(int(re.search(r"TB flush count +(\d+)", jit).group(1)), 2)
