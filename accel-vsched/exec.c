@@ -17,8 +17,9 @@
  * reports all, and its accesses tell which instruction they belong to, so that
  * each access falls in the right period, whatever the blocks.  Other blocks
  * report only what the SDB has to hear of, or just set marks for it, and when
- * nothing in the rest of a period can change what it will say, unobserved
- * blocks run.  None of this leaves generated code, unless a policy wants to
+ * nothing in the rest of a period, and of some that follow, can change what it
+ * will say, unobserved blocks run, and these periods are judged together when
+ * they are over.  None of this leaves generated code, unless a policy wants to
  * hear of spins and there is one.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -225,6 +226,7 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
     VschedExec *x = run.x;
     int64_t now = position(cpu);
     int64_t limit = run.stop_position;
+    int64_t blind_end = 0;      /* nothing is looked at before */
 
     if (x->sdb) {
         while (now >= x->period_end) {
@@ -240,7 +242,14 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
     if (now + tb->icount > limit) {
         return leave(cpu, VSCHED_STOP_BUDGET);
     }
-    if (x->sdb && now + tb->icount > x->period_end) {
+    if (x->sdb) {
+        blind_end = x->period_end;
+        if (!sdb_look(x->sdb)) {
+            blind_end += (int64_t)sdb_blind(x->sdb) *
+                         sdb_config(x->sdb)->period;
+        }
+    }
+    if (x->sdb && now + tb->icount > blind_end) {
         /*
          * The block in which the period ends: look at all, sort later.  After
          * it there will most likely be as much to look at as there can be.
@@ -253,7 +262,7 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
     }
     if (x->sdb) {
         observe(cpu, sdb_look(x->sdb));
-        limit = MIN(limit, x->period_end);
+        limit = MIN(limit, blind_end);
     }
     *observed = cpu->neg.observe;
     refill(cpu, now, limit);
@@ -391,6 +400,9 @@ VschedStop vsched_exec(VschedEngine *e, int pcpu, int vcpu, int64_t budget,
 
     now = position(cpu);
     count_insns(cpu, now, cpu->neg.user_mode);
+    while (x->sdb && now > x->period_end) {
+        end_period(cpu, cpu->neg.user_mode);
+    }
     x->retired = now;
     *used = now - run.begin;
     run.cpu = NULL;

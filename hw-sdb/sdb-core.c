@@ -55,6 +55,28 @@ unsigned sdb_first_look(const SDB *sdb, bool user)
     return look;
 }
 
+uint32_t sdb_blind(const SDB *sdb)
+{
+    uint32_t blind = UINT32_MAX;
+
+    if (chosen(sdb, SDB_PAPER)) {
+        const SDBPaper *d = &sdb->paper;
+
+        blind = d->rest ? d->rest - 1 : d->rest_length;
+    }
+    if (chosen(sdb, SDB_RECURRENCE) && !sdb->user_now) {
+        const SDBRecurrence *d = &sdb->recurrence;
+
+        if (d->watch == SDB_NOT_JUDGED) {
+            /* A period that began in user mode: it will not be watched. */
+            blind = MIN(blind, d->rest ? d->rest - 1 : 0);
+        } else {
+            blind = MIN(blind, d->rest ? d->rest - 1 : d->rest_length);
+        }
+    }
+    return blind;
+}
+
 static void mode_changed(SDB *sdb, bool user)
 {
     sdb->user_now = user;
@@ -151,6 +173,7 @@ void sdb_config_default(SDBConfig *config)
         .recurrence_entries = 64,
         .recurrence_repeats = 2,
         .recurrence_rest = 13,      /* docs/sdb.rst: cost against latency */
+        .paper_rest = 13,
     };
 }
 
@@ -203,6 +226,7 @@ bool sdb_config_check(const SDBConfig *c, char **why)
                     SDB_REPEATS_MAX, why) &&
            in_range("recurrence-rest", c->recurrence_rest, 0, SDB_REST_MAX,
                     why) &&
+           in_range("paper-rest", c->paper_rest, 0, SDB_REST_MAX, why) &&
            reachable("store-threshold", c->store_threshold, c, why) &&
            reachable("load-threshold", c->load_threshold, c, why);
 }

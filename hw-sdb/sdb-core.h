@@ -64,6 +64,7 @@ typedef struct SDBConfig {
     uint32_t recurrence_entries;  /* marks in a signature to be repeated */
     uint32_t recurrence_repeats;  /* repeating periods in a row: spin */
     uint32_t recurrence_rest;     /* periods unwatched after no repetition */
+    uint32_t paper_rest;          /* and after progress, if both judge */
 } SDBConfig;
 
 void sdb_config_default(SDBConfig *config);
@@ -82,7 +83,7 @@ typedef enum SDBReason {
     SDB_NOT_JUDGED,         /* detector not chosen, or not for this mode */
     SDB_STORES,             /* paper: unique stores reached the threshold */
     SDB_LOADS,              /* paper: unique loads reached it, user mode */
-    SDB_RESTING,            /* recurrence: this period was not watched */
+    SDB_RESTING,            /* this period was not watched */
     SDB_REFERENCE,          /* recurrence: no period before to compare with */
     SDB_NEW_ADDRESS,        /* recurrence: a mark that the one before had not */
     SDB_TOO_MANY,           /* recurrence: more marks than may be repeated */
@@ -136,6 +137,11 @@ bool sdb_reconfigure(SDB *sdb, const SDBConfig *config, char **why);
 unsigned sdb_look(const SDB *sdb);
 /* What it would say at most at the begin of a period in mode @user. */
 unsigned sdb_first_look(const SDB *sdb, bool user);
+/*
+ * How many periods after this one it will look at nothing at all, if it does
+ * not any more in this one and the mode stays what it is.  UINT32_MAX: always.
+ */
+uint32_t sdb_blind(const SDB *sdb);
 
 /*
  * Of an access that is not asked for by SDB_LOOK_STORES or SDB_LOOK_LOADS no
@@ -203,6 +209,7 @@ typedef struct SDBSnapshot {
     uint64_t store_high[SDB_ENTRIES_MAX];
     uint64_t load_address[SDB_ENTRIES_MAX];
 
+    uint32_t paper_rest;
     uint32_t watch;                     /* recurrence: SDBReason so far */
     uint32_t rest, repeats;
     bool comparable;

@@ -12,23 +12,32 @@ void sdb_paper_init(SDBPaper *d, const SDBConfig *config)
 {
     d->store_threshold = config->store_threshold;
     d->load_threshold = config->load_threshold;
+    d->rest_length = config->detector == SDB_CHOICE_PAPER ? 0 :
+                     config->paper_rest;
     sdb_paper_flush(d);
 }
 
 void sdb_paper_flush(SDBPaper *d)
 {
     d->look = 0;
+    d->rest = 0;
     d->n_stores = 0;
     d->n_loads = 0;
 }
 
+/* May be called again, in another mode, before anything has happened. */
 void sdb_paper_begin(SDBPaper *d, bool user)
 {
-    sdb_paper_flush(d);
-    d->look = user ? SDB_LOOK_STORES | SDB_LOOK_LOADS : SDB_LOOK_STORES;
+    d->n_stores = 0;
+    d->n_loads = 0;
+    if (d->rest) {
+        d->look = 0;
+    } else {
+        d->look = user ? SDB_LOOK_STORES | SDB_LOOK_LOADS : SDB_LOOK_STORES;
+    }
 }
 
-SDBReason sdb_paper_end(SDBPaper *d, bool user, bool changed)
+static SDBReason judge(const SDBPaper *d, bool changed)
 {
     if (changed) {
         return SDB_MODE_CHANGE;
@@ -42,8 +51,24 @@ SDBReason sdb_paper_end(SDBPaper *d, bool user, bool changed)
     return SDB_SPIN;
 }
 
+SDBReason sdb_paper_end(SDBPaper *d, bool user, bool changed)
+{
+    SDBReason reason;
+
+    if (d->rest) {
+        d->rest--;
+        return SDB_RESTING;
+    }
+    reason = judge(d, changed);
+    if (reason != SDB_SPIN) {
+        d->rest = d->rest_length;
+    }
+    return reason;
+}
+
 void sdb_paper_save(const SDBPaper *d, SDBSnapshot *snapshot)
 {
+    snapshot->paper_rest = d->rest;
     snapshot->n_stores = d->n_stores;
     for (uint32_t i = 0; i < d->n_stores; i++) {
         snapshot->store_address[i] = d->store[i].address;
@@ -67,6 +92,13 @@ bool sdb_paper_restore(SDBPaper *d, const SDBSnapshot *snapshot, char **why)
                                d->store_threshold, d->load_threshold);
         return false;
     }
+    if (snapshot->paper_rest > d->rest_length ||
+        (snapshot->paper_rest && (snapshot->n_stores || snapshot->n_loads))) {
+        *why = g_strdup("the state of the paper's detector contradicts itself");
+        return false;
+    }
+    d->rest = snapshot->paper_rest;
+    sdb_paper_begin(d, snapshot->user);
     d->n_stores = snapshot->n_stores;
     for (uint32_t i = 0; i < d->n_stores; i++) {
         d->store[i].address = snapshot->store_address[i];

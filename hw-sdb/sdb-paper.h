@@ -10,6 +10,10 @@
  * An array is full for us as soon as it holds its threshold: what comes after
  * could not change the decision.
  *
+ * Beyond the paper, and never when this detector judges alone: after a period
+ * of progress it does not watch for paper_rest periods, so that a VCPU that
+ * makes progress pays for one period in paper_rest + 1.
+ *
  * Copyright (c) 2026 The cmp8 developers
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -24,6 +28,7 @@ typedef struct SDBPaper {
     unsigned look;                      /* SDB_LOOK_*, of this detector */
     uint32_t n_stores, n_loads;
     uint32_t store_threshold, load_threshold;
+    uint32_t rest, rest_length;         /* periods still to rest; of a rest */
     struct {
         uint64_t address, low, high;
     } store[SDB_ENTRIES_MAX];

@@ -66,6 +66,7 @@ static void set_parameter(SDBConfig *c, const char *text)
         { "recurrence-entries", &c->recurrence_entries },
         { "recurrence-repeats", &c->recurrence_repeats },
         { "recurrence-rest", &c->recurrence_rest },
+        { "paper-rest", &c->paper_rest },
     };
     g_auto(GStrv) part = g_strsplit(text, "=", 2);
     uint64_t value;

@@ -97,6 +97,10 @@ static const SDBParameter parameters[] = {
     { "recurrence-rest", "periods that the recurrence detector does not watch"
       " after one that did not repeat, 0 to 10000 (default 13)",
       offsetof(SDBConfig, recurrence_rest) },
+    { "paper-rest", "periods that the paper's rule does not watch after one of"
+      " progress, 0 to 10000 (default 13); only with detector=either, alone it"
+      " always watches",
+      offsetof(SDBConfig, paper_rest) },
 };
 
 /* A change that is refused changes nothing. */
@@ -189,6 +193,8 @@ static bool can_say(SDBDetector detector, bool user, SDBReason reason)
     switch (reason) {
     case SDB_NOT_JUDGED:
         return true;
+    case SDB_RESTING:
+        return detector == SDB_PAPER || !user;
     case SDB_STORES:
         return detector == SDB_PAPER;
     case SDB_LOADS:
@@ -294,6 +300,7 @@ static const VMStateDescription vmstate_config = {
         VMSTATE_UINT32(recurrence_entries, SDBConfig),
         VMSTATE_UINT32(recurrence_repeats, SDBConfig),
         VMSTATE_UINT32(recurrence_rest, SDBConfig),
+        VMSTATE_UINT32(paper_rest, SDBConfig),
         VMSTATE_END_OF_LIST()
     }
 };
@@ -332,6 +339,7 @@ static const VMStateDescription vmstate_snapshot = {
         VMSTATE_UINT64_ARRAY(store_low, SDBSnapshot, SDB_ENTRIES_MAX),
         VMSTATE_UINT64_ARRAY(store_high, SDBSnapshot, SDB_ENTRIES_MAX),
         VMSTATE_UINT64_ARRAY(load_address, SDBSnapshot, SDB_ENTRIES_MAX),
+        VMSTATE_UINT32(paper_rest, SDBSnapshot),
         VMSTATE_UINT32(watch, SDBSnapshot),
         VMSTATE_UINT32(rest, SDBSnapshot),
         VMSTATE_UINT32(repeats, SDBSnapshot),

@@ -31,7 +31,7 @@ struct Model {
     Log now;
     bool has_before;                /* a period that the next may repeat */
     GArray *stores_before, *loads_before;   /* distinct hashes of addresses */
-    unsigned repeats_in_row, periods_to_rest;
+    unsigned repeats_in_row, periods_to_rest, paper_to_rest;
 };
 
 static void log_begin(Log *log, bool user)
@@ -97,6 +97,7 @@ void model_flush(Model *m, bool user)
     m->has_before = false;
     m->repeats_in_row = 0;
     m->periods_to_rest = 0;
+    m->paper_to_rest = 0;
     log_begin(&m->now, user);
 }
 
@@ -152,6 +153,11 @@ static void judge_paper(Model *m, ModelVerdict *v)
     unsigned stores_at, loads_at;
     bool enough_stores, enough_loads;
 
+    if (m->paper_to_rest > 0) {
+        m->paper_to_rest--;
+        v->paper = SDB_RESTING;
+        return;
+    }
     v->stores = unique(&m->now, true, m->config.store_threshold, &stores_at);
     v->loads = unique(&m->now, false, m->config.load_threshold, &loads_at);
     enough_stores = v->stores >= m->config.store_threshold;
@@ -166,6 +172,9 @@ static void judge_paper(Model *m, ModelVerdict *v)
         v->paper = SDB_SPIN;
     }
     v->paper_open = v->paper == SDB_SPIN;
+    if (v->paper != SDB_SPIN && m->config.detector == SDB_CHOICE_EITHER) {
+        m->paper_to_rest = m->config.paper_rest;
+    }
 }
 
 /* --- Recurrence --- */

@@ -27,6 +27,7 @@ static SDBConfig with_detector(SDBChoice choice)
     sdb_config_default(&c);
     c.detector = choice;
     c.recurrence_rest = 0;
+    c.paper_rest = 0;
     return c;
 }
 
@@ -506,6 +507,7 @@ static void test_bad_configurations(void)
     BAD(recurrence_repeats, 0, "recurrence-repeats is 0; 1 to 1000");
     BAD(recurrence_repeats, 1001, "recurrence-repeats is 1001");
     BAD(recurrence_rest, 10001, "recurrence-rest is 10001; 0 to 10000");
+    BAD(paper_rest, 10001, "paper-rest is 10001; 0 to 10000");
     BAD(detector, 0, "paper, recurrence or either");
     BAD(detector, 4, "paper, recurrence or either");
     good.entries = 64;
@@ -603,6 +605,7 @@ static void test_bad_snapshots(void)
     REFUSE(user = true);
     REFUSE(user_now = true);
     REFUSE(rest = 1);
+    REFUSE(paper_rest = 1);
     REFUSE(comparable = false);
     REFUSE(repeats = 3);
 #undef REFUSE
@@ -655,6 +658,7 @@ static SDBConfig draw_config(void)
         c.recurrence_entries = 1 + draw(draw(2) ? 100 : 8);
         c.recurrence_repeats = 1 + draw(4);
         c.recurrence_rest = draw(2) ? 0 : draw(10);
+        c.paper_rest = draw(2) ? 0 : draw(10);
     }
     return c;
 }
@@ -699,6 +703,7 @@ static Event draw_event(const Distribution *d)
 }
 
 static uint64_t all_said[SDB_REASONS];  /* over all random traces */
+static bool seen_blind;
 
 static void test_random(gconstpointer data)
 {
@@ -712,6 +717,7 @@ static void test_random(gconstpointer data)
     uint64_t spins[2] = { 0, 0 }, cut[2] = { 0, 0 };
     uint64_t judged[2] = { 0, 0 }, number = 0;
     bool began = false;                     /* mode of this period */
+    uint32_t blind = 0;                     /* periods, from this one on */
     uint64_t said[SDB_DETECTORS][2][SDB_REASONS] = { };
 
     for (unsigned period = 0; period < PERIODS; period++) {
@@ -728,6 +734,7 @@ static void test_random(gconstpointer data)
                 asked = by_snapshot(asked);
             }
             user = began = !user;
+            blind = 0;
             model_mode_at_begin(model, user);
             sdb_mode_at_begin(told_all, user);
             g_assert_cmpuint(sdb_mode_at_begin(asked, user), ==,
@@ -765,6 +772,7 @@ static void test_random(gconstpointer data)
             g_assert_cmpuint(sdb_look(asked), ==, sdb_look(told_all));
             if (draw(1000) < d->mode_change) {
                 user = !user;
+                blind = 0;
                 model_mode(model, user);
                 sdb_mode(told_all, user);
                 sdb_mode(asked, user);
@@ -773,6 +781,7 @@ static void test_random(gconstpointer data)
                 cut[began]++;
                 number++;
                 user = began = draw(2);
+                blind = 0;
                 model_flush(model, user);
                 sdb_flush(told_all, user);
                 sdb_flush(asked, user);
@@ -785,6 +794,7 @@ static void test_random(gconstpointer data)
             g_autofree char *why = NULL;
 
             config = draw_config();
+            blind = 0;
             model_reconfigure(model, &config);
             g_assert_true(sdb_reconfigure(told_all, &config, &why));
             g_assert_true(sdb_reconfigure(asked, &config, &why));
@@ -792,8 +802,19 @@ static void test_random(gconstpointer data)
             number++;
             began = user;
         }
+        /* What it said that it would not look at it did not look at. */
+        if (blind) {
+            g_assert_cmpuint(sdb_look(asked), ==, 0);
+            blind -= blind != UINT32_MAX;
+        }
+        if (!sdb_look(asked)) {
+            g_assert_cmpuint(sdb_blind(asked), >=, blind);
+            blind = sdb_blind(asked);
+            seen_blind |= blind > 0 && blind != UINT32_MAX;
+        }
         if (draw(20) == 0) {
             user = !user;                   /* at the boundary: no change */
+            blind = 0;
         }
         v = model_end_period(model, user);
         /* Looked at as long as it matters, and no longer. */
@@ -937,6 +958,7 @@ static void test_random_showed_all(void)
                        all_said[i]);
         g_assert_cmpuint(all_said[i], >, 100);
     }
+    g_assert_true(seen_blind);
 }
 
 int main(int argc, char **argv)
