@@ -231,7 +231,7 @@ static void play(void (*script)(void))
 
 /*
  * Timers run at the first window end from their time on, earlier ones first,
- * equal ones in the order in which they were armed; no other thread runs them,
+ * equal ones in the order in which they were created; no other thread runs them,
  * whatever the clock says.
  */
 
@@ -250,8 +250,8 @@ static void timers_script(void)
                                     QEMU_TIMER_ATTR_EXTERNAL, timer_cb,
                                     (void *)"ext");
 
-    timer_mod_ns(a, 5000);
     timer_mod_ns(b, 5000);
+    timer_mod_ns(a, 5000);      /* armed later, created earlier */
     timer_mod_ns(c, 3000);
     timer_mod_ns(ext, 1500);
     g_assert(vsched_devices_due(1000));
