@@ -68,14 +68,20 @@ class Guest(QEMUMachine):
         os.makedirs(logs, exist_ok=True)
         self.dir = tempfile.mkdtemp(prefix="run-", dir=logs)
         self.console_log = os.path.join(self.dir, "console")
+        # QEMU's own answer to qmp_capabilities can come after an event, which
+        # QMPClient does not expect: nothing happens before they are connected.
+        self.stopped = "-S" in args
         super().__init__(binary(arch), wrapper=wrapper, base_temp_dir=self.dir, log_dir=self.dir,
                          args=["-L", FIRMWARE, "-nographic", "-monitor", "none", "-no-reboot",
                                "-serial", f"file:{self.console_log}",
+                               *(() if self.stopped else ("-S",)),
                                *(() if "-nic" in args or "-net" in args else ("-nic", "none")),
                                *args])
 
     def __enter__(self):
         self.launch()
+        if not self.stopped:
+            self.cmd("cont")
         return self
 
     def __exit__(self, exc_type, exc_val, exc_tb):

@@ -70,7 +70,7 @@ class Records(unittest.TestCase):
         verdicts = self.judge(
             ("W", 1, 0, 0, 0, 0), ("M", 0, 0, 15, 0, 0),        # last instruction of the first
             ("M", 1, 0, 32, 0, 0),                              # after the second
-            ("E", 0, 0, 48, 0, 0))
+            ("E", 0, 0, 48, 0, 0), options=("detector=paper",))
         self.assertEqual([v.split()[4:7] + v.split()[7:8] for v in verdicts],
                          [["user", "progress", "paper", "mode-change"],
                           ["privileged", "spin", "paper", "spin"],
@@ -83,6 +83,15 @@ class Records(unittest.TestCase):
                                *(("L", 8, 0, i, 0x1000 + 8 * i, 0) for i in range(16)),
                                ("E", 0, 0, 16, 0, 0))
             self.assertIn(verdict, found[0])
+
+    def test_paper_rests_as_a_part_of_either(self):
+        """Progress, a rest of 2 in which nothing is found, a spin; alone it never rests."""
+        records = [("W", 0, 0, 0, 0, 0),
+                   *(("S", 8, 0, i, 0x1000 + 8 * i, 1) for i in range(8)), ("E", 0, 0, 64, 0, 0)]
+        for detector, said in (("either", ["stores", "resting", "resting", "spin"]),
+                               ("paper", ["stores", "spin", "spin", "spin"])):
+            verdicts = self.judge(*records, options=("paper-rest=2", f"detector={detector}"))
+            self.assertEqual([v.split(" paper ")[1].split()[0] for v in verdicts], said)
 
     def test_recurrence_rests(self):
         """Reference, new address, then a rest of 2, then reference, repeat, spin."""
