@@ -53,6 +53,7 @@ typedef struct VschedExec {
     int64_t period_end;         /* in these instructions */
     int64_t counted;            /* insns[] of the VCPU are counted up to here */
     bool spin;                  /* a spin was found, not yet told */
+    uint64_t pc;                /* of the block in which a period ended */
 } VschedExec;
 
 typedef struct VschedPost {

@@ -124,6 +124,11 @@ static void end_period(CPUState *cpu, bool user)
 
     x->period_end += n;
     cpu->neg.observe_marks = *sdb_marks(x->sdb);
+    if (trace_event_get_state_backends(TRACE_VSCHED_PERIOD)) {
+        trace_vsched_period(run.pcpu, run.vcpu, verdict.user, x->pc,
+                            sdb_reason_name(verdict.reason[SDB_PAPER]),
+                            sdb_reason_name(verdict.reason[SDB_RECURRENCE]));
+    }
     if (verdict.spin) {
         run.v->spins++;
         run.v->spin_cycles += n;
@@ -229,6 +234,9 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
     int64_t blind_end = 0;      /* nothing is looked at before */
 
     if (x->sdb) {
+        if (unlikely(now == x->period_end)) {
+            x->pc = tb->pc;     /* it ended right before this block */
+        }
         while (now >= x->period_end) {
             end_period(cpu, cpu->neg.user_mode);
         }
@@ -244,7 +252,8 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
     }
     if (x->sdb) {
         blind_end = x->period_end;
-        if (!sdb_look(x->sdb)) {
+        if (!sdb_look(x->sdb) &&
+            !trace_event_get_state_backends(TRACE_VSCHED_PERIOD)) {
             blind_end += (int64_t)sdb_blind(x->sdb) *
                          sdb_config(x->sdb)->period;
         }
@@ -256,6 +265,7 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
          */
         observe(cpu, sdb_first_look(x->sdb, cpu->neg.user_mode));
         cpu->neg.observe = OBSERVE_ALL;
+        x->pc = tb->pc;
         *observed = OBSERVE_ALL;
         refill(cpu, now, now + tb->icount);
         return false;
