@@ -111,22 +111,22 @@ class Save(unittest.TestCase):
             self.assertEqual(loaded_counters, counters)
 
     def test_in_the_middle_of_lock_waits_under_sdb(self):
-        self.check("ticket", SMALL, "rounds=5000", 5_000_000)
+        self.check("ticket", SMALL, "rounds=50000", 5_000_000)
 
     def test_in_the_middle_of_lock_waits_under_timeslice(self):
-        self.check("tas", "cmp,pcpus=2,vcpus=4,sched=timeslice", "rounds=5000", 2_000_000)
+        self.check("tas", "cmp,pcpus=2,vcpus=4,sched=timeslice", "rounds=50000", 2_000_000)
 
     def test_in_the_middle_of_user_mode(self):
         """A new QEMU's VCPUs are privileged until they are loaded: none may be counted,
         or judged by its SDB, as what it was."""
-        with Guest(*program("tas", SMALL, "rounds=20000 user=1")) as guest:
+        with Guest(*program("tas", SMALL, "rounds=60000 user=1")) as guest:
             wait_for(guest, 1_000_000)
             guest.cmd("stop")
             now = guest.stats()["vm"]
             self.assertGreater(now["vcpu-insns-user"], 20 * now["vcpu-insns-privileged"] // 10)
             self.assertGreater(now["pcpu-sdb-spins-user"], 0)
         for at in (2_000_000, 7_000_000):
-            self.check("tas", SMALL, "rounds=20000 user=1", at)
+            self.check("tas", SMALL, "rounds=60000 user=1", at)
 
     def test_in_the_middle_of_cross_calls_of_24_vcpus(self):
         self.check("crosscall", "cmp8,vcpus=24,sched=sdb", "rounds=2", 1_500_000)
@@ -138,7 +138,7 @@ class Save(unittest.TestCase):
                    ("/vsched", "disk-latency", "1ms")]
         for sdb, change in ((True, ("/vsched/sdb[1]", "period", 100)),
                             (False, ("/vsched", "sdb", False))):
-            with self.subTest(sdb=sdb), Guest(*program("tas", SMALL, "rounds=5000")) as saved:
+            with self.subTest(sdb=sdb), Guest(*program("tas", SMALL, "rounds=50000")) as saved:
                 wait_for(saved, 100_000)
                 saved.cmd("stop")
                 for path, name, value in (*changes, change):
@@ -151,7 +151,7 @@ class Save(unittest.TestCase):
                 before = saved.console
                 saved.cmd("cont")
                 console, counters = end(saved)
-                with Guest(*program("tas", SMALL, "rounds=5000"), "-incoming", "defer",
+                with Guest(*program("tas", SMALL, "rounds=50000"), "-incoming", "defer",
                            "-S") as loaded:
                     load(loaded, path)
                     for where, name, value in (*changes, change):
@@ -163,12 +163,12 @@ class Save(unittest.TestCase):
                 self.assertEqual(loaded_counters, counters)
 
     def test_other_pcpus_are_refused(self):
-        with Guest(*program("ticket", SMALL, "rounds=5000")) as saved:
+        with Guest(*program("ticket", SMALL, "rounds=50000")) as saved:
             wait_for(saved, 100_000)
             saved.cmd("stop")
             path = os.path.join(saved.dir, "state")
             save(saved, path)
-            with Guest(*program("ticket", "cmp,pcpus=4,vcpus=4,sched=sdb", "rounds=5000"),
+            with Guest(*program("ticket", "cmp,pcpus=4,vcpus=4,sched=sdb", "rounds=50000"),
                        "-incoming", "defer", "-S") as other:
                 with self.assertRaisesRegex(AssertionError, "failed"):
                     load(other, path)
@@ -288,7 +288,7 @@ class Reset(unittest.TestCase):
     timeout = 120
 
     def test_ten_resets_in_the_middle_of_a_load(self):
-        with Guest(*program("ticket", SMALL, "rounds=5000", "-action", "reboot=reset")) as guest:
+        with Guest(*program("ticket", SMALL, "rounds=50000", "-action", "reboot=reset")) as guest:
             for _ in range(10):
                 begin = wait_for(guest, 0)
                 wait_for(guest, begin + 500_000)
