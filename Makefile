@@ -6,6 +6,8 @@ help:
 	@echo '                 (WORKLOAD=, VCPUS=, SCHED=, see scripts/run --help)'
 	@echo 'make check       set up, run the tests; the last line counts them'
 	@echo 'make check-full  the tests, the long ones too; writes docs/check-full-last.rst'
+	@echo 'make bench       measure: ratios to stock QEMU and between machines, with goals'
+	@echo '                 (BENCH="boot memory", REPEATS=3, SCALE=1; scripts/bench/run --help)'
 	@echo 'make lint        style of code, patches and scripts'
 	@echo 'make setup       only build: QEMU, firmware, kernel, root file system'
 	@echo 'make clean       remove what was built, keep what was downloaded'
@@ -22,6 +24,9 @@ check:
 check-full:
 	@scripts/check-full
 
+bench:
+	@REPEATS=$(REPEATS) SCALE=$(SCALE) scripts/bench/run $(BENCH)
+
 lint:
 	@scripts/lint
 
@@ -34,4 +39,4 @@ clean:
 distclean:
 	@scripts/clean --all
 
-.PHONY: help run check check-full lint setup clean distclean
+.PHONY: help run check check-full bench lint setup clean distclean

@@ -8,10 +8,10 @@
  * Time.  Each PCPU has a clock in cycles.  vsched_core_window() takes every
  * PCPU to the end of the window, one after the other, and then the window is
  * over.  The order rotates by one each window, whether or not windows before
- * were run one by one, several at once, or jumped over.  A PCPU stops where the next
- * piece of guest code (a translation block) would not fit any more: its clock
- * may stay short of the end by less than one block, and it makes that up in
- * the next window.
+ * were run one by one, several at once, or jumped over.  A PCPU stops where the
+ * next piece of guest code (a translation block) would not fit any more: its
+ * clock may stay short of the end by less than one block, and it makes that up
+ * in the next window.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -32,8 +32,8 @@ typedef enum VschedState {
 typedef struct VschedVCPU {
     VschedState state;
     int pcpu;                   /* where it runs; else where it ran last */
-    int64_t seen;               /* cycles: it never runs before this time,
-                                   when it ran or was sent something last */
+    /* cycles: when it ran or was sent something last; it never runs before */
+    int64_t seen;
     int64_t since;              /* cycles: in @state since then */
     int64_t cycles[VSCHED_STATES];
     bool spinning;              /* a spin was the last that was seen of it */
@@ -55,8 +55,8 @@ typedef struct VschedPCPU {
     int64_t skip_until;         /* cycles: runs nothing before */
     int64_t skip_step;          /* cycles: length of the last skip */
     bool resched;               /* pick before running on */
-    uint32_t phase;             /* first timeslice: (phase + 1) / 2^32 of it;
-                                   UINT32_MAX once that is over */
+    /* first timeslice: (phase + 1) / 2^32 of it; UINT32_MAX when it is over */
+    uint32_t phase;
     int64_t idle, busy, switching, skipped;     /* cycles; sum is the clock */
     uint64_t switches;
 } VschedPCPU;

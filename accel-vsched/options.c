@@ -29,7 +29,8 @@
 #define SCHED_DESCRIPTION "scheduling policy; default sdb, 'help' lists them"
 #define WATCH_DESCRIPTION "spin detection buffers watch (on, off); default on"
 
-/* ------------------------------------------------------------------------
+/*
+ * ------------------------------------------------------------------------
  * Times: nanoseconds, or a number with ns, us, ms or s behind it.
  */
 
@@ -134,7 +135,8 @@ static void get_parameter(Visitor *v, const char *name,
     }
 }
 
-/* ------------------------------------------------------------------------
+/*
+ * ------------------------------------------------------------------------
  * Policies: a class for each, their parameters are properties.
  */
 
@@ -247,7 +249,8 @@ static void print_policies(void)
     }
 }
 
-/* ------------------------------------------------------------------------
+/*
+ * ------------------------------------------------------------------------
  * The engine's own parameters.
  */
 
@@ -468,7 +471,8 @@ static void engine_class_init(ObjectClass *oc, void *data)
     object_class_property_set_description(oc, "sdb", WATCH_DESCRIPTION);
 }
 
-/* ------------------------------------------------------------------------
+/*
+ * ------------------------------------------------------------------------
  * The command line.
  */
 
@@ -762,7 +766,7 @@ static void register_types(void)
     type_register_static_array(types, ARRAY_SIZE(types));
     for (int i = 0; vsched_policies[i]; i++) {
         g_autofree char *name = policy_type(vsched_policies[i]->name);
-        TypeInfo info = {
+        const TypeInfo info = {
             .name = name,
             .parent = TYPE_VSCHED_POLICY,
             .instance_init = policy_init,

@@ -67,6 +67,7 @@ static const Stat vcpu_stats[] = {
     { "switched-in", vcpu_switches },
     { "cross-calls-accepted", vcpu_calls_sent },
     { "cross-calls-refused", vcpu_calls_refused },
+    {}
 };
 
 static const SDBCounters *counters(VschedEngine *e, int pcpu)
@@ -120,6 +121,7 @@ static const Stat pcpu_stats[] = {
     { "sdb-paper-spins-privileged", sdb_paper_privileged },
     { "sdb-paper-spins-user", sdb_paper_user },
     { "sdb-recurrence-spins-privileged", sdb_recurrence_privileged },
+    {}
 };
 
 static uint64_t vm_time(VschedEngine *e, int i)
@@ -148,6 +150,7 @@ static const Stat vm_stats[] = {
     { "windows", vm_windows },
     { "posted-events", vm_posted },
     { "cut-blocks", vm_cut_blocks },
+    {}
 };
 
 static void prepend(StatsList **list, const char *name, uint64_t value,
@@ -166,19 +169,29 @@ static void prepend(StatsList **list, const char *name, uint64_t value,
     QAPI_LIST_PREPEND(*list, stats);
 }
 
-static void prepend_all(StatsList **list, VschedEngine *e, const Stat *stats,
-                        int n, int i, strList *names)
+/* A list ends with a statistic without a name. */
+static int length(const Stat *stats)
 {
-    while (n--) {
+    int n = 0;
+
+    while (stats[n].name) {
+        n++;
+    }
+    return n;
+}
+
+static void prepend_all(StatsList **list, VschedEngine *e, const Stat *stats,
+                        int i, strList *names)
+{
+    for (int n = length(stats); n--; ) {
         prepend(list, stats[n].name, stats[n].value(e, i), names);
     }
 }
 
 static void prepend_sums(StatsList **list, VschedEngine *e, const Stat *stats,
-                         int n, int objects, const char *prefix,
-                         strList *names)
+                         int objects, const char *prefix, strList *names)
 {
-    while (n--) {
+    for (int n = length(stats); n--; ) {
         g_autofree char *name = g_strconcat(prefix, stats[n].name, NULL);
         uint64_t sum = 0;
 
@@ -189,8 +202,6 @@ static void prepend_sums(StatsList **list, VschedEngine *e, const Stat *stats,
     }
 }
 
-#define ALL(stats) stats, ARRAY_SIZE(stats)
-
 static void query(StatsResultList **result, StatsTarget target,
                   strList *names, strList *targets, Error **errp)
 {
@@ -200,20 +211,20 @@ static void query(StatsResultList **result, StatsTarget target,
 
     switch (target) {
     case STATS_TARGET_VM:
-        prepend_sums(&list, e, ALL(pcpu_stats), e->core->topology.pcpus,
+        prepend_sums(&list, e, pcpu_stats, e->core->topology.pcpus,
                      "pcpu-", names);
-        prepend_sums(&list, e, ALL(vcpu_stats), e->core->topology.vcpus,
+        prepend_sums(&list, e, vcpu_stats, e->core->topology.vcpus,
                      "vcpu-", names);
-        prepend_all(&list, e, ALL(vm_stats), 0, names);
+        prepend_all(&list, e, vm_stats, 0, names);
         add_stats_entry(result, STATS_PROVIDER_VSCHED, NULL, list);
         break;
     case STATS_TARGET_PCPU:
         for (int i = e->core->topology.pcpus - 1; i >= 0; i--) {
-            g_autofree char *path = 
+            g_autofree char *path =
                 object_get_canonical_path(OBJECT(e->sdb_device[i]));
 
             list = NULL;
-            prepend_all(&list, e, ALL(pcpu_stats), i, names);
+            prepend_all(&list, e, pcpu_stats, i, names);
             add_stats_entry(result, STATS_PROVIDER_VSCHED, path, list);
         }
         break;
@@ -225,7 +236,7 @@ static void query(StatsResultList **result, StatsTarget target,
                 continue;
             }
             list = NULL;
-            prepend_all(&list, e, ALL(vcpu_stats), cpu->cpu_index, names);
+            prepend_all(&list, e, vcpu_stats, cpu->cpu_index, names);
             add_stats_entry(result, STATS_PROVIDER_VSCHED, path, list);
         }
         break;
@@ -246,10 +257,10 @@ static void schema_prepend(StatsSchemaValueList **list, const char *name,
     QAPI_LIST_PREPEND(*list, value);
 }
 
-static void schema_all(StatsSchemaValueList **list, const Stat *stats, int n,
+static void schema_all(StatsSchemaValueList **list, const Stat *stats,
                        const char *prefix)
 {
-    while (n--) {
+    for (int n = length(stats); n--; ) {
         g_autofree char *name = g_strconcat(prefix, stats[n].name, NULL);
 
         schema_prepend(list, name, &stats[n]);
@@ -260,17 +271,17 @@ static void schemas(StatsSchemaList **result, Error **errp)
 {
     StatsSchemaValueList *list = NULL;
 
-    schema_all(&list, ALL(pcpu_stats), "pcpu-");
-    schema_all(&list, ALL(vcpu_stats), "vcpu-");
-    schema_all(&list, ALL(vm_stats), "");
+    schema_all(&list, pcpu_stats, "pcpu-");
+    schema_all(&list, vcpu_stats, "vcpu-");
+    schema_all(&list, vm_stats, "");
     add_stats_schema(result, STATS_PROVIDER_VSCHED, STATS_TARGET_VM, list);
 
     list = NULL;
-    schema_all(&list, ALL(vcpu_stats), "");
+    schema_all(&list, vcpu_stats, "");
     add_stats_schema(result, STATS_PROVIDER_VSCHED, STATS_TARGET_VCPU, list);
 
     list = NULL;
-    schema_all(&list, ALL(pcpu_stats), "");
+    schema_all(&list, pcpu_stats, "");
     add_stats_schema(result, STATS_PROVIDER_VSCHED, STATS_TARGET_PCPU, list);
 }
 

@@ -231,8 +231,8 @@ static void play(void (*script)(void))
 
 /*
  * Timers run at the first window end from their time on, earlier ones first,
- * equal ones in the order in which they were created; no other thread runs them,
- * whatever the clock says.
+ * equal ones in the order in which they were created; no other thread runs
+ * them, whatever the clock says.
  */
 
 static void timer_cb(void *opaque)
