@@ -173,7 +173,7 @@ void sdb_config_default(SDBConfig *config)
         .recurrence_entries = 64,
         .recurrence_repeats = 2,
         .recurrence_rest = 13,      /* docs/sdb.rst: cost against latency */
-        .paper_rest = 13,
+        .paper_rest = 29,
     };
 }
 

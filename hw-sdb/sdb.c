@@ -98,7 +98,7 @@ static const SDBParameter parameters[] = {
       " after one that did not repeat, 0 to 10000 (default 13)",
       offsetof(SDBConfig, recurrence_rest) },
     { "paper-rest", "periods that the paper's rule does not watch after one of"
-      " progress, 0 to 10000 (default 13); only with detector=either, alone it"
+      " progress, 0 to 10000 (default 29); only with detector=either, alone it"
       " always watches",
       offsetof(SDBConfig, paper_rest) },
 };
