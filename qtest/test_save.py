@@ -298,7 +298,7 @@ class Reset(unittest.TestCase):
             console, _ = end(guest)
         report = json.loads(console)
         self.assertTrue(report["ok"], console)
-        self.assertEqual(report["counter"], 4 * 5000)
+        self.assertEqual(report["counter"], 4 * 50000)
 
 
 @unittest.skipUnless(shutil.which("gdb-multiarch"), "gdb-multiarch is not installed")
