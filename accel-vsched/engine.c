@@ -13,6 +13,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/guest-random.h"
+#include "qemu/host-utils.h"
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"
 #include "qemu/timer.h"
@@ -41,17 +42,27 @@ bool vsched_in_engine_thread(void)
     return in_engine_thread;
 }
 
+/* muldiv64() divides by 32 bits only, which are less than 10 GHz. */
+static int64_t muldiv(uint64_t a, uint64_t b, uint64_t c, bool round_up)
+{
+    uint64_t low, high, remainder;
+
+    mulu64(&low, &high, a, b);
+    remainder = divu128(&low, &high, c);
+    return low + (round_up && remainder);
+}
+
 int64_t vsched_cycles_to_ns(const VschedEngine *e, int64_t cycles)
 {
     return e->clock_hz == NANOSECONDS_PER_SECOND ? cycles :
-           muldiv64(cycles, NANOSECONDS_PER_SECOND, e->clock_hz);
+           muldiv(cycles, NANOSECONDS_PER_SECOND, e->clock_hz, false);
 }
 
 /* Rounded up: not before @ns. */
 int64_t vsched_ns_to_cycles(const VschedEngine *e, int64_t ns)
 {
     return e->clock_hz == NANOSECONDS_PER_SECOND ? ns :
-           muldiv64_round_up(ns, e->clock_hz, NANOSECONDS_PER_SECOND);
+           muldiv(ns, e->clock_hz, NANOSECONDS_PER_SECOND, true);
 }
 
 /* The guest's time: the clock of the PCPU that asks, else that of all. */

@@ -533,6 +533,12 @@ static void machine_option_set(Object *obj, Visitor *v, const char *name,
 {
     g_autofree char *value = NULL;
 
+    if (phase_check(PHASE_ACCEL_CREATED)) {
+        error_setg(errp, "'%s' of the machine is what it was started with;"
+                   " what can be changed now are the properties of /vsched,"
+                   " /vsched/policy and /vsched/sdb[n]", name);
+        return;
+    }
     if (visit_type_str(v, name, &value, errp)) {
         vsched_machine_option(name, value);
     }

@@ -75,6 +75,51 @@ static const VMStateDescription vmstate_exec = {
     }
 };
 
+/* Nothing was saved by this QEMU that is not so. */
+static bool order_fits(void *opaque, int version_id)
+{
+    VschedEngine *e = opaque;
+
+    return e->saved.order_length >= 0 &&
+           e->saved.order_length <= e->core->topology.vcpus;
+}
+
+static bool possible(int value, int from, int n)
+{
+    return value >= from && value < n;
+}
+
+static bool core_possible(void *opaque, int version_id)
+{
+    VschedCore *core = opaque;
+    int vcpus = core->topology.vcpus, pcpus = core->topology.pcpus;
+
+    for (int p = 0; p < pcpus; p++) {
+        if (!possible(core->pcpu[p].current, VSCHED_NONE, vcpus) ||
+            !possible(core->pcpu[p].last, VSCHED_NONE, vcpus)) {
+            return false;
+        }
+    }
+    for (int v = 0; v < vcpus; v++) {
+        if (!possible(core->vcpu[v].pcpu, 0, pcpus) ||
+            core->vcpu[v].state >= VSCHED_STATES) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool values_possible(const VschedPolicyOps *ops, const uint64_t *values)
+{
+    for (int i = 0; ops->parameters[i].name; i++) {
+        if (values[i] < ops->parameters[i].minimum ||
+            values[i] > ops->parameters[i].maximum) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static const VMStateDescription vmstate_core = {
     .name = "vsched/core",
     .version_id = 1,
@@ -91,6 +136,7 @@ static const VMStateDescription vmstate_core = {
                                             vmstate_pcpu, VschedPCPU),
         VMSTATE_STRUCT_VARRAY_POINTER_INT32(vcpu, VschedCore, topology.vcpus,
                                             vmstate_vcpu, VschedVCPU),
+        VMSTATE_VALIDATE("VCPUs and PCPUs that exist", core_possible),
         VMSTATE_END_OF_LIST()
     }
 };
@@ -145,6 +191,10 @@ static int post_load(void *opaque, int version_id)
         error_report_err(err);
         return -EINVAL;
     }
+    if (!values_possible(core->ops, s->values)) {
+        error_report("a parameter of the saved policy is out of range");
+        return -EINVAL;
+    }
     memcpy(e->policy->values, s->values, sizeof(s->values));
     vsched_policy_values(e, values);
     core->ops->set(core->policy, values);
@@ -180,6 +230,7 @@ static const VMStateDescription vmstate_engine = {
         VMSTATE_UINT64_ARRAY(saved.values, VschedEngine,
                              VSCHED_PARAMETERS_MAX),
         VMSTATE_INT32(saved.order_length, VschedEngine),
+        VMSTATE_VALIDATE("as many wait as there are", order_fits),
         VMSTATE_VARRAY_INT32(saved.order, VschedEngine, saved.order_length, 0,
                              vmstate_info_int32, int32_t),
         VMSTATE_UINT64(posted, VschedEngine),

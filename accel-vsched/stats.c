@@ -72,9 +72,7 @@ static const Stat vcpu_stats[] = {
 
 static const SDBCounters *counters(VschedEngine *e, int pcpu)
 {
-    static const SDBCounters none;
-
-    return e->exec[pcpu].sdb ? sdb_counters(e->exec[pcpu].sdb) : &none;
+    return sdb_counters(e->exec[pcpu].device->core);
 }
 
 PCPU_STAT(clock, p->clock)

@@ -24,7 +24,6 @@
 #include "cpu.h"
 #include "cmp-mondo.h"
 #include "start-block.h"
-#include "vsched/vsched.h"
 
 #define CMP_PCPUS_MAX       64
 #define CMP_PCPUS_DEFAULT   8
@@ -76,11 +75,15 @@ static void cmp_update_smp(CmpMachine *cmp)
     }
 }
 
-static void cmp_set_engine_pcpus(const CmpMachine *cmp)
+/* A property of the machine that is used up when its parts are made. */
+static bool cmp_too_late(const char *name, Error **errp)
 {
-    g_autofree char *pcpus = g_strdup_printf("%u", cmp->pcpus);
-
-    vsched_machine_option("pcpus", pcpus);
+    if (phase_check(PHASE_ACCEL_CREATED)) {
+        error_setg(errp, "'%s' of the machine cannot be changed any more",
+                   name);
+        return true;
+    }
+    return false;
 }
 
 static bool cmp_check_vcpus(CmpMachine *cmp, Error **errp)
@@ -127,7 +130,7 @@ static void cmp_set_vcpus(Object *obj, Visitor *v, const char *name,
     CmpMachine *cmp = CMP_MACHINE(obj);
     int64_t value;
 
-    if (!visit_type_int(v, name, &value, errp)) {
+    if (cmp_too_late(name, errp) || !visit_type_int(v, name, &value, errp)) {
         return;
     }
     if (value < 1 || value > CMP_MODULES) {
@@ -161,7 +164,7 @@ static void cmp_set_pcpus(Object *obj, Visitor *v, const char *name,
     CmpMachineClass *cmc = CMP_MACHINE_GET_CLASS(obj);
     int64_t value;
 
-    if (!visit_type_int(v, name, &value, errp)) {
+    if (cmp_too_late(name, errp) || !visit_type_int(v, name, &value, errp)) {
         return;
     }
     if (cmc->fixed_pcpus && value != cmc->fixed_pcpus) {
@@ -178,7 +181,6 @@ static void cmp_set_pcpus(Object *obj, Visitor *v, const char *name,
     }
     cmp_tell_pcpus(cmp, value);
     cmp_update_smp(cmp);
-    cmp_set_engine_pcpus(cmp);
 }
 
 static bool cmp_get_shared_tick(Object *obj, Error **errp)
@@ -188,13 +190,16 @@ static bool cmp_get_shared_tick(Object *obj, Error **errp)
 
 static void cmp_set_shared_tick(Object *obj, bool value, Error **errp)
 {
-    CMP_MACHINE(obj)->shared_tick = value;
+    if (!cmp_too_late("shared-tick", errp)) {
+        CMP_MACHINE(obj)->shared_tick = value;
+    }
 }
 
 /* Machine */
 
 static void cmp_check_firmware(MachineState *machine, Error **errp)
 {
+    ERRP_GUARD();
     const char *name = machine->firmware ?: CMP_FIRMWARE;
     g_autofree char *file = qemu_find_file(QEMU_FILE_TYPE_BIOS, name);
 
@@ -203,6 +208,23 @@ static void cmp_check_firmware(MachineState *machine, Error **errp)
         error_append_hint(errp, "It is OpenBIOS with several CPUs; "
                           "scripts/build-openbios builds it.  Give its "
                           "directory with -L or the file with -bios.\n");
+    }
+}
+
+/* -accel has a pcpus= as well. */
+static void cmp_check_pcpus(CmpMachine *cmp, Error **errp)
+{
+    Object *engine = object_resolve_path("/vsched", NULL);
+    uint64_t pcpus;
+
+    if (!engine) {
+        return;
+    }
+    pcpus = object_property_get_uint(engine, "pcpus", &error_abort);
+    if (pcpus != cmp->pcpus) {
+        error_setg(errp, "-accel says %" PRIu64 " PCPUs and the machine has"
+                   " %u: give pcpus= to the machine alone, or the same number",
+                   pcpus, cmp->pcpus);
     }
 }
 
@@ -249,6 +271,7 @@ static void cmp_init(MachineState *machine)
         exit(1);
     }
     cmp_check_firmware(machine, &error_fatal);
+    cmp_check_pcpus(cmp, &error_fatal);
 
     cmp->mondo = CMP_MONDO(qdev_new(TYPE_CMP_MONDO));
     object_property_add_child(OBJECT(machine), "mondo", OBJECT(cmp->mondo));
@@ -281,7 +304,6 @@ static void cmp_instance_init(Object *obj)
     cmp_update_smp(cmp);
     /* Unless -accel says otherwise, this machine runs on its PCPUs. */
     vsched_machine_option("thread", "vsched");
-    cmp_set_engine_pcpus(cmp);
 }
 
 static void cmp_class_init(ObjectClass *oc, void *data)

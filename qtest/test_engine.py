@@ -102,6 +102,36 @@ class Live(unittest.TestCase):
                 self.assertEqual(guest.cmd("qom-get", path="/vsched/policy", property="slice"),
                                  "20us")
 
+    def test_the_machine_s_properties_are_those_of_the_start(self):
+        """And nothing that is set on them ends QEMU, a request for help neither."""
+        with Guest("-S", "-M", "cmp,pcpus=2,vcpus=3,sched=timeslice") as guest:
+            for name, value in (("sched", "help"), ("sched", "sdb"), ("sched", "nonsense"),
+                                ("slice", "20us"), ("detector", "paper"), ("pcpus", 3),
+                                ("vcpus", 4), ("shared-tick", False), ("thread", "single")):
+                self.assertIn("error", guest.qmp("qom-set", path="/machine", property=name,
+                                                 value=value), name)
+            self.assertEqual(guest.cmd("qom-get", path="/vsched", property="sched"), "timeslice")
+            self.assertEqual(guest.cmd("qom-get", path="/machine", property="pcpus"), 2)
+
+    def test_clock_rates(self):
+        """A window of 1 us has as many cycles as the clock in 1 us, up to 10 GHz."""
+        for hz in (10_000_000, 4_294_967_296, 10_000_000_000):
+            with self.subTest(hz=hz), Guest("-M", f"cmp,pcpus=1,vcpus=1,clock-hz={hz}") as guest:
+                while not (vm := guest.stats()["vm"])["windows"]:
+                    pass
+                guest.cmd("stop")
+                vm = guest.stats()["vm"]
+                self.assertEqual(vm["time"], vm["windows"] * -(-hz // 1_000_000))
+
+    def test_counters_stay_when_sdbs_are_disconnected(self):
+        with Guest("-M", "cmp,pcpus=1,vcpus=1") as guest:
+            while not guest.stats()["vm"]["pcpu-sdb-periods-privileged"]:
+                pass
+            guest.cmd("stop")
+            before = guest.stats()["vm"]["pcpu-sdb-periods-privileged"]
+            guest.cmd("qom-set", path="/vsched", property="sdb", value=False)
+            self.assertEqual(guest.stats()["vm"]["pcpu-sdb-periods-privileged"], before)
+
     def test_changes(self):
         with Guest("-M", "cmp8,vcpus=3,slice=50us") as guest:
             def get(name, path="/vsched"):
