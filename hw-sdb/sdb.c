@@ -392,7 +392,8 @@ static void sdb_class_init(ObjectClass *oc, void *data)
     }
     object_class_property_add_str(oc, "detector", get_detector, set_detector);
     object_class_property_set_description(oc, "detector",
-        "who judges: paper, recurrence (privileged periods only), either");
+        "who judges: paper, recurrence (privileged periods only), or either"
+        " (default)");
     add_counters(oc);
 }
 
