@@ -77,13 +77,14 @@ static inline void expire(CPUState *cpu)
     cpu->neg.icount_decr.u16.low = 0;
 }
 
+/* The block in which a period ends. */
+#define OBSERVE_ALL (CF_OBSERVE_ST | CF_OBSERVE_LD | CF_OBSERVE_INSN)
+
 /*
  * Few kinds of blocks, so that few are translated: in privileged mode stores
  * are reported or nothing is, and marks are set for all else; user mode knows
  * no marks.  Marks that nobody reads do no harm.
  */
-#define OBSERVE_ALL (CF_OBSERVE_ST | CF_OBSERVE_LD | CF_OBSERVE_INSN)
-
 static inline uint32_t look_cflags(unsigned look)
 {
     if (look & SDB_LOOK_LOADS) {

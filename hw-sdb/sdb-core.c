@@ -130,11 +130,11 @@ SDBVerdict sdb_end_period(SDB *sdb, bool user)
 
     if (chosen(sdb, SDB_PAPER)) {
         verdict.reason[SDB_PAPER] =
-            sdb_paper_end(&sdb->paper, sdb->user, sdb->changed);
+            sdb_paper_end(&sdb->paper, sdb->changed);
     }
     if (chosen(sdb, SDB_RECURRENCE)) {
         verdict.reason[SDB_RECURRENCE] =
-            sdb_recurrence_end(&sdb->recurrence, sdb->user, sdb->changed);
+            sdb_recurrence_end(&sdb->recurrence, sdb->changed);
     }
     for (SDBDetector i = 0; i < SDB_DETECTORS; i++) {
         if (verdict.reason[i] == SDB_SPIN) {

@@ -51,7 +51,7 @@ static SDBReason judge(const SDBPaper *d, bool changed)
     return SDB_SPIN;
 }
 
-SDBReason sdb_paper_end(SDBPaper *d, bool user, bool changed)
+SDBReason sdb_paper_end(SDBPaper *d, bool changed)
 {
     SDBReason reason;
 

@@ -77,7 +77,7 @@ static inline void sdb_paper_load(SDBPaper *d, uint64_t address)
 void sdb_paper_init(SDBPaper *d, const SDBConfig *config);
 void sdb_paper_flush(SDBPaper *d);
 void sdb_paper_begin(SDBPaper *d, bool user);
-SDBReason sdb_paper_end(SDBPaper *d, bool user, bool changed);
+SDBReason sdb_paper_end(SDBPaper *d, bool changed);
 void sdb_paper_save(const SDBPaper *d, SDBSnapshot *snapshot);
 bool sdb_paper_restore(SDBPaper *d, const SDBSnapshot *snapshot, char **why);
 

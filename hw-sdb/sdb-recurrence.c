@@ -79,7 +79,7 @@ static bool adds_nothing(const SDBSignature *s, const SDBSignature *before)
     return !(added[0] | added[1] | added[2] | added[3]);
 }
 
-SDBReason sdb_recurrence_end(SDBRecurrence *d, bool user, bool changed)
+SDBReason sdb_recurrence_end(SDBRecurrence *d, bool changed)
 {
     const SDBSignature *now = &d->signature[d->now];
     SDBSignature *before = &d->signature[!d->now];

@@ -58,7 +58,7 @@ static inline void sdb_recurrence_touch(SDBRecurrence *d, unsigned kind,
 void sdb_recurrence_init(SDBRecurrence *d, const SDBConfig *config);
 void sdb_recurrence_flush(SDBRecurrence *d);
 void sdb_recurrence_begin(SDBRecurrence *d, bool user);
-SDBReason sdb_recurrence_end(SDBRecurrence *d, bool user, bool changed);
+SDBReason sdb_recurrence_end(SDBRecurrence *d, bool changed);
 void sdb_recurrence_save(const SDBRecurrence *d, SDBSnapshot *snapshot);
 bool sdb_recurrence_restore(SDBRecurrence *d, const SDBSnapshot *snapshot,
                             char **why);
