@@ -1,11 +1,12 @@
 /*
  * Parameters of the engine, of the policies and of the SDBs.
  *
- * Each parameter is a QOM property of the object that uses it: /vsched,
- * /vsched/policy, /vsched/sdb[n].  On the command line they are given to the
- * accelerator (-accel tcg,thread=vsched,NAME=VALUE) or to a machine that has
- * them as aliases (-M cmp8,NAME=VALUE); the strings are kept until the objects
- * exist, and what is wrong with them is said by the property they are for.
+ * Each parameter is a QOM property of the object that uses it:
+ * /machine/vsched, /machine/vsched/policy, /machine/vsched/sdb[n].  On the
+ * command line they are given to the accelerator
+ * (-accel tcg,thread=vsched,NAME=VALUE) or to a machine that has them as
+ * aliases (-M cmp8,NAME=VALUE); the strings are kept until the objects exist,
+ * and what is wrong with them is said by the property they are for.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -26,7 +27,9 @@
 
 #define SDB_PREFIX "sdb-"
 
-#define SCHED_DESCRIPTION "scheduling policy; default sdb, 'help' lists them"
+#define SCHED_DEFAULT "sdb"
+#define SCHED_DESCRIPTION "scheduling policy; 'help' lists them, default " \
+                          SCHED_DEFAULT
 #define WATCH_DESCRIPTION "spin detection buffers watch (on, off); default on"
 
 /*
@@ -240,13 +243,16 @@ static void print_policies(void)
     for (int i = 0; vsched_policies[i]; i++) {
         const VschedPolicyOps *ops = vsched_policies[i];
 
-        qemu_printf("  %-12s %s\n", ops->name, ops->description);
+        qemu_printf("  %-12s %s%s\n", ops->name, ops->description,
+                    strcmp(ops->name, SCHED_DEFAULT) ? "" : " (default)");
         for (int j = 0; ops->parameters[j].name; j++) {
             g_autofree char *text = describe(&ops->parameters[j]);
 
             qemu_printf("    %s=  %s\n", ops->parameters[j].name, text);
         }
     }
+    qemu_printf("Parameters of the engine and of the SDBs: "
+                "-accel tcg,help\n");
 }
 
 /*
@@ -535,8 +541,8 @@ static void machine_option_set(Object *obj, Visitor *v, const char *name,
 
     if (phase_check(PHASE_ACCEL_CREATED)) {
         error_setg(errp, "'%s' of the machine is what it was started with;"
-                   " what can be changed now are the properties of /vsched,"
-                   " /vsched/policy and /vsched/sdb[n]", name);
+                   " what can be changed now are the properties of"
+                   " /machine/vsched, of its policy and of its sdb[n]", name);
         return;
     }
     if (visit_type_str(v, name, &value, errp)) {
@@ -651,8 +657,8 @@ static bool apply_engine_options(VschedEngine *e, Error **errp)
             }
         }
     }
-    return object_property_set_str(OBJECT(e), "sched", sched ? sched : "sdb",
-                                   errp);
+    return object_property_set_str(OBJECT(e), "sched",
+                                   sched ? sched : SCHED_DEFAULT, errp);
 }
 
 static bool apply_policy_options(VschedEngine *e, Error **errp)
@@ -711,6 +717,7 @@ static bool create_sdbs(VschedEngine *e, Error **errp)
             }
         }
         if (!qdev_realize_and_unref(dev, NULL, errp)) {
+            error_prepend(errp, SDB_PREFIX);    /* before the name */
             return false;
         }
     }
@@ -742,7 +749,8 @@ VschedEngine *vsched_options_engine(Object *accel, MachineState *ms,
 {
     VschedEngine *e = VSCHED(object_new(TYPE_VSCHED));
 
-    object_property_add_child(object_get_root(), "vsched", OBJECT(e));
+    object_property_add_child(OBJECT(ms), "vsched", OBJECT(e));
+    object_property_add_const_link(object_get_root(), "vsched", OBJECT(e));
     object_unref(OBJECT(e));
     if (!apply_engine_options(e, errp) || !apply_policy_options(e, errp) ||
         !create_sdbs(e, errp)) {

@@ -76,30 +76,29 @@ typedef struct SDBParameter {
 } SDBParameter;
 
 static const SDBParameter parameters[] = {
-    { "period", "committed instructions in a period, 16 to 1048576"
-      " (default 1024, as in the paper)",
+    { "period", "committed instructions in a period;"
+      " 16 to 1048576, default 1024 (as in the paper)",
       offsetof(SDBConfig, period) },
-    { "entries", "entries of the store and of the load array, 1 to 64"
-      " (default 8, as in the paper)",
+    { "entries", "entries of the store and of the load array;"
+      " 1 to 64, default 8 (as in the paper)",
       offsetof(SDBConfig, entries) },
     { "store-threshold", "fewer unique stores in a period than this are a"
-      " spin, 1 to entries (default 8, as in the paper)",
+      " spin; 1 to entries, default 8 (as in the paper)",
       offsetof(SDBConfig, store_threshold) },
-    { "load-threshold", "and, in user mode, fewer unique loads than this,"
-      " 1 to entries (default 8, as in the paper)",
+    { "load-threshold", "and, in user mode, fewer unique loads than this;"
+      " 1 to entries, default 8 (as in the paper)",
       offsetof(SDBConfig, load_threshold) },
-    { "recurrence-entries", "marks in a signature of the recurrence detector"
-      " that may be repeated, of 512; 1 to 256 (default 64)",
+    { "recurrence-entries", "marks, of 512, in a signature of the recurrence"
+      " detector that may be repeated; 1 to 256, default 64",
       offsetof(SDBConfig, recurrence_entries) },
-    { "recurrence-repeats", "repeating periods in a row that are a spin,"
-      " 1 to 1000 (default 2)",
+    { "recurrence-repeats", "repeating periods in a row that are a spin;"
+      " 1 to 1000, default 2",
       offsetof(SDBConfig, recurrence_repeats) },
     { "recurrence-rest", "periods that the recurrence detector does not watch"
-      " after one that did not repeat, 0 to 10000 (default 13)",
+      " after one that did not repeat; 0 to 10000, default 13",
       offsetof(SDBConfig, recurrence_rest) },
-    { "paper-rest", "periods that the paper's rule does not watch after one of"
-      " progress, 0 to 10000 (default 29); only with detector=either, alone it"
-      " always watches",
+    { "paper-rest", "with detector=either, periods that the paper's rule does"
+      " not watch after one of progress; 0 to 10000, default 29",
       offsetof(SDBConfig, paper_rest) },
 };
 
@@ -392,8 +391,8 @@ static void sdb_class_init(ObjectClass *oc, void *data)
     }
     object_class_property_add_str(oc, "detector", get_detector, set_detector);
     object_class_property_set_description(oc, "detector",
-        "who judges: paper, recurrence (privileged periods only), or either"
-        " (default)");
+        "who judges: paper, recurrence (privileged periods only), or either;"
+        " default either");
     add_counters(oc);
 }
 

@@ -3,6 +3,7 @@
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
+import re
 import subprocess
 import tempfile
 import time
@@ -17,9 +18,10 @@ NUMBERS = {"clock-hz": r"10000000 to 10000000000", "switch-cost": r"0 to 1000000
 SDB = {"sdb-period": r"16 to 1048576", "sdb-entries": r"1 to 64",
        "sdb-store-threshold": r"1 to (64|8|entries)", "sdb-load-threshold": r"1 to (64|8|entries)",
        "sdb-recurrence-entries": r"1 to 256", "sdb-recurrence-repeats": r"1 to 1000",
-       "sdb-recurrence-rest": r"0 to 10000"}
+       "sdb-recurrence-rest": r"0 to 10000", "sdb-paper-rest": r"0 to 10000"}
 WORDS = ("-1", "99999999999999999999", "many", "1e3", "")
-NOUGHT = {"skip", "disk-latency", "switch-cost", "sdb-recurrence-rest"}     # may be 0
+NOUGHT = {"skip", "disk-latency", "switch-cost",                # may be 0
+          "sdb-recurrence-rest", "sdb-paper-rest"}
 
 
 class BadInput(unittest.TestCase):
@@ -43,7 +45,7 @@ class BadInput(unittest.TestCase):
     def test_values_of_the_sdb(self):
         for name, allowed in SDB.items():
             for value in ("-1", "many", "99999999") + (() if name in NOUGHT else ("0",)):
-                self.refuse(rf"{name[4:]}[^$]*{allowed}", "-M", f"cmp8,{name}={value}")
+                self.refuse(rf"{name}[^$]*{allowed}", "-M", f"cmp8,{name}={value}")
         self.refuse("paper, recurrence or either", "-M", "cmp8,detector=best")
         self.refuse("'on' or 'off'", "-M", "cmp8,sdb=maybe")
 
@@ -80,13 +82,46 @@ class Help(unittest.TestCase):
                          r"slice= .*10us to 1s, default 100us"):
                 self.assertRegex(text, line)
 
-    def test_parameters_of_the_machine(self):
-        status, text = self.help_of("-M", "cmp8,help")
+    def test_parameters(self):
+        """Meaning, allowed values and default of each, on the machine and the accelerator."""
+        for args in (("-M", "cmp8,help"), ("-accel", "tcg,help"),
+                     ("-M", "sun4u", "-accel", "tcg,thread=vsched,help")):
+            status, text = self.help_of(*args)
+            self.assertEqual(status, 0)
+            for name, allowed in {**TIMES, **NUMBERS, **SDB}.items():
+                self.assertRegex(text, rf"\n  {name}=<str> +- \w.*{allowed}.*default \d")
+            for name, allowed in (("sched", "'help' lists.*default sdb"),
+                                  ("sdb", r"\(on, off\); default on"),
+                                  ("detector", "paper, recurrence.* or either; default either")):
+                self.assertRegex(text, rf"\n  {name}=<str> +- \w+.*{allowed}")
+
+    def test_properties_of_the_device(self):
+        """All that can be set, and no counter."""
+        status, text = self.help_of("-device", "sdb,help")
         self.assertEqual(status, 0)
-        for name, allowed in {**TIMES, **NUMBERS, **SDB}.items():
-            self.assertRegex(text, rf"\n  {name}=<str> +- \w.*{allowed}.*default")
-        for name in ("sched", "sdb", "detector"):
-            self.assertRegex(text, rf"\n  {name}=<str> +- \w+")
+        self.assertEqual(set(re.findall(r"^  ([^=]+)=", text, re.M)),
+                         {"pcpu", "detector"} | {name[4:] for name in SDB})
+
+
+class Tree(unittest.TestCase):
+    timeout = 60
+
+    def test_one_sdb_a_pcpu(self):
+        """In the default tree of the monitor, under any machine; /vsched is a link to it."""
+        for args in (("-M", "cmp,pcpus=3,vcpus=5"),
+                     ("-M", "sun4u", "-vga", "none", "-accel", "tcg,thread=vsched,pcpus=3")):
+            with Guest("-S", *args) as guest:
+                tree = guest.cmd("human-monitor-command", command_line="info qom-tree")
+                inside = re.search(r"^  /vsched .*((?:\r?\n    .*)*)", tree, re.M).group(1)
+                self.assertEqual(re.findall(r"/(\S+) \(sdb\)", inside),
+                                 ["sdb[0]", "sdb[1]", "sdb[2]"])
+                for path in ("/machine/vsched", "/vsched"):
+                    self.assertEqual({p["name"] for p in guest.cmd("qom-list", path=path)
+                                      if p["type"] == "child<sdb>"},
+                                     {"sdb[0]", "sdb[1]", "sdb[2]"})
+                for pcpu in range(3):
+                    self.assertEqual(guest.cmd("qom-get", path=f"/machine/vsched/sdb[{pcpu}]",
+                                               property="pcpu"), pcpu)
 
 
 class Live(unittest.TestCase):

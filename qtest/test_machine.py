@@ -116,6 +116,11 @@ class BadInput(unittest.TestCase):
                     *CMP8, "-kernel", VMLINUX, "-initrd", "/nonexistent/rootfs")
         self.refuse("firmware 'nothing' not found", *CMP8, "-bios", "nothing")
 
+    def test_directories_for_files(self):
+        self.refuse("kernel '/tmp' is a directory", *CMP8, "-kernel", "/tmp")
+        self.refuse("initial ram disk '/tmp' is a directory",
+                    *CMP8, "-kernel", VMLINUX, "-initrd", "/tmp")
+
     def test_initrd_that_does_not_fit(self):
         with tempfile.NamedTemporaryFile() as f:
             f.truncate(100 << 20)

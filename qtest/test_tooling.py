@@ -13,6 +13,67 @@ import unittest
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
+class CommandLine(unittest.TestCase):
+    """What a script says of itself, and of what it cannot work with."""
+
+    timeout = 120
+
+    @staticmethod
+    def run_script(*command, **variables):
+        done = subprocess.run([os.path.join(TOP, "scripts", command[0]), *command[1:]], text=True,
+                              env={**os.environ, **variables}, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        return done.returncode, done.stdout
+
+    def test_help(self):
+        scripts = os.path.join(TOP, "scripts")
+        for directory, _, names in os.walk(scripts):
+            for name in names:
+                path = os.path.join(directory, name)
+                if os.access(path, os.X_OK):
+                    with self.subTest(script=os.path.relpath(path, scripts)):
+                        status, text = self.run_script(path, "--help")
+                        self.assertEqual(status, 0, text)
+                        self.assertRegex(text, r"\w+ \w+")
+                        self.assertNotIn("SPDX", text)
+
+    def test_wrong_numbers(self):
+        for says, script, variables in (
+                ("REPEATS=x is not a number above 0", "check-full", {"REPEATS": "x"}),
+                ("JOBS=0 is not a number above 0", "check", {"JOBS": "0"}),
+                ("JOBS=many is not a number above 0", "setup", {"JOBS": "many"}),
+                ("TEST_SLOWER=-1 is not a number above 0", "check", {"TEST_SLOWER": "-1"}),
+                ("--repeats: invalid int value: 'x'", "bench/run", {"REPEATS": "x"}),
+                ("--scale more than 0", "bench/run", {"SCALE": "nan"})):
+            status, text = self.run_script(script, **variables)
+            self.assertIn(status, (1, 2), script)
+            self.assertIn(says, text)
+            self.assertNotIn("Traceback", text)
+
+    def test_a_build_without_our_unit_tests_is_a_failure(self):
+        with tempfile.TemporaryDirectory() as build:
+            os.makedirs(os.path.join(build, "pyvenv/bin"))
+            for name, text in (("qemu-system-sparc64", ""),
+                               ("pyvenv/bin/meson", "#!/bin/sh\n"
+                                'echo \'[{"name": "test-a", "suite": ["qemu:sdb"]}]\'\n')):
+                with open(os.path.join(build, name), "w", encoding="utf-8") as f:
+                    f.write(text)
+                os.chmod(f.name, 0o755)
+            status, text = self.run_script("check", "no-such-test", QEMU_BUILD=build,
+                                           BUILD=build)
+            self.assertEqual(status, 1)
+            self.assertIn("FAIL suite vsched: meson knows no test of it", text)
+            self.assertIn("0 passed, 1 failed", text)
+
+    def test_what_qemu_refuses(self):
+        for command in (("report/slices", "sched=best"), ("report/shares", "--machine",
+                                                          "cmp8,sched=best")):
+            status, text = self.run_script(*command)
+            self.assertEqual(status, 1, text)
+            self.assertIn("unknown scheduling policy 'best': allowed are sdb", text)
+            self.assertNotIn("Traceback", text)
+
+
 class Scratch(unittest.TestCase):
     """A project of two files of source, in a directory of its own."""
 

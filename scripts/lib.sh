@@ -2,6 +2,10 @@
 # Sourced, not run.  SPDX-License-Identifier: GPL-2.0-or-later
 
 set -euo pipefail
+
+# --help of every script: the comment at its head.
+case ${1:-} in -h|--help) sed -n '2,/^# SPDX/{/SPDX/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;; esac
+
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=$(mkdir -p "${BUILD:-$TOP/build}" && cd "${BUILD:-$TOP/build}" && pwd)
 CACHE=$(mkdir -p "${CACHE:-$BUILD/cache}" && cd "${CACHE:-$BUILD/cache}" && pwd)   # what was downloaded; kept by "make clean"
@@ -15,6 +19,7 @@ mkdir -p "$CACHE" "$BUILD/src"
 
 step() { printf '\n==> %s\n' "$*" >&2; }
 die()  { printf 'error: %s\n' "$*" >&2; exit 1; }
+[[ $JOBS =~ ^[1-9][0-9]*$ ]] || die "JOBS=$JOBS is not a number above 0"
 
 # Compilers go through ccache where it is installed: a series that is
 # taken off and put on again then costs seconds.

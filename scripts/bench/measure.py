@@ -107,8 +107,8 @@ def run(side, guest, begin=None, end=None):
                                 marks[name].update(totals(monitor, module))
                     if re.match(r"workload .*: exit", line):
                         peak = peak_mib(qemu.pid)
-                _, _, usage = os.wait4(qemu.pid, 0)
-                qemu.returncode = 0
+                _, status, usage = os.wait4(qemu.pid, 0)
+                qemu.returncode = os.waitstatus_to_exitcode(status)
             finally:
                 timer.cancel()
                 if qemu.returncode is None:
@@ -117,8 +117,10 @@ def run(side, guest, begin=None, end=None):
         marks["begin"] = {"seconds": 0}
     if end is None:
         marks["end"] = {"seconds": usage.ru_utime}
-    if len(marks) < 2 or not re.search(r": exit 0\s*$", "".join(said), re.M):
-        sys.exit(f"{' '.join(command)}\ndid not do what was asked:\n{''.join(said[-20:])}")
+    if (len(marks) < 2 or qemu.returncode
+            or not re.search(r": exit 0\s*$", "".join(said), re.M)):
+        sys.exit(f"{' '.join(command)}\ndid not do what was asked (exit status "
+                 f"{qemu.returncode}):\n{''.join(said[-20:])}")
     used = {name: value - marks["begin"][name] for name, value in marks["end"].items()}
     return {**used, "mib": peak}
 
