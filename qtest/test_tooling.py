@@ -59,8 +59,7 @@ class CommandLine(unittest.TestCase):
                 with open(os.path.join(build, name), "w", encoding="utf-8") as f:
                     f.write(text)
                 os.chmod(f.name, 0o755)
-            status, text = self.run_script("check", "no-such-test", QEMU_BUILD=build,
-                                           BUILD=build)
+            status, text = self.run_script("check", "no-such-test", QEMU_BUILD=build)
             self.assertEqual(status, 1)
             self.assertIn("FAIL suite vsched: meson knows no test of it", text)
             self.assertIn("0 passed, 1 failed", text)
