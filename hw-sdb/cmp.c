@@ -10,6 +10,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/accel.h"
+#include "qemu/cutils.h"
 #include "qemu/datadir.h"
 #include "qemu/error-report.h"
 #include "qemu/units.h"
@@ -29,6 +30,12 @@
 #define CMP_PCPUS_DEFAULT   8
 #define CMP_FIRMWARE        "openbios-cmp"
 #define CMP_RAM_MAX         (4 * GiB)   /* tried: OpenBIOS traps above */
+/*
+ * Linux maps memory with pages of 8 MiB.  What is left over, nothing on real
+ * machines, it maps with pages of 8 KiB, which its TLB miss handler (ktlb.S,
+ * kvmap_linear_patch) takes for pages of 4 MiB.
+ */
+#define CMP_RAM_STEP        (8 * MiB)
 /* In the bridge's UPA address range, above what the bridge itself uses. */
 #define START_BLOCK_BASE    0x1fe0f000000ULL
 
@@ -197,6 +204,17 @@ static void cmp_set_shared_tick(Object *obj, bool value, Error **errp)
 
 /* Machine */
 
+static void cmp_check_memory(MachineState *machine, Error **errp)
+{
+    if (machine->ram_size % CMP_RAM_STEP || machine->ram_size > CMP_RAM_MAX) {
+        g_autofree char *size = size_to_str(machine->ram_size);
+
+        error_setg(errp, "%s of memory is not possible: allowed are multiples"
+                   " of %" PRIu64 " MiB up to %" PRIu64 " MiB", size,
+                   CMP_RAM_STEP / MiB, CMP_RAM_MAX / MiB);
+    }
+}
+
 static void cmp_check_firmware(MachineState *machine, Error **errp)
 {
     ERRP_GUARD();
@@ -264,12 +282,7 @@ static void cmp_init(MachineState *machine)
     if (!cmp_check_vcpus(cmp, &error_fatal)) {
         return;
     }
-    if (machine->ram_size > CMP_RAM_MAX) {
-        error_report("%" PRIu64 " MiB of memory are too much: the firmware "
-                     "can handle %" PRIu64 " MiB", machine->ram_size / MiB,
-                     (uint64_t)CMP_RAM_MAX / MiB);
-        exit(1);
-    }
+    cmp_check_memory(machine, &error_fatal);
     cmp_check_firmware(machine, &error_fatal);
     cmp_check_pcpus(cmp, &error_fatal);
 

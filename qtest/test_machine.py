@@ -105,9 +105,12 @@ class BadInput(unittest.TestCase):
         self.refuse("maxcpus", *CMP8, "-smp", "2,maxcpus=4")
         self.refuse(r"33.*32", *CMP8, "-smp", "33")
 
-    def test_memory_that_the_firmware_cannot_handle(self):
-        self.refuse("8192 MiB of memory are too much: the firmware can handle 4096 MiB",
-                    *CMP8, "-m", "8192")
+    def test_memory_that_firmware_or_linux_cannot_handle(self):
+        for size, said in (("8192", "8 GiB"), ("4104", "4.01 GiB"), ("515", "515 MiB"),
+                           ("4", "4 MiB"), ("1000k", "0.977 MiB"), ("516M", "516 MiB")):
+            self.refuse(rf"{said} of memory is not possible: allowed are multiples of 8 MiB up "
+                        "to 4096 MiB", *CMP8, "-m", size)
+        self.refuse(r"it does not fit into 8 MiB", *CMP8, "-m", "8", "-kernel", VMLINUX)
 
     def test_missing_files(self):
         self.refuse("could not open kernel '/nonexistent/vmlinux'",
