@@ -57,6 +57,15 @@ def refused(*args, arch="sparc64", timeout=30):
     return done.returncode, done.stderr
 
 
+class Refusals:
+    """For a TestCase of what QEMU must not start with."""
+
+    def refuse(self, says, *args):
+        status, text = refused(*args)
+        self.assertEqual(status, 1, f"{args}: {text}")
+        self.assertRegex(text, says, args)
+
+
 class Guest(QEMUMachine):
     """A QEMU with QMP, its console in a file: no reader can hold the guest up.
 

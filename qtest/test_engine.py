@@ -9,7 +9,7 @@ import tempfile
 import time
 import unittest
 
-from support import Guest, binary, refused
+from support import Guest, Refusals, binary
 
 # Parameter: (what is refused because of its range, what the message allows).
 TIMES = {"window": r"100ns to 1ms", "slice": r"10us to 1s", "skip": r"0ns to 1ms",
@@ -24,13 +24,8 @@ NOUGHT = {"skip", "disk-latency", "switch-cost",                # may be 0
           "sdb-recurrence-rest", "sdb-paper-rest"}
 
 
-class BadInput(unittest.TestCase):
+class BadInput(Refusals, unittest.TestCase):
     timeout = 200
-
-    def refuse(self, says, *args):
-        status, text = refused(*args)
-        self.assertEqual(status, 1, f"{args}: {text}")
-        self.assertRegex(text, says, args)
 
     def test_values_on_the_accelerator(self):
         for name, allowed in {**TIMES, **NUMBERS}.items():

@@ -12,7 +12,7 @@ import tempfile
 import unittest
 
 from support import FIRMWARE, Guest, GUEST_FAULTS, VMLINUX
-from support import binary, linux, refused, run_linux
+from support import Refusals, binary, linux, refused, run_linux
 from qemu.machine.qtest import QEMUQtestMachine
 
 CMP8 = ("-M", "cmp8")
@@ -74,13 +74,8 @@ def help_of(*args):
     return done.returncode, done.stdout
 
 
-class BadInput(unittest.TestCase):
+class BadInput(Refusals, unittest.TestCase):
     timeout = 120
-
-    def refuse(self, says, *args):
-        status, text = refused(*args)
-        self.assertEqual(status, 1, text)
-        self.assertRegex(text, says)
 
     def test_vcpus(self):
         for value in ("0", "33", "-1", "4294967297"):
