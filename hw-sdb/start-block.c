@@ -66,14 +66,14 @@ static uint64_t start_block_state(const StartBlock *s)
     return vcpu_stopped(s, cpu) ? STATE_STOPPED : STATE_RUNNING;
 }
 
-static void copy_locked_entries(SparcTLBEntry *to, const SparcTLBEntry *from)
+static void copy_locked_entries(CPUSPARCState *env, SparcTLBEntry *to,
+                                const SparcTLBEntry *from)
 {
     for (int i = 0; i < 64; i++) {
-        if (TTE_IS_VALID(from[i].tte) && TTE_IS_LOCKED(from[i].tte)) {
-            to[i] = from[i];
-        } else {
-            to[i] = (SparcTLBEntry) {};
-        }
+        bool copy = TTE_IS_VALID(from[i].tte) && TTE_IS_LOCKED(from[i].tte);
+
+        sparc_tlb_set_entry(env, &to[i], copy ? from[i].tag : 0,
+                            copy ? from[i].tte : 0);
     }
 }
 
@@ -109,8 +109,8 @@ static uint64_t start_block_start(StartBlock *s, SPARCCPU *starter)
     s->starts[s->module]++;
     env = &cpu->env;
 
-    copy_locked_entries(env->itlb, starter->env.itlb);
-    copy_locked_entries(env->dtlb, starter->env.dtlb);
+    copy_locked_entries(env, env->itlb, starter->env.itlb);
+    copy_locked_entries(env, env->dtlb, starter->env.dtlb);
     env->lsu = IMMU_E | DMMU_E;
     env->dmmu.mmu_primary_context = 0;
     env->dmmu.mmu_secondary_context = 0;
