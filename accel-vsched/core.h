@@ -39,6 +39,7 @@ typedef struct VschedVCPU {
     bool spinning;              /* a spin was the last that was seen of it */
     int64_t spin_cycles;        /* part of cycles[VSCHED_RUNNING] */
     uint64_t insns[2];          /* committed: privileged, user */
+    bool user;                  /* saved mode of the last one */
     uint64_t spins;             /* periods found spinning */
     uint64_t preempted;         /* timeslices that ran out */
     uint64_t yielded;           /* timeslices that a spin ended */

@@ -234,33 +234,15 @@ static void do_queued_work(VschedEngine *e)
     }
 }
 
-/* While the VM was stopped, loadvm or a debugger may have changed the mode. */
-static void refresh_modes(void)
-{
-    CPUState *cpu;
-
-    CPU_FOREACH(cpu) {
-        const TCGCPUOps *ops = cpu->cc->tcg_ops;
-
-        cpu->neg.user_mode = ops->user_mode && ops->user_mode(cpu);
-    }
-}
-
 /* Somebody wants something of a VCPU.  Sleeps while the VM is stopped. */
 static void attend(VschedEngine *e)
 {
-    bool slept = false;
-
     qatomic_set(&e->attention, false);
     deliver_deferred(e);
     do_queued_work(e);
     while (all_stopped()) {
         sleep_until_event(e);
         do_queued_work(e);
-        slept = true;
-    }
-    if (slept) {
-        refresh_modes();
     }
     vsched_reconsider(e);
 }
@@ -314,7 +296,6 @@ static void *vsched_thread(void *arg)
         qemu_cond_wait_bql(first_cpu->halt_cond);
         do_queued_work(e);
     }
-    refresh_modes();
     vsched_devices_enter();
 
     for (;;) {

@@ -31,6 +31,7 @@ static const VMStateDescription vmstate_vcpu = {
         VMSTATE_BOOL(spinning, VschedVCPU),
         VMSTATE_INT64(spin_cycles, VschedVCPU),
         VMSTATE_UINT64_ARRAY(insns, VschedVCPU, 2),
+        VMSTATE_BOOL(user, VschedVCPU),
         VMSTATE_UINT64(spins, VschedVCPU),
         VMSTATE_UINT64(preempted, VschedVCPU),
         VMSTATE_UINT64(yielded, VschedVCPU),
@@ -150,6 +151,9 @@ static int pre_save(void *opaque)
     pstrcpy((char *)s->sched, sizeof(s->sched), e->sched);
     memcpy(s->values, e->policy->values, sizeof(s->values));
     s->order_length = e->core->ops->order(e->core->policy, s->order);
+    for (int v = 0; v < e->core->topology.vcpus; v++) {
+        e->core->vcpu[v].user = e->cpu[v] && e->cpu[v]->neg.user_mode;
+    }
     return 0;
 }
 
@@ -201,6 +205,11 @@ static int post_load(void *opaque, int version_id)
 
     for (int p = 0; p < e->pcpus; p++) {
         e->exec[p].sdb = e->watch ? e->exec[p].device->core : NULL;
+    }
+    for (int v = 0; v < core->topology.vcpus; v++) {
+        if (e->cpu[v]) {
+            e->cpu[v]->neg.user_mode = core->vcpu[v].user;
+        }
     }
     vsched_devices_set_disk_latency(e->disk_latency);
     e->switch_cost = core->switch_cost;
