@@ -7,7 +7,8 @@ with what, the value {"median", "least", "most"}, its unit, and the goal as a pa
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
-from measure import OURS, STOCK, STOCK_FIRMWARE, Side, in_turn, linux, spread
+from measure import (OURS, STOCK, STOCK_FIRMWARE, Side, bare_metal, in_turn, linux,
+                     spread)
 
 ONLINE = r"CPUs online, workload"
 OK = r"^{name}: .* ok"
@@ -31,14 +32,6 @@ def engine(options="", machine="cmp,pcpus=1,vcpus=1", count=False):
     return Side(machine, OURS, ["-M", machine], count)
 
 
-def busy(label, options, sched="timeslice", sdb=False, slice_="100us"):
-    """24 VCPUs on 8 PCPUs, which boot under sdb, as that is quickest, and then
-    run as they are to be measured."""
-    return Side(label, OURS, ["-M", f"cmp8,vcpus=24,sched=sdb,{options}"], True,
-                then=[("/vsched", "sched", sched), ("/vsched/policy", "slice", slice_),
-                      ("/vsched", "sdb", sdb)])
-
-
 def computation(name, scale, more=""):
     key, value = COMPUTATIONS[name]
     return linux(name, f"{name}.{key}={max(1, int(value * scale))} {more}".strip(), memory="512")
@@ -58,10 +51,9 @@ def seconds(runs):
     return {label: spread([r["seconds"] for r in used])["median"] for label, used in runs.items()}
 
 
-def against_stock(name, options, goal, parameters="", memory="512", root="rootfs.cpio.gz",
-                  end=None):
-    runs = in_turn(name, [STOCK_ONE, OURS_ONE], linux(name, parameters, memory, root),
-                   ONLINE, end or OK.format(name=name), options.repeats)
+def against_stock(name, options, goal, parameters=""):
+    runs = in_turn(name, [STOCK_ONE, OURS_ONE], linux(name, parameters),
+                   ONLINE, OK.format(name=name), options.repeats)
     yield result(name, "stock / ours, one CPU, sun4u", ratios(runs, "stock", "ours"), goal,
                  seconds=seconds(runs))
 
@@ -73,8 +65,15 @@ def syscalls(options):
 
 def pgbench(options):
     """PostgreSQL, 8 clients with 100 transactions each (scripts/build-postgres)"""
-    yield from against_stock("pgbench", options, ("at least", 2.5), memory="1024",
-                             root="pgbench.cpio.gz", end=r"^tps = ")
+    runs = in_turn("pgbench", [STOCK_ONE, OURS_ONE],
+                   linux("pgbench", memory="1024", root="pgbench.cpio.gz"), ONLINE, r"^tps = ",
+                   options.repeats, middle=r"^pgbench: \d+ clients begin")
+    for what, key in (("transactions", "seconds after the middle"),
+                      ("start of the server and transactions", "seconds")):
+        yield result("pgbench", f"{what}: stock / ours, one CPU, sun4u",
+                     ratios(runs, "stock", "ours", key), ("at least", 2.5),
+                     seconds={label: spread([r[key] for r in used])["median"]
+                              for label, used in runs.items()})
 
 
 def processes(options):
@@ -118,45 +117,72 @@ def per_instruction(used):
     return used["seconds"] / used["instructions"]
 
 
+# Bare-metal programs in which every VCPU executes the same all the time, so that an
+# instruction of one run is worth as much as one of another: (the work of each, what a
+# VCPU does in about ten seconds)
+STEADY = {
+    "search": ("limit", 8000000),           # in registers
+    "stream": ("rounds", 160000),           # in memory
+}
+
+
+def steady(name, scale, vcpus):
+    """Each of several VCPUs does its part of what one does."""
+    key, value = STEADY[name]
+    # 48 KB of memory for each VCPU, so that all are held in caches of the host as one is
+    more = {"words": 2000} if name == "stream" else {}
+    return bare_metal(name, **{key: max(2, int(value * scale / vcpus))}, **more)
+
+
 def many(options):
     """24 VCPUs on 8 PCPUs against 1 VCPU: host time for an executed instruction"""
-    one = engine("sdb=off", count=True)
-    limits = {"1us": 1.25, "10us": 1.10}
-    sides = {window: [busy(f"24 VCPUs, window={window}, {how}", f"window={window}", how, sdb)
-                      for how, sdb in (("timeslice", False), ("sdb", True))]
-             for window in limits}
-    # Each of the 24 does a 24th of what the one does.
-    runs = in_turn("many nbody", [one], computation("nbody", options.scale), ONLINE,
-                   OK.format(name="nbody"), options.repeats)
-    guest = computation("nbody", options.scale / 24, "nbody.copies=0")
-    for window, limit in limits.items():
-        for side in sides[window]:
-            runs.update(in_turn("many nbody", [side], guest, ONLINE, OK.format(name="nbody"),
-                                options.repeats))
+    one = Side("1 VCPU", OURS, ["-M", "cmp,pcpus=1,vcpus=1,sdb=off"], True)
+    for name in STEADY:
+        runs = {one.label: []}
+        sides = [(Side(f"24 VCPUs, window={window}, {how}", OURS,
+                       ["-M", f"cmp8,vcpus=24,window={window},{how}"], True), limit)
+                 for window, limit in (("1us", 1.25), ("10us", 1.10))
+                 for how in ("sched=timeslice,sdb=off", "sched=sdb")
+                 # Nothing is stored: to the detector of the paper that is a spin.
+                 if name != "search" or how != "sched=sdb"]
+        for _ in range(options.repeats):
+            runs[one.label] += in_turn(f"many {name}", [one], steady(name, options.scale, 1),
+                                       None, None, 1)[one.label]
+            for label, used in in_turn(f"many {name}", [side for side, _ in sides],
+                                       steady(name, options.scale, 24), None, None, 1).items():
+                runs.setdefault(label, []).extend(used)
+        for side, limit in sides:
             values = [per_instruction(a) / per_instruction(b)
                       for a, b in zip(runs[side.label], runs[one.label])]
-            yield result("many", f"{side.label} / 1 VCPU", values, ("at most", limit),
+            yield result("many", f"{name}: {side.label} / 1 VCPU", values, ("at most", limit),
                          instructions={k: runs[k][-1]["instructions"]
                                        for k in (one.label, side.label)}, seconds=seconds(runs))
 
 
 def switch(options):
     """host time of a VCPU switch: runs that differ in the length of the slice"""
-    short, long = [busy(f"slice={s}", "switch-cost=0", slice_=s) for s in ("10us", "1ms")]
-    guest = computation("nbody", options.scale / 24, "nbody.copies=0")
-    runs = in_turn("switch", [short, long], guest, ONLINE, OK.format(name="nbody"),
-                   options.repeats)
-    nanoseconds, instructions = [], []
-    for a, b in zip(runs[short.label], runs[long.label]):
-        extra = a["seconds"] - per_instruction(b) * a["instructions"]
-        each = extra / (a["switches"] - b["switches"] * a["instructions"] / b["instructions"])
-        nanoseconds.append(each * 1e9)
-        instructions.append(each / per_instruction(b))
-    counted = {k: v[-1]["switches"] for k, v in runs.items()}
-    yield result("switch", "host time of a VCPU switch (absolute, of this host)", nanoseconds,
-                 ("at most", 1000), "ns", switches=counted, seconds=seconds(runs))
-    yield result("switch", "the same, in executed guest instructions", instructions, None,
-                 "instructions", switches=counted, seconds=seconds(runs))
+    short, long = [Side(f"slice={s}", OURS, ["-M", "cmp8,vcpus=24,sched=timeslice,sdb=off,"
+                                             f"switch-cost=0,slice={s}"], True)
+                   for s in ("10us", "1ms")]
+    for name in STEADY:
+        used = {short.label: [], long.label: []}
+        for _ in range(options.repeats):
+            # Less what passes until all VCPUs are up, which is longer with long slices
+            up, runs = [in_turn(f"switch {name}, {what}", [short, long], steady(name, scale, 24),
+                                None, None, 1)
+                        for what, scale in (("start", 0), ("all", options.scale))]
+            for label, of in used.items():
+                of.append({key: runs[label][0][key] - up[label][0][key]
+                           for key in ("seconds", "instructions", "switches")})
+        values = []
+        for a, b in zip(used[short.label], used[long.label]):
+            extra = a["seconds"] - per_instruction(b) * a["instructions"]
+            values.append(1e9 * extra / (a["switches"] - b["switches"] * a["instructions"]
+                                         / b["instructions"]))
+        yield result("switch", f"{name}: host time of a VCPU switch (absolute, of this host)",
+                     values, ("at most", 1000), "ns",
+                     switches={k: v[-1]["switches"] for k, v in used.items()},
+                     seconds=seconds(used))
 
 
 def memory(options):

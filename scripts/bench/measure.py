@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("BUILD") or os.path.join(TOP, "build"))
@@ -59,14 +60,21 @@ def linux(workload, append="", memory="512", root="rootfs.cpio.gz"):
             "-append", f"console=ttyS0 quiet workload={workload} {append}".strip()]
 
 
+def bare_metal(program, **parameters):
+    """Arguments that run a bare-metal program, which waits at its end."""
+    args = " ".join(f"{name}={value}" for name, value in parameters.items())
+    return ["-nodefaults", "-serial", "stdio", "-action", "shutdown=pause",
+            "-bios", os.path.join(GUESTS, "bare-metal", program + ".elf"),
+            "-fw_cfg", f"name=opt/args,string={args}"]
+
+
 class Side:
     """One of the things compared: a binary with a machine.  count: instructions
-    and VCPU switches are wanted too (machines under the engine).  then: properties
-    of the engine, set at the line of the console at which measuring begins."""
+    and VCPU switches are wanted too (machines under the engine)."""
 
-    def __init__(self, label, binary, args, count=False, firmware=FIRMWARE, then=()):
+    def __init__(self, label, binary, args, count=False, firmware=FIRMWARE):
         self.label, self.binary, self.args, self.count = label, binary, args, count
-        self.firmware, self.then = firmware, then
+        self.firmware = firmware
 
 
 def totals(monitor, module):
@@ -77,9 +85,17 @@ def totals(monitor, module):
             "switches": sum(p["switches"] for p in pcpus)}
 
 
-def run(side, guest, begin=None, end=None):
+def at_rest(pid, monitor, module):
+    """What has been used when a bare-metal program has stopped the machine."""
+    while monitor.cmd("query-status")["status"] == "running":
+        time.sleep(0.01)
+    return {"seconds": user_seconds(pid), **totals(monitor, module)}
+
+
+def run(side, guest, begin=None, end=None, middle=None):
     """What a run uses between the lines of the console that match begin and end
-    (None: its start and its end): {"seconds", "mib", ...}."""
+    (None: its start and its end): {"seconds", "mib", ...}; with a line between these,
+    "seconds after the middle" too."""
     if not os.path.exists(side.binary):
         sys.exit(f"{side.binary} is missing: scripts/setup run, scripts/build-stock")
     command = [side.binary, "-L", side.firmware, "-vga", "none", "-nic", "none", "-nographic",
@@ -98,15 +114,16 @@ def run(side, guest, begin=None, end=None):
                     monitor = module.Monitor(path)
                 for line in qemu.stdout:
                     said.append(line)
-                    for name, pattern in (("begin", begin), ("end", end)):
+                    for name, pattern in (("begin", begin), ("middle", middle), ("end", end)):
                         if pattern and name not in marks and re.search(pattern, line):
-                            for path, key, value in side.then if name == "begin" else ():
-                                monitor.cmd("qom-set", path=path, property=key, value=value)
                             marks[name] = {"seconds": user_seconds(qemu.pid)}
                             if monitor:
                                 marks[name].update(totals(monitor, module))
                     if re.match(r"workload .*: exit", line):
                         peak = peak_mib(qemu.pid)
+                    if line.startswith('{"program": '):
+                        marks["end"] = at_rest(qemu.pid, monitor, module)
+                        monitor.cmd("quit")
                 _, status, usage = os.wait4(qemu.pid, 0)
                 qemu.returncode = os.waitstatus_to_exitcode(status)
             finally:
@@ -115,22 +132,24 @@ def run(side, guest, begin=None, end=None):
                     qemu.kill()
     if begin is None:
         marks["begin"] = {"seconds": 0}
-    if end is None:
+    if "end" not in marks and end is None:
         marks["end"] = {"seconds": usage.ru_utime}
-    if (len(marks) < 2 or qemu.returncode
-            or not re.search(r": exit 0\s*$", "".join(said), re.M)):
+    if (len(marks) < (3 if middle else 2) or qemu.returncode
+            or not re.search(r': exit 0\s*$|"ok": true}\s*$', "".join(said), re.M)):
         sys.exit(f"{' '.join(command)}\ndid not do what was asked (exit status "
                  f"{qemu.returncode}):\n{''.join(said[-20:])}")
-    used = {name: value - marks["begin"][name] for name, value in marks["end"].items()}
+    used = {name: value - marks["begin"].get(name, 0) for name, value in marks["end"].items()}
+    if middle:
+        used["seconds after the middle"] = marks["end"]["seconds"] - marks["middle"]["seconds"]
     return {**used, "mib": peak}
 
 
-def in_turn(name, sides, guest, begin, end, repeats):
+def in_turn(name, sides, guest, begin, end, repeats, middle=None):
     """{label: [what each run used]}: every side once, and again."""
     runs = {side.label: [] for side in sides}
     for turn in range(repeats):
         for side in sides:
-            runs[side.label].append(run(side, guest, begin, end))
+            runs[side.label].append(run(side, guest, begin, end, middle))
             used = runs[side.label][-1]
             print(f"{name} {turn + 1}/{repeats}: {side.label}: {used['seconds']:.2f} s",
                   file=sys.stderr, flush=True)
