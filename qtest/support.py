@@ -33,8 +33,8 @@ from qemu.machine import QEMUMachine      # noqa: E402  pylint: disable=wrong-im
 
 # Lines that no guest of ours may ever print.
 GUEST_FAULTS = re.compile(
-    r"soft lockup|hard LOCKUP|rcu: INFO|rcu_sched kthread|blocked for more than|Kernel panic|"
-    r"\bOops\b|\bBUG:|WARNING: CPU|Unable to handle kernel|Unhandled Exception|"
+    r"soft lockup|hard LOCKUP|rcu: INFO|rcu_sched kthread|blocked for more than|[Ll]ost .*tick|"
+    r"Kernel panic|\bOops\b|\bBUG:|WARNING: CPU|Unable to handle kernel|Unhandled Exception|"
     r"clocksource.*unstable|Kernel unaligned access")
 
 

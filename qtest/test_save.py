@@ -241,6 +241,7 @@ class LinuxInTheMiddle:
 
         for name, how, before, middle in saved:
             with self.subTest(saved=name, how=how):
+                self.assertNotIn(f"workload {self.workload}: exit", before)
                 self.assertNotEqual(middle, alone[1])
                 if how == "file":
                     self.check_file(name, before, middle, alone)

@@ -15,29 +15,54 @@ from test_save import LinuxInTheMiddle, wait_for
 MACHINE = "cmp8,vcpus=24,sched=sdb"
 
 
+def in_user_mode(guest):
+    """Instructions that each VCPU has committed in user mode."""
+    return {where: counters["insns-user"] for where, counters in guest.stats().items()
+            if "insns-user" in counters}
+
+
+def wait_for_all(guest, timeout=200):
+    """Wait until every VCPU has done something in user mode from now on."""
+    before = in_user_mode(guest)
+    assert len(before) == 24, before.keys()
+    deadline = time.monotonic() + timeout * SLOWER
+    while True:
+        lazy = [where for where, now in in_user_mode(guest).items() if now == before[where]]
+        if not lazy:
+            return
+        if time.monotonic() > deadline:
+            raise AssertionError(f"nothing in user mode on {lazy}:\n{guest.last_words()}")
+        time.sleep(0.02)
+
+
 class SaveCompress(LinuxInTheMiddle, unittest.TestCase):
     """Everybody computes, in user mode most of the time."""
-    timeout = 3000
+    timeout = 1800
     machine = MACHINE
     append = "compress.lines=300"
+
+    def points(self, guest):
+        yield from super().points(guest)
+        wait_for_all(guest)
+        yield "all-busy", "file"
 
 
 class SaveShootdown(LinuxInTheMiddle, unittest.TestCase):
     """Everybody sends cross-calls to everybody."""
-    timeout = 3000
+    timeout = 1800
     machine = MACHINE
     workload, append = "shootdown", "shootdown.rounds=20"
 
     def points(self, guest):
         yield from super().points(guest)
         for number in range(3):
-            wait_for(guest, wait_for(guest, 0) + 100_000_000)
-            yield f"later{number}", "file"
+            wait_for_all(guest)
+            yield f"all-busy{number}", "file"
 
 
 class SaveDisks(LinuxInTheMiddle, unittest.TestCase):
     """An IDE and a virtio disk at work; requests in flight are waited for."""
-    timeout = 3000
+    timeout = 1800
     machine = MACHINE
     workload, append = "disks", "disks.kib=128 disks.rounds=6"
     nodes = ("ide", "virtio")
@@ -55,7 +80,7 @@ class SaveDisks(LinuxInTheMiddle, unittest.TestCase):
 
 
 class Undisturbed(unittest.TestCase):
-    timeout = 4000
+    timeout = 2400
 
     @staticmethod
     def start(*args, machine=MACHINE):
