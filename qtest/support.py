@@ -13,6 +13,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,9 @@ GUEST_FAULTS = re.compile(
     r"soft lockup|hard LOCKUP|rcu: INFO|rcu_sched kthread|blocked for more than|[Ll]ost .*tick|"
     r"Kernel panic|\bOops\b|\bBUG:|WARNING: CPU|Unable to handle kernel|Unhandled Exception|"
     r"clocksource.*unstable|Kernel unaligned access")
+
+# What a sanitizer says, from its first line on (scripts/check-full).
+SANITIZER = re.compile(r"(==\d+==ERROR: |[^\n]*: runtime error: ).*?(?=\nShadow bytes|\Z)", re.DOTALL)
 
 
 def binary(arch="sparc64"):
@@ -95,7 +99,13 @@ class Guest(QEMUMachine):
 
     def __exit__(self, exc_type, exc_val, exc_tb):
         # A test is over when it is over: no time is spent on an orderly end.
+        # But QEMU may have ended by itself since it was looked at last.
         self.shutdown(hard=True)
+        report = SANITIZER.search(self.get_log() or "")
+        if report:
+            raise AssertionError(report.group()[:4000])
+        if (self.exitcode() or 0) not in (-signal.SIGKILL, *range(128)):
+            raise AssertionError(f"QEMU was ended by signal {-self.exitcode()}:\n{self.get_log()}")
 
     @property
     def console(self):
