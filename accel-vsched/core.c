@@ -8,6 +8,12 @@
 
 #define PHASE_OVER UINT32_MAX
 
+/* Cycles from one window in two parts to the next, on average (choice) */
+#define SPLIT_EVERY 16384
+
+/* A timeslice is shorter by less than this part of it (choice) */
+#define SLICE_JITTER 64
+
 VschedCore *vsched_core_new(const VschedTopology *topology, int64_t window,
                             int64_t switch_cost, uint32_t seed,
                             const VschedHost *host, void *opaque)
@@ -29,6 +35,8 @@ VschedCore *vsched_core_new(const VschedTopology *topology, int64_t window,
         core->pcpu[p].phase = g_rand_int_range(rand, 0, INT32_MAX) * 2u;
     }
     core->rotation = g_rand_int_range(rand, 0, topology->pcpus);
+    core->seed = g_rand_int(rand);
+    core->jitter = true;
     g_rand_free(rand);
     return core;
 }
@@ -246,6 +254,37 @@ static void maybe_skip(VschedCore *core, int p)
     pcpu->skip_until = pcpu->clock + pcpu->skip_step;
 }
 
+/* The finalizer of MurmurHash3 */
+static uint32_t mix(uint32_t h)
+{
+    h = (h ^ h >> 16) * 0x85ebca6b;
+    h = (h ^ h >> 13) * 0xc2b2ae35;
+    return h ^ h >> 16;
+}
+
+uint32_t vsched_core_draw(const VschedCore *core, int pcpu, int64_t time)
+{
+    return mix(mix(mix(core->seed + pcpu) ^ (uint32_t)time) ^ time >> 32);
+}
+
+int64_t vsched_core_split(const VschedCore *core, int64_t end)
+{
+    uint64_t draw = vsched_core_draw(core, VSCHED_NONE, end);
+
+    if (!core->jitter || (int64_t)(draw % SPLIT_EVERY) >= core->window) {
+        return end;
+    }
+    return end - core->window * (draw / SPLIT_EVERY) /
+                 (UINT32_MAX / SPLIT_EVERY + 1);
+}
+
+int64_t vsched_core_slice_cut(const VschedCore *core, int pcpu, int64_t now,
+                              int64_t timeslice)
+{
+    return core->jitter ? vsched_core_draw(core, pcpu, now) %
+                          MAX(1, timeslice / SLICE_JITTER) : 0;
+}
+
 /* The first timeslice is cut, so that PCPUs do not all switch at once. */
 static int64_t first_timeslice(VschedPCPU *pcpu, int64_t timeslice)
 {
@@ -290,6 +329,8 @@ static bool reschedule(VschedCore *core, int p)
         core->host->switched(core->opaque, p, pick.vcpu);
     }
     set_state(v, VSCHED_RUNNING, pcpu->clock);
+    pick.timeslice -= vsched_core_slice_cut(core, p, pcpu->clock,
+                                            pick.timeslice);
     pcpu->slice_end = pcpu->clock + first_timeslice(pcpu, pick.timeslice);
     return true;
 }
@@ -304,18 +345,20 @@ static void catch_up(VschedPCPU *pcpu, VschedVCPU *v)
     }
 }
 
-static void run_pcpu(VschedCore *core, int p)
+/* Run @p until cycle @until, or the end of the window if that comes first. */
+static void run_pcpu(VschedCore *core, int p, int64_t until)
 {
     VschedPCPU *pcpu = &core->pcpu[p];
 
     core->running = p;
-    while (pcpu->clock < core->window_end) {
+    while (pcpu->clock < MIN(until, core->window_end)) {
         int64_t used = 0, end;
         VschedVCPU *v;
         VschedStop stop;
 
         if (pcpu->clock < pcpu->skip_until) {
-            skip_until(pcpu, MIN(pcpu->skip_until, core->window_end));
+            skip_until(pcpu, MIN(pcpu->skip_until,
+                                 MIN(until, core->window_end)));
             continue;
         }
 
@@ -323,13 +366,13 @@ static void run_pcpu(VschedCore *core, int p)
             !reschedule(core, p)) {
             break;
         }
-        if (pcpu->clock >= core->window_end) {
+        if (pcpu->clock >= MIN(until, core->window_end)) {
             break;              /* the switch took the rest of it */
         }
 
         v = &core->vcpu[pcpu->current];
         catch_up(pcpu, v);
-        end = MIN(core->window_end, pcpu->slice_end);
+        end = MIN(MIN(until, core->window_end), pcpu->slice_end);
         stop = core->host->run(core->opaque, p, pcpu->current,
                                MAX(0, end - pcpu->clock),
                                core->ops->spin || core->skip,
@@ -341,8 +384,8 @@ static void run_pcpu(VschedCore *core, int p)
         switch (stop) {
         case VSCHED_STOP_BUDGET:
             /* vsched_core_cut() may have moved the end of the window. */
-            if (core->window_end < pcpu->slice_end) {
-                return;         /* made up for in the next window */
+            if (MIN(until, core->window_end) < pcpu->slice_end) {
+                return;         /* made up for in what follows */
             }
             v->preempted++;
             v->spinning = false;
@@ -416,6 +459,7 @@ void vsched_core_window(VschedCore *core, int64_t horizon)
     int first = (core->rotation + core->window_end / core->window) % pcpus;
     int64_t last = core->window_end + WINDOWS_AT_ONCE * core->window;
     int sole = sole_pcpu(core, &horizon);
+    int64_t split;
 
     core->window_start = core->window_end;
     core->window_end += core->window;
@@ -423,8 +467,16 @@ void vsched_core_window(VschedCore *core, int64_t horizon)
         core->window_end = horizon < last ? boundary(core, horizon) : last;
         first = sole;           /* it may still cut the window */
     }
+    /* Nobody sees where the only PCPU stops. */
+    split = sole == VSCHED_NONE ? vsched_core_split(core, core->window_end)
+                                : core->window_end;
+    if (split != core->window_end) {
+        for (int i = 0; i < pcpus; i++) {
+            run_pcpu(core, (first + i) % pcpus, split);
+        }
+    }
     for (int i = 0; i < pcpus; i++) {
-        run_pcpu(core, (first + i) % pcpus);
+        run_pcpu(core, (first + i) % pcpus, INT64_MAX);
     }
     for (int p = 0; p < pcpus; p++) {
         if (core->pcpu[p].current == VSCHED_NONE) {

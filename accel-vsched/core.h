@@ -13,6 +13,15 @@
  * clock may stay short of the end by less than one block, and it makes that up
  * in the next window.
  *
+ * Resonance.  PCPUs see what others store when these stop.  A loop whose length
+ * divides that of the window always stops at the same instruction: one that
+ * releases a lock and takes it again, time after time with the lock held, and
+ * whoever else wants it waits for ever.  The same goes for timeslices.  Real
+ * cores have no such rhythm, so @jitter breaks it: about once every 16384
+ * cycles a window has two parts, of any length, and all PCPUs complete the
+ * first before any begins the second; and a timeslice is up to 1/64 shorter.
+ * Both are functions of time and seed alone.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -98,6 +107,8 @@ typedef struct VschedCore {
     int64_t window_end;         /* cycles: end of the window that runs or ran */
     uint64_t windows;           /* number of windows that were run */
     uint32_t rotation;          /* PCPU that is first in window 0 */
+    uint32_t seed;              /* of what follows */
+    bool jitter;                /* windows in two parts, uneven timeslices */
     int running;                /* PCPU that is being run, or VSCHED_NONE */
     VschedPCPU *pcpu;
     VschedVCPU *vcpu;
@@ -140,6 +151,19 @@ void vsched_core_cut(VschedCore *core, int64_t now);
  * event from outside can change that.
  */
 bool vsched_core_idle(const VschedCore *core, int64_t *until);
+
+/*
+ * The cycle at which the second part of the window that ends at @end begins;
+ * @end if it has one part only.
+ */
+int64_t vsched_core_split(const VschedCore *core, int64_t end);
+
+/* How much shorter a @timeslice is that begins at cycle @now on @pcpu. */
+int64_t vsched_core_slice_cut(const VschedCore *core, int pcpu, int64_t now,
+                              int64_t timeslice);
+
+/* A number that two equal runs have in common, and nothing else. */
+uint32_t vsched_core_draw(const VschedCore *core, int pcpu, int64_t time);
 
 /* All PCPUs pass the time until cycle @time: the window's end moves there. */
 void vsched_core_jump(VschedCore *core, int64_t time);

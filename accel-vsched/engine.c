@@ -130,7 +130,7 @@ static void vsched_handle_interrupt(CPUState *cpu, int mask)
         qatomic_set(&cpu->neg.icount_decr.u16.high, -1);
     } else if (in_engine_thread && e->core->running != VSCHED_NONE &&
                e->core->vcpu[cpu->cpu_index].pcpu != e->core->running) {
-        e->deferred[cpu->cpu_index] |= mask;
+        cpu->interrupt_deferred |= mask;
         qatomic_set(&e->attention, true);
         vsched_cut();
     } else {
@@ -154,16 +154,15 @@ static void vsched_kick(CPUState *cpu)
     }
 }
 
+/* Before anything else happens between two windows: they were made earlier. */
 static void deliver_deferred(VschedEngine *e)
 {
     CPUState *cpu;
 
     CPU_FOREACH(cpu) {
-        uint32_t mask = e->deferred[cpu->cpu_index];
-
-        if (mask) {
-            e->deferred[cpu->cpu_index] = 0;
-            cpu->interrupt_request |= mask;
+        if (cpu->interrupt_deferred) {
+            cpu->interrupt_request |= cpu->interrupt_deferred;
+            cpu->interrupt_deferred = 0;
             vsched_core_notify(e->core, cpu->cpu_index);
         }
     }
@@ -238,7 +237,6 @@ static void do_queued_work(VschedEngine *e)
 static void attend(VschedEngine *e)
 {
     qatomic_set(&e->attention, false);
-    deliver_deferred(e);
     do_queued_work(e);
     while (all_stopped()) {
         sleep_until_event(e);
@@ -310,6 +308,9 @@ static void *vsched_thread(void *arg)
             bql_lock();
             vsched_publish_time(e);
             vsched_deliver_posts(e);
+            if (qatomic_read(&e->attention)) {
+                deliver_deferred(e);
+            }
         }
         if (vsched_devices_due(e->now)) {
             vsched_devices_window_end(e->now);
@@ -417,7 +418,6 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
     vsched_core_set_policy(e->core, VSCHED_POLICY_GET_CLASS(e->policy)->ops,
                            values);
     e->cpu = g_new0(CPUState *, topology.vcpus);
-    e->deferred = g_new0(uint32_t, topology.vcpus);
     e->exec = g_new0(VschedExec, topology.pcpus);
     QSIMPLEQ_INIT(&e->posts);
     for (int p = 0; p < topology.pcpus; p++) {

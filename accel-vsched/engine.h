@@ -53,6 +53,7 @@ typedef struct VschedExec {
     int64_t period_end;         /* in these instructions */
     int64_t counted;            /* insns[] of the VCPU are counted up to here */
     bool spin;                  /* a spin was found, not yet told */
+    int64_t tell;               /* position: not before */
     uint64_t pc;                /* of the block in which a period ended */
 } VschedExec;
 
@@ -94,7 +95,6 @@ struct VschedEngine {
     bool attention;             /* look at all VCPUs between windows: atomic */
     bool dispatching;           /* delivering posts */
     QSIMPLEQ_HEAD(, VschedPost) posts;
-    uint32_t *deferred;         /* of each VCPU: interrupts at window end */
 
     VschedSaved saved;
     uint64_t posted;            /* statistics */

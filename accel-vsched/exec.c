@@ -116,6 +116,25 @@ static inline void observe_less(CPUState *cpu, unsigned look)
     }
 }
 
+/*
+ * When a spin is told.  A loop whose length divides that of a period would be
+ * left at the same instruction each time, for ever: see core.h on resonance.
+ * So every fourth, on average, is told later, by up to 1023 instructions,
+ * short whiles being as likely as long ones (choice).
+ */
+static int64_t tell_at(const VschedExec *x)
+{
+    const VschedCore *core = vsched_engine->core;
+    uint32_t draw;
+
+    if (!core->jitter) {
+        return x->period_end;
+    }
+    draw = vsched_core_draw(core, run.pcpu, x->period_end);
+    return x->period_end +
+           (draw % 4 ? 0 : (draw >> 5) % (8 << (draw >> 2) % 8));
+}
+
 /* All instructions of the period have committed; the next begins. */
 static void end_period(CPUState *cpu, bool user)
 {
@@ -123,6 +142,9 @@ static void end_period(CPUState *cpu, bool user)
     uint32_t n = sdb_config(x->sdb)->period;
     SDBVerdict verdict = sdb_judge(x->device, user);
 
+    if (verdict.spin && !x->spin) {
+        x->tell = tell_at(x);
+    }
     x->period_end += n;
     cpu->neg.observe_marks = *sdb_marks(x->sdb);
     if (trace_event_get_state_backends(TRACE_VSCHED_PERIOD)) {
@@ -242,13 +264,17 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
             end_period(cpu, cpu->neg.user_mode);
         }
         if (x->spin) {
-            x->spin = false;
-            if (run.spin_stops) {
+            if (!run.spin_stops) {
+                x->spin = false;
+            } else if (now + tb->icount > x->tell) {
+                x->spin = false;
                 return leave(cpu, VSCHED_STOP_SPIN);
+            } else {
+                limit = MIN(limit, x->tell);
             }
         }
     }
-    if (now + tb->icount > limit) {
+    if (now + tb->icount > run.stop_position) {
         return leave(cpu, VSCHED_STOP_BUDGET);
     }
     if (x->sdb) {

@@ -72,6 +72,7 @@ static const VMStateDescription vmstate_exec = {
         VMSTATE_INT64(retired, VschedExec),
         VMSTATE_INT64(period_end, VschedExec),
         VMSTATE_BOOL(spin, VschedExec),
+        VMSTATE_INT64(tell, VschedExec),
         VMSTATE_END_OF_LIST()
     }
 };
@@ -133,6 +134,7 @@ static const VMStateDescription vmstate_core = {
         VMSTATE_INT64(window_end, VschedCore),
         VMSTATE_UINT64(windows, VschedCore),
         VMSTATE_UINT32(rotation, VschedCore),
+        VMSTATE_UINT32(seed, VschedCore),
         VMSTATE_STRUCT_VARRAY_POINTER_INT32(pcpu, VschedCore, topology.pcpus,
                                             vmstate_pcpu, VschedPCPU),
         VMSTATE_STRUCT_VARRAY_POINTER_INT32(vcpu, VschedCore, topology.vcpus,
@@ -178,6 +180,7 @@ static int post_load(void *opaque, int version_id)
     g_autofree int *before = g_new(int, core->topology.vcpus);
     int64_t values[VSCHED_PARAMETERS_MAX];
     Error *err = NULL;
+    CPUState *cpu;
     int n;
 
     s->sched[sizeof(s->sched) - 1] = 0;
@@ -214,7 +217,9 @@ static int post_load(void *opaque, int version_id)
     vsched_devices_set_disk_latency(e->disk_latency);
     e->switch_cost = core->switch_cost;
     e->skip = vsched_cycles_to_ns(e, core->skip);
-    memset(e->deferred, 0, core->topology.vcpus * sizeof(*e->deferred));
+    CPU_FOREACH(cpu) {
+        cpu->interrupt_deferred = 0;
+    }
     vsched_publish_time(e);
     return 0;
 }

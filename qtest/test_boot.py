@@ -7,7 +7,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 import os
 import unittest
 
-from support import GUESTS, GUEST_FAULTS, Guest, linux, run_linux
+from support import GUESTS, GUEST_FAULTS, SLOWER, Guest, linux, run_linux
 
 
 class Sparc64(unittest.TestCase):
@@ -73,6 +73,26 @@ class X86(unittest.TestCase):
                 self.assertIsNone(GUEST_FAULTS.search(guest.console), guest.last_words())
                 consoles.append(guest.console)
         self.assertEqual(*consoles)
+
+    def test_default_devices_and_polling_idle_loop(self):
+        """VGA and all: the firmware's way to start the other processors has both VCPUs take
+        turns with one lock.  In the kernel there is work for one of them, on the whole; the
+        other one polls, which the SDB finds."""
+        with Guest("-M", "q35", "-m", "256", "-smp", "2", "-no-shutdown",
+                   "-accel", "tcg,thread=vsched,pcpus=2,sched=sdb",
+                   "-kernel", os.path.join(GUESTS, "x86/vmlinuz"),
+                   "-initrd", os.path.join(GUESTS, "x86/initrd.gz"),
+                   "-append", "console=ttyS0 workload=boot idle=poll", arch="x86_64") as guest:
+            guest.wait_console("2 of 2 CPUs online, workload boot", timeout=200)
+            guest.wait_console("workload boot: exit 0")
+            self.assertTrue(guest.event_wait("SHUTDOWN", timeout=60 * SLOWER))
+            self.assertIsNone(GUEST_FAULTS.search(guest.console), guest.last_words())
+            vm = guest.stats()["vm"]
+        useful, spinning = vm["vcpu-running-useful"], vm["vcpu-running-spinning"]
+        self.assertGreater(useful + spinning, 1.5 * vm["time"])         # nobody halts
+        self.assertGreater(spinning, 0.25 * (useful + spinning))
+        self.assertLess(spinning, 0.75 * (useful + spinning))
+        self.assertLess(vm["pcpu-sdb-spins-user"], 10)
 
 
 if __name__ == "__main__":

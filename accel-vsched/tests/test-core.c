@@ -234,7 +234,7 @@ static const VschedHost fake_host = {
     .elapsed = fake_elapsed,
 };
 
-/* The first slice is a whole one, unless a test wants otherwise. */
+/* Whole windows and slices, the first too, unless a test wants otherwise. */
 static void fake_init(Fake *f, int vcpus, int pcpus, int64_t window,
                       int64_t cost, const VschedPolicyOps *ops, int64_t slice)
 {
@@ -245,6 +245,7 @@ static void fake_init(Fake *f, int vcpus, int pcpus, int64_t window,
     f->slice = slice;
     f->core = vsched_core_new(&topology, window, cost, 1, &fake_host, f);
     f->core->rotation = 0;
+    f->core->jitter = false;
     for (int p = 0; p < pcpus; p++) {
         f->core->pcpu[p].phase = UINT32_MAX;
     }
@@ -356,8 +357,9 @@ static void fake_drive(Fake *f, int64_t time)
 typedef struct Naive {
     World world;
     int pcpus;
-    int64_t window, cost, slice, end, count;
+    int64_t window, cost, slice, end, limit, count;
     bool sdb;
+    const VschedCore *jitter;   /* whose windows and slices are uneven */
     struct {
         int64_t clock, slice_end, idle, busy, switching;
         int current, last, switches;
@@ -403,7 +405,7 @@ static bool naive_step(Naive *n, int p)
     int v = c->current;
     Block b;
 
-    if (c->clock >= n->end) {
+    if (c->clock >= n->limit) {
         return false;
     }
     if (c->yield) {
@@ -425,18 +427,19 @@ static bool naive_step(Naive *n, int p)
             c->switches++;
             c->last = v;
         }
-        c->slice_end = c->clock + n->slice;
+        c->slice_end = c->clock + n->slice -
+                       vsched_core_slice_cut(n->jitter, p, c->clock, n->slice);
         return true;
     }
     naive_idle(n, p, n->not_before[v]);
     b = block_of(w, v);
-    if (c->clock + b.length > c->slice_end && c->slice_end <= n->end) {
+    if (c->clock + b.length > c->slice_end && c->slice_end <= n->limit) {
         n->preempted[v]++;
         naive_queue(n, v);
         c->current = -1;
         return true;
     }
-    if (c->clock + b.length > n->end) {
+    if (c->clock + b.length > n->limit) {
         return false;
     }
     world_execute(w, p, v, c->clock);
@@ -474,7 +477,11 @@ static void naive_drive(Naive *n, int64_t time)
             n->end = (until + n->window - 1) / n->window * n->window;
         } else {
             n->end += n->window;
-            for (int i = 0; i < n->pcpus; i++) {
+            n->limit = vsched_core_split(n->jitter, n->end);
+            for (int i = 0; i < 2 * n->pcpus; i++) {
+                if (i == n->pcpus) {
+                    n->limit = n->end;
+                }
                 while (naive_step(n, (n->end / n->window - 1 + i) %
                                      n->pcpus)) {
                     ;
@@ -787,6 +794,82 @@ static void test_phases(void)
     vsched_core_free(other);
 }
 
+static void test_jitter(void)
+{
+    const int64_t slice = 100000;
+    VschedTopology topology = { 1, 1 };
+    VschedCore *core = vsched_core_new(&topology, 1000, 0, 1, &fake_host,
+                                       NULL);
+    int64_t cut, in_half = 0, split = 0, sum = 0;
+
+    /*
+     * One window of 1000 cycles in 16.384 has two parts: of 100000 about
+     * 6104, give or take 76 (standard deviation); in half of them, give or
+     * take 39, the first part is the longer one.
+     */
+    for (int64_t i = 1; i <= 100000; i++) {
+        int64_t end = i * 1000, at = vsched_core_split(core, end);
+
+        g_assert_cmpint(at, >, end - 1000);
+        g_assert_cmpint(at, <=, end);
+        split += at != end;
+        in_half += at != end && at > end - 500;
+    }
+    g_assert_cmpint(ABS(split - 6104), <, 400);
+    g_assert_cmpint(ABS(2 * in_half - split), <, 400);
+
+    /* A slice of 100000 is shorter by 0 to 1561 cycles, 780 on average. */
+    for (int64_t i = 0; i < 10000; i++) {
+        cut = vsched_core_slice_cut(core, 0, i * 100000, slice);
+        g_assert_cmpint(cut, >=, 0);
+        g_assert_cmpint(cut, <, 1562);
+        sum += cut;
+    }
+    g_assert_cmpint(ABS(sum / 10000 - 780), <, 20);
+    /* The shortest ones remain longer than a block. */
+    g_assert_cmpint(vsched_core_slice_cut(core, 0, 5, 100), ==, 0);
+    vsched_core_free(core);
+}
+
+/*
+ * VCPU 0 releases a lock, and takes it again 10 cycles later, every 50; VCPU 1
+ * waits for it.  True if it ever finds it free.
+ */
+static bool lock_is_found_free(Fake *f)
+{
+    static const Block turns[] = { { 40 }, { 10 }, { } };
+    bool free = false, found = false;
+
+    f->world.program[0] = turns;
+    f->world.program[1] = tens;
+    start_all(f);
+    fake_drive(f, 1000000);
+    for (guint i = 0; i < f->world.log->len; i++) {
+        Executed *x = &g_array_index(f->world.log, Executed, i);
+
+        if (x->vcpu) {
+            found |= free;
+        } else {
+            free = x->block % 2 == 0;   /* the first of the two is over */
+        }
+    }
+    return found;
+}
+
+static void test_resonance(void)
+{
+    for (int pcpus = 1; pcpus <= 2; pcpus++) {
+        for (int jitter = 0; jitter < 2; jitter++) {
+            Fake f;
+
+            fake_init(&f, 2, pcpus, 1000, 50, &vsched_policy_timeslice, 10000);
+            f.core->jitter = jitter;
+            g_assert_cmpint(lock_is_found_free(&f), ==, jitter);
+            fake_free(&f);
+        }
+    }
+}
+
 /* A policy that moves: one queue for all, slices of values[0]. */
 
 static void *shared_create(const VschedTopology *t, const int64_t *values)
@@ -987,6 +1070,25 @@ static void test_skip(void)
  * At random.
  */
 
+/*
+ * Blocks read the clock at their end.  Nobody has seen a time that is more than
+ * a window, and the block that did not fit before the end of a timeslice, ahead
+ * of what another reads later.
+ */
+static void assert_steps_back_less_than(Fake *f, int64_t window)
+{
+    int64_t last = 0;
+
+    for (guint i = 0; i < f->world.log->len; i++) {
+        Executed *x = &g_array_index(f->world.log, Executed, i);
+        int64_t time = x->start +
+                       random_block(&f->world, x->vcpu, x->block).length;
+
+        g_assert_cmpint(last - time, <, window + MANY);
+        last = MAX(last, time);
+    }
+}
+
 static void test_naive_model(gconstpointer data)
 {
     const VschedPolicyOps *ops = data;
@@ -1003,6 +1105,8 @@ static void test_naive_model(gconstpointer data)
         fake_init(&f, vcpus, pcpus, window, cost, ops, slice);
         f.merge = i % 4;
         f.world.seed = i;
+        f.core->jitter = i % 3;
+        n->jitter = f.core;
         world_init(&n->world, vcpus, i);
         n->pcpus = pcpus;
         n->window = window;
@@ -1047,6 +1151,7 @@ static void test_naive_model(gconstpointer data)
         g_assert_cmpmem(f.world.log->data, f.world.log->len *
                         sizeof(Executed), n->world.log->data,
                         n->world.log->len * sizeof(Executed));
+        assert_steps_back_less_than(&f, window);
         total += f.world.log->len;
         g_array_free(n->world.log, true);
         g_free(n);
@@ -1070,6 +1175,7 @@ static void test_longest_wait(gconstpointer data)
                 fake_init(&f, vcpus, pcpus, window, cost, ops, slice);
                 f.world.seed = hash(vcpus, pcpus, slice);
                 f.merge = true;
+                f.core->jitter = slice % 2;
                 start_all(&f);
                 fake_drive(&f, MIN(40 * each * (slice + cost), 3000000));
                 g_assert_cmpint(f.longest_wait, <=, (each - 1) * slice +
@@ -1093,6 +1199,7 @@ static void test_windows_at_once(gconstpointer data)
         fake_init(&many, vcpus, pcpus, 100, 20, ops, slice);
         one.world.seed = many.world.seed = i;
         many.merge = true;
+        one.core->jitter = many.core->jitter = i % 3;
         one.core->skip = many.core->skip = i % 2 ? hash(i, 4, 9) % 5000 : 0;
         start_all(&one);
         start_all(&many);
@@ -1143,6 +1250,8 @@ int main(int argc, char **argv)
     g_test_add_func("/core/spin", test_spin);
     g_test_add_func("/core/first-slice", test_first_slice);
     g_test_add_func("/core/phases", test_phases);
+    g_test_add_func("/core/jitter", test_jitter);
+    g_test_add_func("/core/resonance", test_resonance);
     g_test_add_func("/core/migration", test_migration);
     g_test_add_func("/core/change-of-policy", test_change_of_policy);
     g_test_add_func("/core/cut", test_cut);
