@@ -1,0 +1,158 @@
+"""RISC-V under the engine: modes, instructions, SDB and policy know nothing of SPARC.
+
+Four harts on two PCPUs run a loop in user mode, go back to machine mode, count
+themselves with an atomic add and wait for an interrupt, but for hart 0, which spins until
+all are there and then powers off.  No firmware: the program is where that would be.
+Runs only where qemu-system-riscv64 was built (TARGETS, see scripts/build-qemu).
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+
+import os
+import struct
+import tempfile
+import unittest
+
+from support import SLOWER, Guest, binary
+
+TURNS = 15 << 12
+T0, T1, T2 = 5, 6, 7
+MSTATUS, MTVEC, MEPC, PMPCFG0, PMPADDR0, MHARTID = 0x300, 0x305, 0x341, 0x3a0, 0x3b0, 0xf14
+MRET, ECALL, WFI = 0x30200073, 0x73, 0x10500073
+
+
+class Program:
+    """What little of an assembler it takes."""
+
+    def __init__(self):
+        self.code, self.labels, self.fixes = [], {}, []
+
+    def word(self, value):
+        self.code.append(value & 0xffffffff)
+
+    def label(self, name):
+        self.labels[name] = 4 * len(self.code)
+
+    def addi(self, rd, rs, value):
+        self.word((value & 0xfff) << 20 | rs << 15 | rd << 7 | 0x13)
+
+    def lui(self, rd, value):
+        self.word(value << 12 | rd << 7 | 0x37)
+
+    def csrw(self, csr, rs):
+        self.word(csr << 20 | rs << 15 | 1 << 12 | 0x73)
+
+    def csrr(self, rd, csr):
+        self.word(csr << 20 | 2 << 12 | rd << 7 | 0x73)
+
+    def lw(self, rd, rs):
+        self.word(rs << 15 | 2 << 12 | rd << 7 | 0x03)
+
+    def sw(self, value, rs):
+        self.word(value << 20 | rs << 15 | 2 << 12 | 0x23)
+
+    def amoadd(self, value, rs):
+        self.word(value << 20 | rs << 15 | 2 << 12 | 0x2f)
+
+    def la(self, rd, name):
+        self.fixes.append((self.la, len(self.code), name))
+        self.word(rd << 7 | 0x17)
+        self.addi(rd, rd, 0)
+
+    def bnez(self, rs, name):
+        self.fixes.append((self.bnez, len(self.code), name))
+        self.word(rs << 15 | 1 << 12 | 0x63)
+
+    def j(self, name):
+        self.fixes.append((self.j, len(self.code), name))
+        self.word(0x6f)
+
+    def image(self):
+        for kind, at, name in self.fixes:
+            d = self.labels[name] - 4 * at
+            if kind == self.la:
+                self.code[at + 1] |= (d & 0xfff) << 20
+            elif kind == self.bnez:
+                self.code[at] |= ((d >> 12 & 1) << 31 | (d >> 5 & 0x3f) << 25 |
+                                  (d >> 1 & 0xf) << 8 | (d >> 11 & 1) << 7)
+            else:
+                self.code[at] |= ((d >> 20 & 1) << 31 | (d >> 1 & 0x3ff) << 21 |
+                                  (d >> 11 & 1) << 20 | (d >> 12 & 0xff) << 12)
+        return struct.pack(f"<{len(self.code)}I", *self.code)
+
+
+def program():
+    p = Program()
+    p.la(T0, "trap")
+    p.csrw(MTVEC, T0)
+    p.addi(T0, 0, -1)
+    p.csrw(PMPADDR0, T0)                # user mode may reach all memory
+    p.addi(T0, 0, 0x1f)
+    p.csrw(PMPCFG0, T0)
+    p.la(T0, "user")
+    p.csrw(MEPC, T0)
+    p.csrw(MSTATUS, 0)
+    p.word(MRET)                        # 12 instructions so far
+    p.label("user")
+    p.lui(T1, TURNS >> 12)
+    p.label("turn")
+    p.addi(T1, T1, -1)
+    p.bnez(T1, "turn")
+    p.word(ECALL)
+    p.label("trap")
+    p.la(T0, "counter")
+    p.addi(T1, 0, 1)
+    p.amoadd(T1, T0)
+    p.csrr(T2, MHARTID)
+    p.bnez(T2, "halt")                  # 6
+    p.label("wait")
+    p.lw(T1, T0)
+    p.addi(T1, T1, -4)
+    p.bnez(T1, "wait")
+    p.lui(T0, 0x100)                    # the board's power switch
+    p.lui(T1, 5)
+    p.addi(T1, T1, 0x555)
+    p.sw(T1, T0)
+    p.label("end")
+    p.j("end")
+    p.label("halt")
+    p.word(WFI)
+    p.j("halt")
+    p.label("counter")
+    p.word(0)
+    return p.image()
+
+
+@unittest.skipUnless(os.path.exists(binary("riscv64")), "qemu-system-riscv64 was not built")
+class RiscV(unittest.TestCase):
+    timeout = 120
+
+    def stats(self, sched):
+        with tempfile.NamedTemporaryFile(suffix=".bin") as file:
+            file.write(program())
+            file.flush()
+            with Guest("-M", "virt", "-nodefaults", "-m", "64", "-smp", "4", "-no-shutdown",
+                       "-accel", f"tcg,thread=vsched,pcpus=2,sched={sched}",
+                       "-bios", os.path.abspath(file.name), arch="riscv64") as guest:
+                self.assertTrue(guest.event_wait("SHUTDOWN", timeout=60 * SLOWER))
+                return guest.stats()
+
+    def test_counted_to_the_instruction_and_twice_the_same(self):
+        for sched in ("sdb", "timeslice"):
+            with self.subTest(sched=sched):
+                stats = self.stats(sched)
+                self.assertEqual(stats, self.stats(sched))
+                vcpus = [s for s in stats.values() if "insns-user" in s]
+                # lui, two a turn, ecall
+                self.assertEqual([v["insns-user"] for v in vcpus], 4 * [2 + 2 * TURNS])
+                # 6 of the board's reset vector, 12, 6, wfi; hart 0 waits for the others
+                self.assertEqual(sorted(v["insns-privileged"] for v in vcpus)[:3], 3 * [25])
+                # The loop neither loads nor stores: every whole period is a spin, but for
+                # those that a VCPU switch cuts off.
+                vm = stats["vm"]
+                self.assertGreater(vm["pcpu-sdb-spins-user"], 0.6 * 4 * 2 * TURNS / 1024)
+                self.assertEqual(vm["vcpu-slices-ended-by-spin"] > 0, sched == "sdb")
+
+
+if __name__ == "__main__":
+    unittest.main()
