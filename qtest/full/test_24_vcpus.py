@@ -21,14 +21,15 @@ def in_user_mode(guest):
             if "insns-user" in counters}
 
 
-def wait_for_all(guest, timeout=200):
-    """Wait until every VCPU has done something in user mode from now on."""
+def wait_for_most(guest, timeout=200):
+    """Wait until the VCPUs have done something in user mode from now on: at least 22 of
+    them, since it is for Linux to say on which processors 24 processes or threads run."""
     before = in_user_mode(guest)
     assert len(before) == 24, before.keys()
     deadline = time.monotonic() + timeout * SLOWER
     while True:
         lazy = [where for where, now in in_user_mode(guest).items() if now == before[where]]
-        if not lazy:
+        if len(lazy) <= 2:
             return
         if time.monotonic() > deadline:
             raise AssertionError(f"nothing in user mode on {lazy}:\n{guest.last_words()}")
@@ -43,7 +44,7 @@ class SaveCompress(LinuxInTheMiddle, unittest.TestCase):
 
     def points(self, guest):
         yield from super().points(guest)
-        wait_for_all(guest)
+        wait_for_most(guest)
         yield "all-busy", "file"
 
 
@@ -56,7 +57,7 @@ class SaveShootdown(LinuxInTheMiddle, unittest.TestCase):
     def points(self, guest):
         yield from super().points(guest)
         for number in range(3):
-            wait_for_all(guest)
+            wait_for_most(guest)
             yield f"all-busy{number}", "file"
 
 
