@@ -414,6 +414,7 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
                               e->switch_cost, vsched_devices_seed(), &host,
                               e);
     e->core->skip = vsched_ns_to_cycles(e, e->skip);
+    e->core->jitter = e->jitter;
     vsched_policy_values(e, values);
     vsched_core_set_policy(e->core, VSCHED_POLICY_GET_CLASS(e->policy)->ops,
                            values);

@@ -83,6 +83,7 @@ struct VschedEngine {
     uint64_t skip;              /* ns; 0: never */
     uint64_t disk_latency;      /* ns */
     bool watch;                 /* SDBs are connected: sdb=on */
+    bool jitter;                /* of the core */
     char *sched;
     VschedPolicyState *policy;
     SDBState **sdb_device;      /* of each PCPU */

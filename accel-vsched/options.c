@@ -31,6 +31,9 @@
 #define SCHED_DESCRIPTION "scheduling policy; 'help' lists them, default " \
                           SCHED_DEFAULT
 #define WATCH_DESCRIPTION "spin detection buffers watch (on, off); default on"
+#define JITTER_DESCRIPTION "no loop stays in step with windows, timeslices and" \
+                           " spins, of which some are uneven (on, off);" \
+                           " default on"
 
 /*
  * ------------------------------------------------------------------------
@@ -415,6 +418,21 @@ static void engine_set_watch(Object *obj, bool value, Error **errp)
     }
 }
 
+static bool engine_get_jitter(Object *obj, Error **errp)
+{
+    return VSCHED(obj)->jitter;
+}
+
+static void engine_set_jitter(Object *obj, bool value, Error **errp)
+{
+    VschedEngine *e = VSCHED(obj);
+
+    e->jitter = value;
+    if (e->core) {
+        e->core->jitter = value;
+    }
+}
+
 static char *engine_get_sched(Object *obj, Error **errp)
 {
     return g_strdup(VSCHED(obj)->sched);
@@ -456,6 +474,7 @@ static void engine_init(Object *obj)
         engine_store(VSCHED(obj), i, engine_parameters[i].standard);
     }
     VSCHED(obj)->watch = true;
+    VSCHED(obj)->jitter = true;
 }
 
 static void engine_class_init(ObjectClass *oc, void *data)
@@ -475,6 +494,9 @@ static void engine_class_init(ObjectClass *oc, void *data)
     object_class_property_add_bool(oc, "sdb", engine_get_watch,
                                    engine_set_watch);
     object_class_property_set_description(oc, "sdb", WATCH_DESCRIPTION);
+    object_class_property_add_bool(oc, "jitter", engine_get_jitter,
+                                   engine_set_jitter);
+    object_class_property_set_description(oc, "jitter", JITTER_DESCRIPTION);
 }
 
 /*
@@ -605,6 +627,7 @@ static void for_all_options(ObjectClass *oc, OptionFunc *add)
 
     add(oc, "sched", SCHED_DESCRIPTION);
     add(oc, "sdb", WATCH_DESCRIPTION);
+    add(oc, "jitter", JITTER_DESCRIPTION);
     for (int i = 0; i < ENGINE_PARAMETERS; i++) {
         g_autofree char *text = describe(&engine_parameters[i]);
 
@@ -651,7 +674,8 @@ static bool apply_engine_options(VschedEngine *e, Error **errp)
         sched = g_hash_table_lookup(given, "sched");
         g_hash_table_iter_init(&iter, given);
         while (g_hash_table_iter_next(&iter, &name, &value)) {
-            if ((engine_index(name) >= 0 || !strcmp(name, "sdb")) &&
+            if ((engine_index(name) >= 0 || !strcmp(name, "sdb") ||
+                 !strcmp(name, "jitter")) &&
                 !object_property_parse(OBJECT(e), name, value, errp)) {
                 return false;
             }

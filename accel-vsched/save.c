@@ -217,6 +217,7 @@ static int post_load(void *opaque, int version_id)
     vsched_devices_set_disk_latency(e->disk_latency);
     e->switch_cost = core->switch_cost;
     e->skip = vsched_cycles_to_ns(e, core->skip);
+    core->jitter = e->jitter;
     CPU_FOREACH(cpu) {
         cpu->interrupt_deferred = 0;
     }
@@ -239,6 +240,7 @@ static const VMStateDescription vmstate_engine = {
         VMSTATE_STRUCT_VARRAY_POINTER_UINT32(exec, VschedEngine, pcpus,
                                              vmstate_exec, VschedExec),
         VMSTATE_BOOL(watch, VschedEngine),
+        VMSTATE_BOOL(jitter, VschedEngine),
         VMSTATE_UINT64(disk_latency, VschedEngine),
         VMSTATE_BUFFER(saved.sched, VschedEngine),
         VMSTATE_UINT64_ARRAY(saved.values, VschedEngine,

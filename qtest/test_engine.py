@@ -188,7 +188,8 @@ class Live(unittest.TestCase):
             self.assertEqual(get("sched"), "timeslice")
 
             for name, old, new in (("switch-cost", 554, 100), ("skip", "0ns", "10us"),
-                                   ("disk-latency", "100us", "1ms"), ("sdb", True, False)):
+                                   ("disk-latency", "100us", "1ms"), ("sdb", True, False),
+                                   ("jitter", True, False)):
                 self.assertEqual(get(name), old)
                 self.assertIn("return", put(name, new))
                 self.assertEqual(get(name), new)

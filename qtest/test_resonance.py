@@ -11,6 +11,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 
 import os
 import tempfile
+import time
 import unittest
 
 from support import SLOWER, Guest
@@ -50,7 +51,8 @@ def rom(nops):
 class Resonance(unittest.TestCase):
     timeout = 300
 
-    def run_to_end(self, nops, engine):
+    def run_to_end(self, nops, engine, longest=None):
+        """How long it takes; None if that is longer than longest (simulated ns)."""
         with tempfile.NamedTemporaryFile(suffix=".rom") as file:
             file.write(rom(nops))
             file.flush()
@@ -58,6 +60,10 @@ class Resonance(unittest.TestCase):
                        "-accel", f"tcg,thread=vsched,slice=20us,{engine}",
                        "-bios", os.path.abspath(file.name), "-no-shutdown",
                        arch="x86_64") as guest:
+                while longest and guest.cmd("query-status")["status"] == "running":
+                    if guest.stats()["vm"]["time"] > longest:
+                        return None
+                    time.sleep(0.05)
                 self.assertTrue(guest.event_wait("SHUTDOWN", timeout=30 * SLOWER))
                 return guest.stats()["vm"]["time"]
 
@@ -68,6 +74,11 @@ class Resonance(unittest.TestCase):
                          for nops in range(8)]
                 # Every 16 us there is a chance of 1 in 4, or better.
                 self.assertLess(max(times), 2_000_000)
+
+    def test_there_is_resonance_to_break(self):
+        """Without jitter there are loops in which the lock is never found free."""
+        self.assertIn(None, [self.run_to_end(nops, "pcpus=2,sched=timeslice,jitter=off",
+                                             20_000_000) for nops in range(8)])
 
 
 if __name__ == "__main__":

@@ -81,7 +81,8 @@ class Sweeps(unittest.TestCase):
         for name, option in itertools.product(SMALL, (
                 "window=100ns", "window=500ns", "window=7us", "window=10us", "slice=10us",
                 "slice=50us,sched=timeslice", "switch-cost=0", "switch-cost=5000",
-                "clock-hz=10000000", "clock-hz=3333333333", "skip=5us", "skip=100us")):
+                "clock-hz=10000000", "clock-hz=3333333333", "skip=5us", "skip=100us",
+                "jitter=off")):
             with self.subTest(program=name, option=option):
                 self.check(name, f"cmp8,vcpus=24,{option}",
                            cost=5000 if option == "switch-cost=5000" else 554)
