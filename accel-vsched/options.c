@@ -31,8 +31,8 @@
 #define SCHED_DESCRIPTION "scheduling policy; 'help' lists them, default " \
                           SCHED_DEFAULT
 #define WATCH_DESCRIPTION "spin detection buffers watch (on, off); default on"
-#define JITTER_DESCRIPTION "no loop stays in step with windows, timeslices and" \
-                           " spins, of which some are uneven (on, off);" \
+#define JITTER_DESCRIPTION "some windows, timeslices and spins are uneven, so" \
+                           " that no loop stays in step with them (on, off);" \
                            " default on"
 
 /*
