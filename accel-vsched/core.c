@@ -187,10 +187,15 @@ static void idle_until(VschedPCPU *pcpu, int64_t time)
     }
 }
 
-static void skip_until(VschedPCPU *pcpu, int64_t time)
+static void skip_until(VschedCore *core, VschedPCPU *pcpu, int64_t time)
 {
     if (time > pcpu->clock) {
-        pcpu->skipped += time - pcpu->clock;
+        int64_t cycles = time - pcpu->clock;
+
+        pcpu->skipped += cycles;
+        if (pcpu->current != VSCHED_NONE) {
+            core->vcpu[pcpu->current].spin_cycles += cycles;
+        }
         pcpu->clock = time;
     }
 }
@@ -198,7 +203,7 @@ static void skip_until(VschedPCPU *pcpu, int64_t time)
 void vsched_core_jump(VschedCore *core, int64_t time)
 {
     for (int p = 0; p < core->topology.pcpus; p++) {
-        skip_until(&core->pcpu[p], MIN(time, core->pcpu[p].skip_until));
+        skip_until(core, &core->pcpu[p], MIN(time, core->pcpu[p].skip_until));
         idle_until(&core->pcpu[p], time);
     }
     core->window_end = time;
@@ -357,8 +362,8 @@ static void run_pcpu(VschedCore *core, int p, int64_t until)
         VschedStop stop;
 
         if (pcpu->clock < pcpu->skip_until) {
-            skip_until(pcpu, MIN(pcpu->skip_until,
-                                 MIN(until, core->window_end)));
+            skip_until(core, pcpu, MIN(pcpu->skip_until,
+                                       MIN(until, core->window_end)));
             continue;
         }
 

@@ -392,8 +392,8 @@ static void engine_set(Object *obj, Visitor *v, const char *name,
 
     if (e->core && i != SWITCH_COST && i != SKIP && i != DISK_LATENCY) {
         error_setg(errp, "%s cannot change while the machine exists; "
-                   "switch-cost, skip, disk-latency, sched and the parameters of the "
-                   "policy and of the SDBs can", name);
+                   "switch-cost, skip, disk-latency, sdb, jitter, sched and the "
+                   "parameters of the policy and of the SDBs can", name);
         return;
     }
     if (visit_parameter(v, name, &engine_parameters[i], &value, errp)) {

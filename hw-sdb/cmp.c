@@ -10,7 +10,6 @@
 
 #include "qemu/osdep.h"
 #include "qemu/accel.h"
-#include "qemu/cutils.h"
 #include "qemu/datadir.h"
 #include "qemu/error-report.h"
 #include "qemu/units.h"
@@ -207,11 +206,13 @@ static void cmp_set_shared_tick(Object *obj, bool value, Error **errp)
 static void cmp_check_memory(MachineState *machine, Error **errp)
 {
     if (machine->ram_size % CMP_RAM_STEP || machine->ram_size > CMP_RAM_MAX) {
-        g_autofree char *size = size_to_str(machine->ram_size);
+        bool whole = machine->ram_size % MiB == 0;
 
-        error_setg(errp, "%s of memory is not possible: allowed are multiples"
-                   " of %" PRIu64 " MiB up to %" PRIu64 " MiB", size,
-                   CMP_RAM_STEP / MiB, CMP_RAM_MAX / MiB);
+        error_setg(errp, "%" PRIu64 " %s of memory are not possible: allowed"
+                   " are multiples of %" PRIu64 " MiB up to %" PRIu64 " MiB",
+                   machine->ram_size / (whole ? MiB : KiB),
+                   whole ? "MiB" : "KiB", CMP_RAM_STEP / MiB,
+                   CMP_RAM_MAX / MiB);
     }
 }
 

@@ -251,16 +251,16 @@ static void sdb_realize(DeviceState *dev, Error **errp)
         error_setg(errp, "%s", why);
         return;
     }
-    s->core = sdb_new(&s->config);
+    if (!s->core) {
+        s->core = sdb_new(&s->config);
+    }
     trace_config(s);
 }
 
-static void sdb_unrealize(DeviceState *dev)
+/* Not before: the engine keeps using an SDB that somebody unrealizes. */
+static void sdb_finalize(Object *obj)
 {
-    SDBState *s = SDB_DEVICE(dev);
-
-    sdb_free(s->core);
-    s->core = NULL;
+    sdb_free(SDB_DEVICE(obj)->core);
 }
 
 /* VMState: a period that was cut by savevm goes on after loadvm. */
@@ -373,7 +373,6 @@ static void sdb_class_init(ObjectClass *oc, void *data)
 
     dc->desc = "Spin detection buffer of a PCPU";
     dc->realize = sdb_realize;
-    dc->unrealize = sdb_unrealize;
     dc->vmsd = &vmstate_sdb;
     dc->user_creatable = false;         /* the engine makes one a PCPU */
     dc->hotpluggable = false;
@@ -401,6 +400,7 @@ static const TypeInfo sdb_info = {
     .parent = TYPE_DEVICE,
     .instance_size = sizeof(SDBState),
     .instance_init = sdb_init,
+    .instance_finalize = sdb_finalize,
     .class_init = sdb_class_init,
 };
 

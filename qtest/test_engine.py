@@ -184,6 +184,9 @@ class Live(unittest.TestCase):
                 self.assertIn("return", put("sched", name))
                 self.assertEqual(get("sched"), name)
                 self.assertEqual(get("slice", policy), "100us")
+            # An SDB that somebody unrealizes goes on.
+            for value in (False, True):
+                self.assertIn("return", put("realized", value, "/machine/vsched/sdb[0]"))
             self.assertIn("error", put("sched", "best"))
             self.assertEqual(get("sched"), "timeslice")
 

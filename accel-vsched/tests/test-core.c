@@ -1046,6 +1046,7 @@ static void test_skip(void)
     g_assert_cmpint(f.core->pcpu[0].skip_until, ==, 1240);
     g_assert_cmpint(f.core->pcpu[0].busy, ==, 40);
     g_assert_cmpint(f.core->pcpu[0].skipped, ==, 760);
+    g_assert_cmpint(f.core->vcpu[0].spin_cycles, ==, 760);
     /* It is sent something at 800: no more skipping, then a window again */
     vsched_core_notify(f.core, 0);
     windows(&f, 1);
