@@ -350,20 +350,26 @@ static void catch_up(VschedPCPU *pcpu, VschedVCPU *v)
     }
 }
 
+/* vsched_core_cut() may move the end of the window at any time. */
+static int64_t part_end(const VschedCore *core, int64_t until)
+{
+    return MIN(until, core->window_end);
+}
+
 /* Run @p until cycle @until, or the end of the window if that comes first. */
 static void run_pcpu(VschedCore *core, int p, int64_t until)
 {
     VschedPCPU *pcpu = &core->pcpu[p];
 
     core->running = p;
-    while (pcpu->clock < MIN(until, core->window_end)) {
+    while (pcpu->clock < part_end(core, until)) {
         int64_t used = 0, end;
         VschedVCPU *v;
         VschedStop stop;
 
         if (pcpu->clock < pcpu->skip_until) {
             skip_until(core, pcpu, MIN(pcpu->skip_until,
-                                       MIN(until, core->window_end)));
+                                       part_end(core, until)));
             continue;
         }
 
@@ -371,13 +377,13 @@ static void run_pcpu(VschedCore *core, int p, int64_t until)
             !reschedule(core, p)) {
             break;
         }
-        if (pcpu->clock >= MIN(until, core->window_end)) {
+        if (pcpu->clock >= part_end(core, until)) {
             break;              /* the switch took the rest of it */
         }
 
         v = &core->vcpu[pcpu->current];
         catch_up(pcpu, v);
-        end = MIN(MIN(until, core->window_end), pcpu->slice_end);
+        end = MIN(part_end(core, until), pcpu->slice_end);
         stop = core->host->run(core->opaque, p, pcpu->current,
                                MAX(0, end - pcpu->clock),
                                core->ops->spin || core->skip,
@@ -388,8 +394,7 @@ static void run_pcpu(VschedCore *core, int p, int64_t until)
 
         switch (stop) {
         case VSCHED_STOP_BUDGET:
-            /* vsched_core_cut() may have moved the end of the window. */
-            if (MIN(until, core->window_end) < pcpu->slice_end) {
+            if (part_end(core, until) < pcpu->slice_end) {
                 return;         /* made up for in what follows */
             }
             v->preempted++;

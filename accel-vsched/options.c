@@ -674,8 +674,8 @@ static bool apply_engine_options(VschedEngine *e, Error **errp)
         sched = g_hash_table_lookup(given, "sched");
         g_hash_table_iter_init(&iter, given);
         while (g_hash_table_iter_next(&iter, &name, &value)) {
-            if ((engine_index(name) >= 0 || !strcmp(name, "sdb") ||
-                 !strcmp(name, "jitter")) &&
+            if (strcmp(name, "sched") &&
+                object_property_find(OBJECT(e), name) &&
                 !object_property_parse(OBJECT(e), name, value, errp)) {
                 return false;
             }

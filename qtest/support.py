@@ -61,6 +61,31 @@ def refused(*args, arch="sparc64", timeout=30):
     return done.returncode, done.stderr
 
 
+def x86_mov(register, value):
+    """mov $value, %eax or %ecx, in 16-bit code"""
+    return b"\x66" + {"eax": b"\xb8", "ecx": b"\xb9"}[register] + value.to_bytes(4, "little")
+
+
+def x86_rom(others, before, after):
+    """64 kB of ROM for -bios, 16-bit code at F000:0000: VCPU 0 executes before, starts all
+    others, which execute others, and goes on with after (lists of bytes)."""
+    image = bytearray(0x10000)
+
+    def put(where, *code):
+        code = b"".join(code)
+        image[where:where + len(code)] = code
+
+    wrmsr = b"\x0f\x30"
+    put(0x0000, *others)
+    put(0x0100, b"\xfa", *before,                       # cli
+        b"\x66\x31\xd2",                                # xor %edx, %edx
+        x86_mov("ecx", 0x1b), x86_mov("eax", 0xfee00d00), wrmsr,    # APIC on, registers are MSRs
+        x86_mov("ecx", 0x830), x86_mov("eax", 0x000c46f0), wrmsr,   # start others at F000:0000
+        *after)
+    put(0xfff0, b"\xe9", (0x0100 - 0xfff3 & 0xffff).to_bytes(2, "little"))
+    return bytes(image)
+
+
 class Refusals:
     """For a TestCase of what QEMU must not start with."""
 

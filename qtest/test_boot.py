@@ -49,10 +49,11 @@ class Cmp(unittest.TestCase):
 
 class X86(unittest.TestCase):
     timeout = 600
+    linux = ("-m", "256", "-kernel", os.path.join(GUESTS, "x86/vmlinuz"),
+             "-initrd", os.path.join(GUESTS, "x86/initrd.gz"))
 
     def test_boot_and_power_off(self):
-        with Guest("-M", "q35", "-m", "256", "-kernel", os.path.join(GUESTS, "x86/vmlinuz"),
-                   "-initrd", os.path.join(GUESTS, "x86/initrd.gz"), "-smp", "2",
+        with Guest("-M", "q35", "-smp", "2", *self.linux,
                    "-append", "console=ttyS0 workload=boot", arch="x86_64") as guest:
             guest.wait_console("2 of 2 CPUs online, workload boot")
             guest.wait_console("workload boot: exit 0")
@@ -63,10 +64,8 @@ class X86(unittest.TestCase):
         """The engine knows nothing of SPARC; two runs have the same console."""
         consoles = []
         for _ in range(2):
-            with Guest("-M", "q35", "-nodefaults", "-m", "256", "-smp", "4",
+            with Guest("-M", "q35", "-nodefaults", "-smp", "4", *self.linux,
                        "-accel", "tcg,thread=vsched,pcpus=2",
-                       "-kernel", os.path.join(GUESTS, "x86/vmlinuz"),
-                       "-initrd", os.path.join(GUESTS, "x86/initrd.gz"),
                        "-append", "console=ttyS0 workload=boot", arch="x86_64") as guest:
                 guest.wait_console("4 of 4 CPUs online, workload boot", timeout=200)
                 self.assertEqual(guest.wait_exit(200), 0)
@@ -78,10 +77,8 @@ class X86(unittest.TestCase):
         """VGA and all: the firmware's way to start the other processors has both VCPUs take
         turns with one lock.  In the kernel there is work for one of them, on the whole; the
         other one polls, which the SDB finds."""
-        with Guest("-M", "q35", "-m", "256", "-smp", "2", "-no-shutdown",
+        with Guest("-M", "q35", "-smp", "2", "-no-shutdown", *self.linux,
                    "-accel", "tcg,thread=vsched,pcpus=2,sched=sdb",
-                   "-kernel", os.path.join(GUESTS, "x86/vmlinuz"),
-                   "-initrd", os.path.join(GUESTS, "x86/initrd.gz"),
                    "-append", "console=ttyS0 workload=boot idle=poll", arch="x86_64") as guest:
             guest.wait_console("2 of 2 CPUs online, workload boot", timeout=200)
             guest.wait_console("workload boot: exit 0")

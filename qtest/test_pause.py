@@ -12,34 +12,18 @@ import os
 import tempfile
 import unittest
 
-from support import SLOWER, Guest
+from support import SLOWER, Guest, x86_mov, x86_rom
 
 PAUSE, JUMP = b"\xf3\x90", b"\xeb\x00"
 TURNS = 200_000
 
 
 def rom(instruction):
-    """16-bit code, at F000:0000."""
-    image = bytearray(0x10000)
-
-    def put(where, *code):
-        code = b"".join(code)
-        image[where:where + len(code)] = code
-
-    def mov(register, value):               # mov $value, %eax or %ecx
-        return b"\x66" + {"eax": b"\xb8", "ecx": b"\xb9"}[register] + value.to_bytes(4, "little")
-
-    wrmsr = b"\x0f\x30"
-    put(0x0000, instruction, b"\xeb\xfc")               # VCPU 1: 1: X; jmp 1b
-    put(0x0100, b"\xfa",                                # cli
-        b"\x66\x31\xd2",                                # xor %edx, %edx
-        mov("ecx", 0x1b), mov("eax", 0xfee00d00), wrmsr,    # APIC on, its registers are MSRs
-        mov("ecx", 0x830), mov("eax", 0x000c46f0), wrmsr,   # start all others at F000:0000
-        mov("ecx", TURNS),
+    return x86_rom([instruction, b"\xeb\xfc"],            # VCPU 1: 1: X; jmp 1b
+                   [], [
+        x86_mov("ecx", TURNS),
         instruction, b"\x66\x49", b"\x75\xfa",          # 1: X; dec %ecx; jnz 1b
-        b"\x2e\x0f\x01\x1e\x00\x02", b"\xcc")           # lidt %cs:0x200 (none); int3: reset
-    put(0xfff0, b"\xe9", (0x0100 - 0xfff3 & 0xffff).to_bytes(2, "little"))
-    return bytes(image)
+        b"\x2e\x0f\x01\x1e\x00\x02", b"\xcc"])         # lidt %cs:0x200 (none); int3: reset
 
 
 class Pause(unittest.TestCase):

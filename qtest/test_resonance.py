@@ -14,38 +14,24 @@ import tempfile
 import time
 import unittest
 
-from support import SLOWER, Guest
+from support import SLOWER, Guest, x86_rom
 
-NOP, PAUSE, WRMSR = b"\x90", b"\xf3\x90", b"\x0f\x30"
+NOP, PAUSE = b"\x90", b"\xf3\x90"
 LOCK = b"\x00\x10"                                      # ds:0x1000
 TAKE = b"\xf0\x0f\xba\x2e" + LOCK + b"\x00"             # lock btsw $0, 0x1000
 
 
 def rom(nops):
-    """16-bit code, at F000:0000."""
-    image = bytearray(0x10000)
-
-    def put(where, *code):
-        code = b"".join(code)
-        image[where:where + len(code)] = code
-
-    def mov(register, value):               # mov $value, %eax or %ecx
-        return b"\x66" + {"eax": b"\xb8", "ecx": b"\xb9"}[register] + value.to_bytes(4, "little")
-
-    put(0x0000,                                         # VCPU 1
+    return x86_rom([                                    # VCPU 1
         PAUSE, TAKE, b"\x72\xf5",                       # 1: pause; lock bts; jc 1b
-        b"\x2e\x0f\x01\x1e\x00\x02", b"\xcc")           # lidt %cs:0x200 (none); int3: reset
-    put(0x0100, b"\xfa",                                # cli
-        b"\xc6\x06" + LOCK + b"\x01",                   # movb $1, 0x1000
-        b"\x66\x31\xd2",                                # xor %edx, %edx
-        mov("ecx", 0x1b), mov("eax", 0xfee00d00), WRMSR,    # APIC on, its registers are MSRs
-        mov("ecx", 0x830), mov("eax", 0x000c46f0), WRMSR,   # start all others at F000:0000
+        b"\x2e\x0f\x01\x1e\x00\x02", b"\xcc"          # lidt %cs:0x200 (none); int3: reset
+    ], [
+        b"\xc6\x06" + LOCK + b"\x01"                   # movb $1, 0x1000
+    ], [
         NOP * nops,
-        b"\xc6\x06" + LOCK + b"\x00", PAUSE,            # 1: movb $0, 0x1000; pause
+        b"\xc6\x06" + LOCK + b"\x00", PAUSE,           # 1: movb $0, 0x1000; pause
         TAKE, b"\x72\xf7",                              # 2: lock bts; jc 2b
-        NOP * 3, b"\xeb\xeb")                           # nop; nop; nop; jmp 1b
-    put(0xfff0, b"\xe9", (0x0100 - 0xfff3 & 0xffff).to_bytes(2, "little"))
-    return bytes(image)
+        NOP * 3, b"\xeb\xeb"])                          # nop; nop; nop; jmp 1b
 
 
 class Resonance(unittest.TestCase):
