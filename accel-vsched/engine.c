@@ -238,7 +238,7 @@ static void attend(VschedEngine *e)
 {
     qatomic_set(&e->attention, false);
     do_queued_work(e);
-    while (all_stopped()) {
+    while (all_stopped() || e->stale) {
         sleep_until_event(e);
         do_queued_work(e);
     }
@@ -431,8 +431,14 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
     return true;
 }
 
+static void vsched_pre_loadvm(CPUState *cpu)
+{
+    vsched_expect_state(vsched_engine);
+}
+
 static void vsched_ops_init(AccelOpsClass *ops)
 {
+    ops->synchronize_pre_loadvm = vsched_pre_loadvm;
     ops->create_vcpu_thread = vsched_create_vcpu_thread;
     ops->kick_vcpu_thread = vsched_kick;
     ops->handle_interrupt = vsched_handle_interrupt;

@@ -64,8 +64,17 @@ typedef struct VschedPost {
     QSIMPLEQ_ENTRY(VschedPost) next;
 } VschedPost;
 
+/* What is the same for as long as the machine exists. */
+typedef struct VschedShape {
+    uint32_t pcpus;
+    uint32_t vcpus;
+    uint64_t window;            /* ns */
+    uint64_t clock_hz;
+} VschedShape;
+
 /* What VMState carries besides the objects themselves. */
 typedef struct VschedSaved {
+    VschedShape shape;
     uint8_t sched[64];
     uint64_t values[VSCHED_PARAMETERS_MAX];
     int32_t order_length;
@@ -98,6 +107,7 @@ struct VschedEngine {
     QSIMPLEQ_HEAD(, VschedPost) posts;
 
     VschedSaved saved;
+    bool stale;                 /* a state was loaded, but not the engine's */
     uint64_t posted;            /* statistics */
     uint64_t cut_blocks;
 };
@@ -139,5 +149,6 @@ void vsched_stats_init(void);
 
 /* save.c */
 void vsched_save_init(VschedEngine *e);
+void vsched_expect_state(VschedEngine *e);
 
 #endif /* VSCHED_ENGINE_H */

@@ -357,6 +357,7 @@ void vsched_exec_connect(VschedEngine *e, int pcpu)
     x->device->changed = sdb_changed;
     x->device->changed_opaque = x;
     vsched_exec_watch(e, pcpu, e->watch);
+    sdb_reset_counters(x->device->core);        /* nothing was cut off */
 }
 
 void vsched_exec_watch(VschedEngine *e, int pcpu, bool on)

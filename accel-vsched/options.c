@@ -111,9 +111,9 @@ static bool visit_parameter(Visitor *v, const char *name,
              !qemu_strtou64(text, NULL, 10, &number);
     }
     if (!ok) {
-        error_setg(errp, "%s=%s is not a %s: allowed are %s to %s", name,
-                   text ? text : "", p->unit == VSCHED_TIME ? "time" : "number",
-                   low, high);
+        error_setg(errp, "%s%s%s is not a %s: allowed are %s to %s", name,
+                   text ? "=" : ": the value", text ? text : "",
+                   p->unit == VSCHED_TIME ? "time" : "whole number", low, high);
         return false;
     }
     if (number < p->minimum || number > p->maximum) {
@@ -504,26 +504,71 @@ static void engine_class_init(ObjectClass *oc, void *data)
  * The command line.
  */
 
-/* What was given, by name. */
-static GHashTable *given;
+/* What was given, by name: in all, and to the machine. */
+static GHashTable *given, *given_to_machine;
 
-static char *option_get(Object *obj, Error **errp)
+static const char *lookup(GHashTable *options, const char *name)
 {
-    return g_strdup("");
+    return options ? g_hash_table_lookup(options, name) : NULL;
+}
+
+static void remember(GHashTable **options, const char *name, const char *value)
+{
+    if (!*options) {
+        *options = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
+                                         g_free);
+    }
+    g_hash_table_replace(*options, g_strdup(name), g_strdup(value));
+}
+
+/* The object that an option is a property of, and the property's name. */
+static Object *option_owner(VschedEngine *e, const char *name,
+                            const char **property)
+{
+    *property = name;
+    if (object_property_find(OBJECT(e), name)) {
+        return OBJECT(e);
+    }
+    if (object_property_find(OBJECT(e->policy), name)) {
+        return OBJECT(e->policy);
+    }
+    if (g_str_has_prefix(name, SDB_PREFIX)) {
+        *property += strlen(SDB_PREFIX);
+    }
+    return object_property_find(OBJECT(e->sdb_device[0]), *property) ?
+           OBJECT(e->sdb_device[0]) : NULL;
+}
+
+/* What is in force: "" before the engine exists, and if it has no such thing */
+static char *option_value(const char *name)
+{
+    VschedEngine *e = vsched_engine;
+    const char *property;
+    Object *owner = e ? option_owner(e, name, &property) : NULL;
+    ObjectProperty *p;
+
+    if (!owner) {
+        return g_strdup(lookup(given, name) ?: "");
+    }
+    p = object_property_find(owner, property);
+    if (!strcmp(p->type, "bool")) {
+        return g_strdup(object_property_get_bool(owner, property,
+                                                 &error_abort) ? "on" : "off");
+    } else if (!strcmp(p->type, "str") || !strcmp(p->type, "string")) {
+        return object_property_get_str(owner, property, &error_abort);
+    }
+    return g_strdup_printf("%" PRIu64,
+                           object_property_get_uint(owner, property,
+                                                    &error_abort));
 }
 
 static void option_visit_get(Object *obj, Visitor *v, const char *name,
                              void *opaque, Error **errp)
 {
-    char *value = given ? g_hash_table_lookup(given, name) : NULL;
+    g_autofree char *value = option_value(name);
+    char *text = value;
 
-    if (!value) {
-        value = option_get(obj, errp);
-        visit_type_str(v, name, &value, errp);
-        g_free(value);
-    } else {
-        visit_type_str(v, name, &value, errp);
-    }
+    visit_type_str(v, name, &text, errp);
 }
 
 static bool maybe_help(const char *name, const char *value)
@@ -538,16 +583,20 @@ static bool maybe_help(const char *name, const char *value)
 static void accel_option_set(Object *obj, Visitor *v, const char *name,
                              void *opaque, Error **errp)
 {
-    char *value;
+    const char *machine = lookup(given_to_machine, name);
+    g_autofree char *value = NULL;
 
-    if (visit_type_str(v, name, &value, errp)) {
-        maybe_help(name, value);
-        if (!given) {
-            given = g_hash_table_new_full(g_str_hash, g_str_equal,
-                                          g_free, g_free);
-        }
-        g_hash_table_replace(given, g_strdup(name), value);
+    if (!visit_type_str(v, name, &value, errp)) {
+        return;
     }
+    maybe_help(name, value);
+    if (machine && strcmp(machine, value)) {
+        error_setg(errp, "-accel says %s=%s and the machine says %s=%s: give "
+                   "one of them, or the same value", name, value, name,
+                   machine);
+        return;
+    }
+    remember(&given, name, value);
 }
 
 void vsched_machine_option(const char *name, const char *value)
@@ -569,19 +618,8 @@ static void machine_option_set(Object *obj, Visitor *v, const char *name,
     }
     if (visit_type_str(v, name, &value, errp)) {
         vsched_machine_option(name, value);
+        remember(&given_to_machine, name, value);
     }
-}
-
-static void machine_option_get(Object *obj, Visitor *v, const char *name,
-                               void *opaque, Error **errp)
-{
-    Object *accel = OBJECT(current_accel());
-    g_autofree char *value = NULL;
-    char *text;
-
-    value = accel ? object_property_get_str(accel, name, NULL) : NULL;
-    text = value ? value : (char *)"";
-    visit_type_str(v, name, &text, errp);
 }
 
 typedef void OptionFunc(ObjectClass *oc, const char *name,
@@ -599,7 +637,7 @@ static void add_machine_option(ObjectClass *oc, const char *name,
                                const char *description)
 {
     if (!object_class_property_find(oc, name)) {
-        object_class_property_add(oc, name, "str", machine_option_get,
+        object_class_property_add(oc, name, "str", option_visit_get,
                                   machine_option_set, NULL, NULL);
         object_class_property_set_description(oc, name, description);
     }
@@ -671,7 +709,7 @@ static bool apply_engine_options(VschedEngine *e, Error **errp)
     gpointer name, value;
 
     if (given) {
-        sched = g_hash_table_lookup(given, "sched");
+        sched = lookup(given, "sched");
         g_hash_table_iter_init(&iter, given);
         while (g_hash_table_iter_next(&iter, &name, &value)) {
             if (strcmp(name, "sched") &&
@@ -691,8 +729,7 @@ static bool apply_policy_options(VschedEngine *e, Error **errp)
         const VschedParameter *q = vsched_policies[i]->parameters;
 
         for (; q->name; q++) {
-            const char *value = given ? g_hash_table_lookup(given, q->name)
-                                      : NULL;
+            const char *value = lookup(given, q->name);
 
             if (!value) {
                 continue;
@@ -730,13 +767,11 @@ static bool create_sdbs(VschedEngine *e, Error **errp)
         object_class_property_iter_init(&iter, object_get_class(OBJECT(dev)));
         while ((q = object_property_iter_next(&iter))) {
             g_autofree char *name = sdb_option_name(q->name);
-            const char *value = given ? g_hash_table_lookup(given, name)
-                                      : NULL;
+            const char *value = lookup(given, name);
 
             if (is_sdb_option(q) && value &&
                 !object_property_parse(OBJECT(dev), q->name, value, errp)) {
                 error_prepend(errp, "%s=%s: ", name, value);
-                error_append_hint(errp, "%s: %s\n", name, q->description);
                 return false;
             }
         }

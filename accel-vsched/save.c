@@ -4,8 +4,8 @@
  * The machine stops at the end of a window, so that no VCPU is in the middle
  * of anything: clocks, run states, counters and the order in which VCPUs wait
  * are the whole state.  (The SDBs save their own.)  A destination with other
- * PCPUs, another window or another clock is refused; the policy and all that
- * can change while running comes along.
+ * PCPUs or VCPUs, another window or another clock is refused; the policy and
+ * all that can change while running comes along.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,6 +15,8 @@
 #include "qemu/error-report.h"
 #include "qapi/error.h"
 #include "migration/vmstate.h"
+#include "system/reset.h"
+#include "system/runstate.h"
 #include "devices.h"
 #include "engine.h"
 
@@ -77,6 +79,42 @@ static const VMStateDescription vmstate_exec = {
     }
 };
 
+/* What has to be the same, read before anything that depends on it. */
+static bool same(const char *name, uint64_t here, uint64_t there)
+{
+    if (here != there) {
+        error_report("the saved state has %s=%" PRIu64 ", this machine %s=%"
+                     PRIu64 ": they have to be the same", name, there, name,
+                     here);
+    }
+    return here == there;
+}
+
+static int post_load_shape(void *opaque, int version_id)
+{
+    VschedEngine *e = opaque;
+    const VschedShape *s = &e->saved.shape;
+
+    return same("pcpus", e->pcpus, s->pcpus) &&
+           same("vcpus", e->core->topology.vcpus, s->vcpus) &&
+           same("window", e->window, s->window) &&
+           same("clock-hz", e->clock_hz, s->clock_hz) ? 0 : -EINVAL;
+}
+
+static const VMStateDescription vmstate_shape = {
+    .name = "vsched/shape",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .post_load = post_load_shape,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT32(saved.shape.pcpus, VschedEngine),
+        VMSTATE_UINT32(saved.shape.vcpus, VschedEngine),
+        VMSTATE_UINT64(saved.shape.window, VschedEngine),
+        VMSTATE_UINT64(saved.shape.clock_hz, VschedEngine),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
 /* Nothing was saved by this QEMU that is not so. */
 static bool order_fits(void *opaque, int version_id)
 {
@@ -127,8 +165,6 @@ static const VMStateDescription vmstate_core = {
     .version_id = 1,
     .minimum_version_id = 1,
     .fields = (const VMStateField[]) {
-        VMSTATE_INT32_EQUAL(topology.vcpus, VschedCore, NULL),
-        VMSTATE_INT32_EQUAL(topology.pcpus, VschedCore, NULL),
         VMSTATE_INT64(switch_cost, VschedCore),
         VMSTATE_INT64(skip, VschedCore),
         VMSTATE_INT64(window_end, VschedCore),
@@ -150,6 +186,12 @@ static int pre_save(void *opaque)
     VschedSaved *s = &e->saved;
 
     g_assert(QSIMPLEQ_EMPTY(&e->posts));
+    s->shape = (VschedShape) {
+        .pcpus = e->pcpus,
+        .vcpus = e->core->topology.vcpus,
+        .window = e->window,
+        .clock_hz = e->clock_hz,
+    };
     pstrcpy((char *)s->sched, sizeof(s->sched), e->sched);
     memcpy(s->values, e->policy->values, sizeof(s->values));
     s->order_length = e->core->ops->order(e->core->policy, s->order);
@@ -222,7 +264,35 @@ static int post_load(void *opaque, int version_id)
         cpu->interrupt_deferred = 0;
     }
     vsched_publish_time(e);
+    e->stale = false;
     return 0;
+}
+
+/* A state comes.  It may have been saved by a QEMU without the engine. */
+void vsched_expect_state(VschedEngine *e)
+{
+    e->stale = true;
+}
+
+static void reset(void *opaque)
+{
+    VschedEngine *e = opaque;
+
+    e->stale = false;
+}
+
+/* Devices are at one time, clocks at another: nothing may run. */
+static void refuse_stale(void *opaque, bool running, RunState state)
+{
+    VschedEngine *e = opaque;
+
+    if (running && e->stale) {
+        error_report("the state that was loaded was saved without "
+                     "thread=vsched and cannot run with it; reset the "
+                     "machine, or load another");
+        qemu_system_vmstop_request_prepare();
+        qemu_system_vmstop_request(RUN_STATE_INTERNAL_ERROR);
+    }
 }
 
 static const VMStateDescription vmstate_engine = {
@@ -233,9 +303,12 @@ static const VMStateDescription vmstate_engine = {
     .pre_save = pre_save,
     .post_load = post_load,
     .fields = (const VMStateField[]) {
-        VMSTATE_UINT32_EQUAL(pcpus, VschedEngine, "pcpus= differs"),
-        VMSTATE_UINT64_EQUAL(window, VschedEngine, "window= differs"),
-        VMSTATE_UINT64_EQUAL(clock_hz, VschedEngine, "clock-hz= differs"),
+        {
+            .name = "shape",
+            .vmsd = &vmstate_shape,
+            .size = sizeof(VschedEngine),
+            .flags = VMS_STRUCT,
+        },
         VMSTATE_STRUCT_POINTER(core, VschedEngine, vmstate_core, VschedCore),
         VMSTATE_STRUCT_VARRAY_POINTER_UINT32(exec, VschedEngine, pcpus,
                                              vmstate_exec, VschedExec),
@@ -259,4 +332,6 @@ void vsched_save_init(VschedEngine *e)
 {
     e->saved.order = g_new0(int32_t, e->core->topology.vcpus);
     vmstate_register(NULL, 0, &vmstate_engine, e);
+    qemu_register_reset(reset, e);
+    qemu_add_vm_change_state_handler(refuse_stale, e);
 }

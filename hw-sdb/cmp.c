@@ -20,6 +20,7 @@
 #include "hw/qdev-properties.h"
 #include "hw/sparc/sparc64.h"
 #include "hw/sparc/sun4u.h"
+#include "migration/vmstate.h"
 #include "vsched/vsched.h"
 #include "cpu.h"
 #include "cmp-mondo.h"
@@ -56,6 +57,7 @@ struct CmpMachine {
     uint32_t pcpus;
     uint32_t vcpus;             /* 0: not given, as many as PCPUs */
     bool shared_tick;
+    bool saved_shared_tick;     /* in a state that is loaded */
 };
 
 /*
@@ -247,6 +249,42 @@ static void cmp_check_pcpus(CmpMachine *cmp, Error **errp)
     }
 }
 
+/* VMState of the machine itself: what has to be the same */
+
+static int cmp_pre_save(void *opaque)
+{
+    CmpMachine *cmp = opaque;
+
+    cmp->saved_shared_tick = cmp->shared_tick;
+    return 0;
+}
+
+static int cmp_post_load(void *opaque, int version_id)
+{
+    CmpMachine *cmp = opaque;
+
+    if (cmp->saved_shared_tick != cmp->shared_tick) {
+        error_report("the saved state has shared-tick=%s, this machine "
+                     "shared-tick=%s: they have to be the same",
+                     cmp->saved_shared_tick ? "on" : "off",
+                     cmp->shared_tick ? "on" : "off");
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static const VMStateDescription vmstate_cmp = {
+    .name = "cmp",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .pre_save = cmp_pre_save,
+    .post_load = cmp_post_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_BOOL(saved_shared_tick, CmpMachine),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
 static void cmp_create_vcpus(CmpMachine *cmp)
 {
     MachineState *machine = MACHINE(cmp);
@@ -305,6 +343,7 @@ static void cmp_init(MachineState *machine)
 
     board.vector_sink = OBJECT(cmp->mondo);
     sun4u_board_init(machine, &board);
+    vmstate_register(NULL, 0, &vmstate_cmp, cmp);
 }
 
 static void cmp_instance_init(Object *obj)
@@ -329,7 +368,8 @@ static void cmp_class_init(ObjectClass *oc, void *data)
     object_class_property_add(oc, "pcpus", "int", cmp_get_pcpus,
                               cmp_set_pcpus, NULL, NULL);
     object_class_property_set_description(oc, "pcpus",
-        "Simulated cores, 1 to 64 (default: 8; above 32, give vcpus)");
+        "Simulated cores: 8 with cmp8, 1 to 64 with cmp (default: 8; above 32,"
+        " give vcpus)");
     object_class_property_add_bool(oc, "shared-tick", cmp_get_shared_tick,
                                    cmp_set_shared_tick);
     object_class_property_set_description(oc, "shared-tick",

@@ -140,8 +140,11 @@ static void set_parameter(Object *obj, Visitor *v, const char *name,
     SDBConfig config = SDB_DEVICE(obj)->config;
 
     if (visit_type_uint32(v, name, (void *)&config + parameter->offset,
-                          errp)) {
+                          NULL)) {
         change_config(SDB_DEVICE(obj), &config, errp);
+    } else {
+        error_setg(errp, "%s needs a whole number: %s", name,
+                   parameter->description);
     }
 }
 

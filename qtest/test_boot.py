@@ -5,9 +5,10 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 
 import os
+import subprocess
 import unittest
 
-from support import GUESTS, GUEST_FAULTS, SLOWER, Guest, linux, run_linux
+from support import BUILD, TOP, GUESTS, GUEST_FAULTS, SLOWER, Guest, linux, run_linux
 
 
 class Sparc64(unittest.TestCase):
@@ -45,6 +46,23 @@ class Cmp(unittest.TestCase):
 
     def test_24_vcpus_on_8_pcpus(self):
         self.boot(8, 24)
+
+
+class Run(unittest.TestCase):
+    """scripts/run: its status is that of the workload, and it keeps the console."""
+    timeout = 200
+
+    def test_status(self):
+        for workload, status in (("boot", 0), ("nonsense", 127)):
+            done = subprocess.run([os.path.join(TOP, "scripts", "run"), workload],
+                                  env=dict(os.environ, MACHINE="cmp,pcpus=1", VCPUS="1"),
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                                  stderr=subprocess.STDOUT, timeout=90 * SLOWER, check=False)
+            self.assertEqual(done.returncode, status, done.stdout)
+            self.assertIn("What the scheduler and the spin detection buffers did", done.stdout)
+            with open(os.path.join(BUILD, "run", "console"), encoding="utf-8",
+                      errors="replace") as f:
+                self.assertIn(f"workload {workload}: exit {status}", f.read())
 
 
 class X86(unittest.TestCase):

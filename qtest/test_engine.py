@@ -44,6 +44,10 @@ class BadInput(Refusals, unittest.TestCase):
         self.refuse("paper, recurrence or either", "-M", "cmp8,detector=best")
         self.refuse("'on' or 'off'", "-M", "cmp8,sdb=maybe")
 
+    def test_machine_and_accelerator_disagree(self):
+        self.refuse("-accel says slice=50us and the machine says slice=20us: give one",
+                    "-M", "cmp8,slice=20us", "-accel", "tcg,slice=50us")
+
     def test_pcpus(self):
         for value in ("0", "65", "-1", "many"):
             self.refuse("pcpus=.*1 to 64", "-M", "sun4u",
@@ -141,7 +145,24 @@ class Live(unittest.TestCase):
                 self.assertIn("error", guest.qmp("qom-set", path="/machine", property=name,
                                                  value=value), name)
             self.assertEqual(guest.cmd("qom-get", path="/vsched", property="sched"), "timeslice")
-            self.assertEqual(guest.cmd("qom-get", path="/machine", property="pcpus"), 2)
+
+            # They say what is in force, given or not.
+            def shown():
+                return {name: guest.cmd("qom-get", path="/machine", property=name)
+                        for name in ("pcpus", "slice", "sched", "sdb", "skip", "sdb-period",
+                                     "switch-cost", "detector")}
+
+            self.assertEqual(shown(), {"pcpus": 2, "slice": "100us", "sched": "timeslice",
+                                       "sdb": "on", "skip": "0ns", "sdb-period": "1024",
+                                       "switch-cost": "554", "detector": "either"})
+            for path, name, value in (("/vsched", "sdb", False), ("/vsched/policy", "slice", "1ms")):
+                guest.cmd("qom-set", path=path, property=name, value=value)
+            self.assertEqual((shown()["sdb"], shown()["slice"]), ("off", "1ms"))
+
+    def test_no_counter_before_anything_ran(self):
+        with Guest("-S", "-M", "cmp,pcpus=2,vcpus=3") as guest:
+            vm = guest.stats()["vm"]
+            self.assertEqual({name: value for name, value in vm.items() if value}, {})
 
     def test_clock_rates(self):
         """A window of 1 us has as many cycles as the clock in 1 us, up to 10 GHz."""

@@ -119,6 +119,12 @@ class BadInput(Refusals, unittest.TestCase):
         self.refuse("initial ram disk '/tmp' is a directory",
                     *CMP8, "-kernel", VMLINUX, "-initrd", "/tmp")
 
+    def test_empty_files(self):
+        with tempfile.NamedTemporaryFile() as f:
+            for what, args in (("kernel", ["-kernel", f.name]), ("firmware", ["-bios", f.name]),
+                               ("initial ram disk", ["-kernel", VMLINUX, "-initrd", f.name])):
+                self.refuse(f"{what} '{f.name}' is empty", *CMP8, *args)
+
     def test_initrd_that_does_not_fit(self):
         with tempfile.NamedTemporaryFile() as f:
             f.truncate(100 << 20)

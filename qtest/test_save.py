@@ -162,16 +162,47 @@ class Save(unittest.TestCase):
                 self.assertEqual(before + after, console)
                 self.assertEqual(loaded_counters, counters)
 
-    def test_other_pcpus_are_refused(self):
+    def test_other_machines_are_refused(self):
         with Guest(*program("ticket", SMALL, "rounds=50000")) as saved:
             wait_for(saved, 100_000)
             saved.cmd("stop")
             path = os.path.join(saved.dir, "state")
             save(saved, path)
-            with Guest(*program("ticket", "cmp,pcpus=4,vcpus=4,sched=sdb", "rounds=50000"),
-                       "-incoming", "defer", "-S") as other:
-                with self.assertRaisesRegex(AssertionError, "failed"):
-                    load(other, path)
+            for here, why in (("pcpus=4,vcpus=4", "pcpus=2, this machine pcpus=4"),
+                              ("pcpus=2,vcpus=3", "vcpus=4, this machine vcpus=3"),
+                              ("pcpus=2,vcpus=4,window=2us", "window=1000, .* window=2000"),
+                              ("pcpus=2,vcpus=4,clock-hz=20000000",
+                               "clock-hz=1000000000, .* clock-hz=20000000"),
+                              ("pcpus=2,vcpus=4,shared-tick=off",
+                               "shared-tick=on, .* shared-tick=off")):
+                with self.subTest(here=here), \
+                        Guest(*program("ticket", f"cmp,{here},sched=sdb", "rounds=50000"),
+                              "-incoming", "defer", "-S") as other:
+                    with self.assertRaisesRegex(AssertionError, "failed"):
+                        load(other, path)
+                    self.assertRegex(other.last_words(), why)
+
+    def test_a_state_without_the_engine_does_not_run(self):
+        """Its devices are at another time than the PCPUs.  A reset makes a machine of it."""
+        arguments = ["-nodefaults", "-M", "sun4u", "-vga", "none"]
+        with Guest(*arguments, "-accel", "tcg,thread=single") as saved:
+            saved.cmd("stop")
+            path = os.path.join(saved.dir, "state")
+            save(saved, path)
+            with Guest(*arguments, "-accel", "tcg,thread=vsched,pcpus=1", "-incoming", "defer",
+                       "-S", "-action", "reboot=reset") as loaded:
+                load(loaded, path)
+                loaded.cmd("cont")
+                deadline = time.monotonic() + 20 * SLOWER
+                while (status := loaded.cmd("query-status"))["running"]:
+                    self.assertLess(time.monotonic(), deadline)
+                    time.sleep(0.01)
+                self.assertEqual(status["status"], "internal-error")
+                self.assertIn("saved without thread=vsched", loaded.last_words())
+                self.assertEqual(loaded.stats()["vm"]["windows"], 0)
+                loaded.cmd("system_reset")
+                loaded.cmd("cont")
+                wait_for(loaded, 100_000)
 
 
 class LinuxInTheMiddle:

@@ -49,6 +49,7 @@ class CommandLine(unittest.TestCase):
             self.assertIn(status, (1, 2), script)
             self.assertIn(says, text)
             self.assertNotIn("Traceback", text)
+            self.assertNotIn("SPDX", text)
 
     def test_a_build_without_our_unit_tests_is_a_failure(self):
         with tempfile.TemporaryDirectory() as build:
