@@ -161,6 +161,25 @@ static void end_period(CPUState *cpu, bool user)
     }
 }
 
+/* The periods that end up to @last; all in this mode, which goes on. */
+static inline void end_periods(CPUState *cpu, int64_t last, bool user)
+{
+    VschedExec *x = run.x;
+    uint32_t n, passed;
+
+    while (last >= x->period_end) {
+        n = sdb_config(x->sdb)->period;
+        passed = trace_event_get_state_backends(TRACE_VSCHED_PERIOD) ? 0 :
+                 sdb_judge_unwatched(x->device, (last - x->period_end) / n + 1);
+        if (passed) {
+            x->period_end += (int64_t)passed * n;
+            cpu->neg.observe_marks = *sdb_marks(x->sdb);
+        } else {
+            end_period(cpu, user);
+        }
+    }
+}
+
 /* Before an access of the instruction that is being executed. */
 static inline void reach_instruction(CPUState *cpu)
 {
@@ -171,8 +190,8 @@ static inline void reach_instruction(CPUState *cpu)
         return;                 /* no period ends in this block */
     }
     at = position(cpu) - cpu->neg.observe_insns + cpu->neg.observe_index;
-    while (unlikely(at >= x->period_end)) {
-        end_period(cpu, cpu->neg.user_mode);
+    if (unlikely(at >= x->period_end)) {
+        end_periods(cpu, at, cpu->neg.user_mode);
     }
 }
 
@@ -208,9 +227,7 @@ static void vsched_mode(CPUState *cpu, bool user)
     if (!x->sdb) {
         return;
     }
-    while (now > x->period_end) {
-        end_period(cpu, !user);
-    }
+    end_periods(cpu, now - 1, !user);
     if (now == x->period_end) {
         end_period(cpu, user);
     } else if (now == x->period_end - sdb_config(x->sdb)->period) {
@@ -260,9 +277,7 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
         if (unlikely(now == x->period_end)) {
             x->pc = tb->pc;     /* it ended right before this block */
         }
-        while (now >= x->period_end) {
-            end_period(cpu, cpu->neg.user_mode);
-        }
+        end_periods(cpu, now, cpu->neg.user_mode);
         if (x->spin) {
             if (!run.spin_stops) {
                 x->spin = false;
@@ -438,8 +453,8 @@ VschedStop vsched_exec(VschedEngine *e, int pcpu, int vcpu, int64_t budget,
 
     now = position(cpu);
     count_insns(cpu, now, cpu->neg.user_mode);
-    while (x->sdb && now > x->period_end) {
-        end_period(cpu, cpu->neg.user_mode);
+    if (x->sdb) {
+        end_periods(cpu, now - 1, cpu->neg.user_mode);
     }
     x->retired = now;
     *used = now - run.begin;

@@ -150,6 +150,37 @@ SDBVerdict sdb_end_period(SDB *sdb, bool user)
     return verdict;
 }
 
+uint32_t sdb_unwatched(const SDB *sdb)
+{
+    uint32_t n = UINT32_MAX;
+
+    if (sdb->changed) {
+        return 0;
+    }
+    if (chosen(sdb, SDB_PAPER)) {
+        n = sdb->paper.rest;
+    }
+    if (chosen(sdb, SDB_RECURRENCE) && !sdb->user) {
+        n = MIN(n, sdb->recurrence.rest);
+    }
+    return n;
+}
+
+void sdb_pass(SDB *sdb, uint32_t n)
+{
+    uint64_t (*reasons)[2][SDB_REASONS] = sdb->counters.reasons;
+    bool user = sdb->user;
+
+    reasons[SDB_PAPER][user][chosen(sdb, SDB_PAPER) ? SDB_RESTING :
+                                                      SDB_NOT_JUDGED] += n;
+    sdb->paper.rest -= MIN(n, sdb->paper.rest);
+    reasons[SDB_RECURRENCE][user][sdb_recurrence_pass(&sdb->recurrence,
+                                                      n)] += n;
+    sdb->counters.periods[user] += n;
+    sdb->number += n;
+    begin_period(sdb, user);
+}
+
 uint64_t sdb_flush(SDB *sdb, bool user)
 {
     sdb->number++;

@@ -144,6 +144,14 @@ unsigned sdb_first_look(const SDB *sdb, bool user);
 uint32_t sdb_blind(const SDB *sdb);
 
 /*
+ * How many periods, from this one on, are such that no detector will say more
+ * of them than that it did not watch, if the mode stays what it is.  sdb_pass()
+ * ends so many, @n of them at most, as sdb_end_period() would one by one.
+ */
+uint32_t sdb_unwatched(const SDB *sdb);
+void sdb_pass(SDB *sdb, uint32_t n);
+
+/*
  * Of an access that is not asked for by SDB_LOOK_STORES or SDB_LOOK_LOADS no
  * more is worth knowing than its mark, and sdb_marks()[kind][mark] = 1 is as
  * good as a call.  The array changes when a period begins, and when what

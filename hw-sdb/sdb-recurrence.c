@@ -79,6 +79,15 @@ static bool adds_nothing(const SDBSignature *s, const SDBSignature *before)
     return !(added[0] | added[1] | added[2] | added[3]);
 }
 
+/* Periods that are not watched are over. */
+SDBReason sdb_recurrence_pass(SDBRecurrence *d, uint32_t n)
+{
+    d->comparable = false;
+    d->repeats = 0;
+    d->rest -= MIN(n, d->rest);
+    return d->watch;
+}
+
 SDBReason sdb_recurrence_end(SDBRecurrence *d, bool changed)
 {
     const SDBSignature *now = &d->signature[d->now];
@@ -87,12 +96,7 @@ SDBReason sdb_recurrence_end(SDBRecurrence *d, bool changed)
     bool again;
 
     if (d->watch == SDB_NOT_JUDGED || d->watch == SDB_RESTING) {
-        d->comparable = false;
-        d->repeats = 0;
-        if (d->rest) {
-            d->rest--;
-        }
-        return reason;
+        return sdb_recurrence_pass(d, 1);
     }
 
     /* Can the next period repeat this one?  Parts of few marks are few. */

@@ -52,6 +52,17 @@ SDBVerdict sdb_judge(SDBState *s, bool user)
     return v;
 }
 
+uint32_t sdb_judge_unwatched(SDBState *s, int64_t most)
+{
+    uint32_t n = MIN(most, sdb_unwatched(s->core));
+
+    if (!n || trace_event_get_state_backends(TRACE_SDB_PERIOD)) {
+        return 0;
+    }
+    sdb_pass(s->core, n);
+    return n;
+}
+
 void sdb_switch(SDBState *s, bool user)
 {
     uint64_t cut_off = sdb_flush(s->core, user);

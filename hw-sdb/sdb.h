@@ -44,5 +44,10 @@ void sdb_apply(SDBState *s);
 /* sdb_end_period() and sdb_flush() of the core, traced */
 SDBVerdict sdb_judge(SDBState *s, bool user);
 void sdb_switch(SDBState *s, bool user);
+/*
+ * sdb_pass() for @most periods, if so many are unwatched; returns how many.
+ * None if each is traced.
+ */
+uint32_t sdb_judge_unwatched(SDBState *s, int64_t most);
 
 #endif /* HW_SDB_SDB_H */

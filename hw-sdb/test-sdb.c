@@ -703,7 +703,7 @@ static Event draw_event(const Distribution *d)
 }
 
 static uint64_t all_said[SDB_REASONS];  /* over all random traces */
-static bool seen_blind;
+static bool seen_blind, seen_passed;
 
 static void test_random(gconstpointer data)
 {
@@ -739,6 +739,25 @@ static void test_random(gconstpointer data)
             sdb_mode_at_begin(told_all, user);
             g_assert_cmpuint(sdb_mode_at_begin(asked, user), ==,
                              sdb_look(told_all));
+        }
+        if (draw(4) == 0 && user == began) {    /* several at once */
+            uint32_t pass = draw(20);
+
+            pass = MIN(pass, sdb_unwatched(asked));
+            for (uint32_t i = 0; i < pass; i++) {
+                v = model_end_period(model, user);
+                v1 = sdb_end_period(told_all, user);
+                said[SDB_PAPER][user][v.paper]++;
+                said[SDB_RECURRENCE][user][v.recurrence]++;
+                g_assert_false(v.paper_open || v.recurrence_open);
+                g_assert_cmpuint(v1.number, ==, ++number);
+                blind -= blind && blind != UINT32_MAX;
+            }
+            if (pass) {
+                sdb_pass(asked, pass);
+                judged[user] += pass;
+                seen_passed |= pass > 1;
+            }
         }
         for (unsigned i = 0; i < n; i++) {
             Event e = draw_event(d);
@@ -959,6 +978,7 @@ static void test_random_showed_all(void)
         g_assert_cmpuint(all_said[i], >, 100);
     }
     g_assert_true(seen_blind);
+    g_assert_true(seen_passed);
 }
 
 int main(int argc, char **argv)
