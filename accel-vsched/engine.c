@@ -304,7 +304,9 @@ static void *vsched_thread(void *arg)
             pass_idle_time(e, until);
         } else {
             bql_unlock();
+            vsched_exec_enter();
             vsched_core_window(e->core, horizon(e));
+            vsched_exec_leave();
             bql_lock();
             vsched_publish_time(e);
             vsched_deliver_posts(e);

@@ -125,6 +125,8 @@ void vsched_publish_time(VschedEngine *e);
 
 /* exec.c */
 void vsched_exec_init(void);
+void vsched_exec_enter(void);
+void vsched_exec_leave(void);
 void vsched_exec_connect(VschedEngine *e, int pcpu);
 void vsched_exec_watch(VschedEngine *e, int pcpu, bool on);
 VschedStop vsched_exec(VschedEngine *e, int pcpu, int vcpu, int64_t budget,

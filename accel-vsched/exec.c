@@ -27,6 +27,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
+#include "qemu/rcu.h"
 #include "exec/translation-block.h"
 #include "accel/tcg/exec-hooks.h"
 #include "accel/tcg/tcg-accel-ops.h"
@@ -38,6 +39,9 @@
 #include "trace.h"
 
 #define COUNTER_MAX 0xffff
+
+/* Instructions of a period after which most code that makes progress shows. */
+#define PEEK 400
 
 QEMU_BUILD_BUG_ON(SDB_LOOK_STORES != 1 || SDB_LOOK_LOADS != 2);
 
@@ -313,6 +317,15 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
         return false;
     }
     if (x->sdb) {
+        if (sdb_worth_a_peek(x->sdb)) {
+            int64_t peek = x->period_end - sdb_config(x->sdb)->period + PEEK;
+
+            if (now >= peek) {
+                sdb_peek(x->sdb);
+            } else {
+                limit = MIN(limit, MAX(peek, now + tb->icount));
+            }
+        }
         observe(cpu, sdb_look(x->sdb));
         limit = MIN(limit, blind_end);
     }
@@ -393,11 +406,30 @@ int64_t vsched_exec_elapsed(void)
     return run.cpu ? position(run.cpu) - run.begin : 0;
 }
 
+/*
+ * Around whatever runs VCPUs: other threads may not be exclusive, nor free what
+ * is protected by RCU.  For all VCPUs of a window at once, since each of these
+ * waits until all that was stored has left the host's processor; the first CPU
+ * stands for all.
+ */
+void vsched_exec_enter(void)
+{
+    rcu_read_lock();
+    cpu_exec_start(first_cpu);
+}
+
+void vsched_exec_leave(void)
+{
+    cpu_exec_end(first_cpu);
+    rcu_read_unlock();
+}
+
 /* A debugger stopped the VM in the middle of a window: wait until it goes on */
 static void wait_for_debugger(VschedEngine *e, CPUState *cpu)
 {
     CPUState *other;
 
+    vsched_exec_leave();
     bql_lock();
     cpu_handle_guest_debug(cpu);
     vsched_devices_leave();             /* the debugger is in the main loop */
@@ -409,13 +441,17 @@ static void wait_for_debugger(VschedEngine *e, CPUState *cpu)
     }
     vsched_devices_enter();
     bql_unlock();
+    vsched_exec_enter();
 }
 
+/* It may want to be exclusive. */
 static void do_queued_work(CPUState *cpu)
 {
+    vsched_exec_leave();
     bql_lock();
     process_queued_cpu_work(cpu);
     bql_unlock();
+    vsched_exec_enter();
 }
 
 VschedStop vsched_exec(VschedEngine *e, int pcpu, int vcpu, int64_t budget,
@@ -449,7 +485,7 @@ VschedStop vsched_exec(VschedEngine *e, int pcpu, int vcpu, int64_t budget,
     run.end_position = x->retired;
     run.cpu = cpu;
 
-    r = tcg_cpu_exec(cpu);
+    r = cpu_exec(cpu);
 
     now = position(cpu);
     count_insns(cpu, now, cpu->neg.user_mode);
@@ -464,7 +500,9 @@ VschedStop vsched_exec(VschedEngine *e, int pcpu, int vcpu, int64_t budget,
     if (unlikely(r == EXCP_DEBUG)) {
         wait_for_debugger(e, cpu);
     } else if (unlikely(r == EXCP_ATOMIC)) {
+        vsched_exec_leave();
         cpu_exec_step_atomic(cpu);
+        vsched_exec_enter();
     } else if (r == EXCP_HLT || r == EXCP_HALTED) {
         run.stop = VSCHED_STOP_HALT;
     }

@@ -35,6 +35,21 @@ unsigned sdb_look(const SDB *sdb)
     return sdb->look;
 }
 
+bool sdb_worth_a_peek(const SDB *sdb)
+{
+    return sdb->look == SDB_LOOK_MARKS &&
+           sdb->recurrence.watch == SDB_REFERENCE;
+}
+
+unsigned sdb_peek(SDB *sdb)
+{
+    if (sdb_worth_a_peek(sdb)) {
+        sdb_recurrence_peek(&sdb->recurrence);
+        sdb_update_look(sdb);
+    }
+    return sdb->look;
+}
+
 uint8_t (*sdb_marks(SDB *sdb))[SDB_MARKS]
 {
     SDBRecurrence *d = &sdb->recurrence;

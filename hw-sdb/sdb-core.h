@@ -138,6 +138,13 @@ unsigned sdb_look(const SDB *sdb);
 /* What it would say at most at the begin of a period in mode @user. */
 unsigned sdb_first_look(const SDB *sdb, bool user);
 /*
+ * Before the end of a period that begins a watch, it may be seen already that
+ * it is progress: sdb_peek() goes through all marks, and says how much is worth
+ * reporting from then on.  It changes nothing that is said at the end.
+ */
+bool sdb_worth_a_peek(const SDB *sdb);
+unsigned sdb_peek(SDB *sdb);
+/*
  * How many periods after this one it will look at nothing at all, if it does
  * not any more in this one and the mode stays what it is.  UINT32_MAX: always.
  */

@@ -79,6 +79,14 @@ static bool adds_nothing(const SDBSignature *s, const SDBSignature *before)
     return !(added[0] | added[1] | added[2] | added[3]);
 }
 
+/* Marks do not become fewer: too many of them are too many at the end too. */
+void sdb_recurrence_peek(SDBRecurrence *d)
+{
+    if (d->watch == SDB_REFERENCE && !few_marks(d, &d->signature[d->now])) {
+        d->look = 0;
+    }
+}
+
 /* Periods that are not watched are over. */
 SDBReason sdb_recurrence_pass(SDBRecurrence *d, uint32_t n)
 {

@@ -59,6 +59,7 @@ void sdb_recurrence_init(SDBRecurrence *d, const SDBConfig *config);
 void sdb_recurrence_flush(SDBRecurrence *d);
 void sdb_recurrence_begin(SDBRecurrence *d, bool user);
 SDBReason sdb_recurrence_end(SDBRecurrence *d, bool changed);
+void sdb_recurrence_peek(SDBRecurrence *d);
 SDBReason sdb_recurrence_pass(SDBRecurrence *d, uint32_t n);
 void sdb_recurrence_save(const SDBRecurrence *d, SDBSnapshot *snapshot);
 bool sdb_recurrence_restore(SDBRecurrence *d, const SDBSnapshot *snapshot,

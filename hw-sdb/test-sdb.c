@@ -703,7 +703,7 @@ static Event draw_event(const Distribution *d)
 }
 
 static uint64_t all_said[SDB_REASONS];  /* over all random traces */
-static bool seen_blind, seen_passed;
+static bool seen_blind, seen_passed, seen_peeked;
 
 static void test_random(gconstpointer data)
 {
@@ -723,6 +723,7 @@ static void test_random(gconstpointer data)
     for (unsigned period = 0; period < PERIODS; period++) {
         unsigned n = draw(4) ? draw(d->accesses) : draw(12);
         bool in_loop = draw(100) < d->loop && loop->len;
+        bool peeked = false;                /* and seen enough */
         SDBVerdict v1, v2;
         ModelVerdict v;
 
@@ -788,7 +789,14 @@ static void test_random(gconstpointer data)
                     sdb_marks(asked)[SDB_KIND_LOADS][sdb_mark(e.address)] = 1;
                 }
             }
-            g_assert_cmpuint(sdb_look(asked), ==, sdb_look(told_all));
+            if (draw(200) == 0) {
+                uint32_t before = sdb_look(asked);
+
+                sdb_peek(asked);
+                peeked |= sdb_look(asked) != before;
+                seen_peeked |= peeked;
+            }
+            g_assert_true(peeked || sdb_look(asked) == sdb_look(told_all));
             if (draw(1000) < d->mode_change) {
                 user = !user;
                 blind = 0;
@@ -805,7 +813,7 @@ static void test_random(gconstpointer data)
                 sdb_flush(told_all, user);
                 sdb_flush(asked, user);
             }
-            if (draw(1000) < 2) {
+            if (draw(1000) < 2 && !peeked) {    /* which is not saved */
                 asked = by_snapshot(asked);
             }
         }
@@ -837,10 +845,11 @@ static void test_random(gconstpointer data)
         }
         v = model_end_period(model, user);
         /* Looked at as long as it matters, and no longer. */
-        g_assert_cmpuint(sdb_look(asked), ==,
+        g_assert_cmpuint(sdb_look(told_all), ==,
                          (v.paper_open ? SDB_LOOK_STORES : 0) |
                          (v.paper_open && v.user ? SDB_LOOK_LOADS : 0) |
                          (v.recurrence_open ? SDB_LOOK_MARKS : 0));
+        g_assert_true(peeked || sdb_look(asked) == sdb_look(told_all));
         v1 = sdb_end_period(told_all, user);
         v2 = sdb_end_period(asked, user);
         g_assert_cmpuint(v1.reason[SDB_PAPER], ==, v.paper);
@@ -979,6 +988,7 @@ static void test_random_showed_all(void)
     }
     g_assert_true(seen_blind);
     g_assert_true(seen_passed);
+    g_assert_true(seen_peeked);
 }
 
 int main(int argc, char **argv)
