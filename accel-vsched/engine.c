@@ -287,6 +287,7 @@ static void *vsched_thread(void *arg)
     cpu->neg.can_do_io = true;
     cpu_thread_signal_created(cpu);
     qemu_guest_random_seed_thread_part2(cpu->random_seed);
+    e->random[VSCHED_INSN_RANDOM] = qemu_guest_random_of_thread();
 
     in_engine_thread = true;
     e->attention = true;
@@ -415,6 +416,7 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
     e->core = vsched_core_new(&topology, vsched_ns_to_cycles(e, e->window),
                               e->switch_cost, vsched_devices_seed(), &host,
                               e);
+    e->random[VSCHED_MAIN_RANDOM] = qemu_guest_random_of_thread();
     e->core->skip = vsched_ns_to_cycles(e, e->skip);
     e->core->jitter = e->jitter;
     vsched_policy_values(e, values);

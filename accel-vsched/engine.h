@@ -17,6 +17,7 @@
 #ifndef VSCHED_ENGINE_H
 #define VSCHED_ENGINE_H
 
+#include "qemu/guest-random.h"
 #include "qemu/queue.h"
 #include "hw/core/cpu.h"
 #include "hw/boards.h"
@@ -64,6 +65,9 @@ typedef struct VschedPost {
     QSIMPLEQ_ENTRY(VschedPost) next;
 } VschedPost;
 
+/* Random numbers for devices, drawn by the main thread, and for instructions */
+enum { VSCHED_MAIN_RANDOM, VSCHED_INSN_RANDOM, VSCHED_GENERATORS };
+
 /* What is the same for as long as the machine exists. */
 typedef struct VschedShape {
     uint32_t pcpus;
@@ -75,6 +79,7 @@ typedef struct VschedShape {
 /* What VMState carries besides the objects themselves. */
 typedef struct VschedSaved {
     VschedShape shape;
+    QemuGuestRandomState random[VSCHED_GENERATORS];
     uint8_t sched[64];
     uint64_t values[VSCHED_PARAMETERS_MAX];
     int32_t order_length;
@@ -106,6 +111,7 @@ struct VschedEngine {
     bool dispatching;           /* delivering posts */
     QSIMPLEQ_HEAD(, VschedPost) posts;
 
+    QemuGuestRandom *random[VSCHED_GENERATORS];
     VschedSaved saved;
     bool stale;                 /* a state was loaded, but not the engine's */
     uint64_t posted;            /* statistics */

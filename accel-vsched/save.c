@@ -160,6 +160,32 @@ static bool values_possible(const VschedPolicyOps *ops, const uint64_t *values)
     return true;
 }
 
+/* More would take minutes to repeat; a guest that draws so many is not known */
+#define DRAWN_MAX (UINT64_C(1) << 34)
+
+static bool random_possible(void *opaque, int version_id)
+{
+    VschedEngine *e = opaque;
+
+    for (int i = 0; i < VSCHED_GENERATORS; i++) {
+        if (e->saved.random[i].drawn > DRAWN_MAX) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static const VMStateDescription vmstate_random = {
+    .name = "vsched/random",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT64(seed, QemuGuestRandomState),
+        VMSTATE_UINT64(drawn, QemuGuestRandomState),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
 static const VMStateDescription vmstate_core = {
     .name = "vsched/core",
     .version_id = 1,
@@ -195,6 +221,9 @@ static int pre_save(void *opaque)
     pstrcpy((char *)s->sched, sizeof(s->sched), e->sched);
     memcpy(s->values, e->policy->values, sizeof(s->values));
     s->order_length = e->core->ops->order(e->core->policy, s->order);
+    for (int i = 0; i < VSCHED_GENERATORS; i++) {
+        s->random[i] = qemu_guest_random_state(e->random[i]);
+    }
     for (int v = 0; v < e->core->topology.vcpus; v++) {
         e->core->vcpu[v].user = e->cpu[v] && e->cpu[v]->neg.user_mode;
     }
@@ -263,6 +292,9 @@ static int post_load(void *opaque, int version_id)
     CPU_FOREACH(cpu) {
         cpu->interrupt_deferred = 0;
     }
+    for (int i = 0; i < VSCHED_GENERATORS; i++) {
+        qemu_guest_random_restore(e->random[i], &s->random[i]);
+    }
     vsched_publish_time(e);
     e->stale = false;
     return 0;
@@ -322,6 +354,10 @@ static const VMStateDescription vmstate_engine = {
         VMSTATE_VALIDATE("as many wait as there are", order_fits),
         VMSTATE_VARRAY_INT32(saved.order, VschedEngine, saved.order_length, 0,
                              vmstate_info_int32, int32_t),
+        VMSTATE_STRUCT_ARRAY(saved.random, VschedEngine, VSCHED_GENERATORS, 1,
+                             vmstate_random, QemuGuestRandomState),
+        VMSTATE_VALIDATE("random numbers that can be repeated",
+                         random_possible),
         VMSTATE_UINT64(posted, VschedEngine),
         VMSTATE_UINT64(cut_blocks, VschedEngine),
         VMSTATE_END_OF_LIST()

@@ -12,10 +12,11 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 import unittest
 
-from support import GUEST_FAULTS, GUESTS, SLOWER, Guest, linux
+from support import GUEST_FAULTS, GUESTS, SLOWER, Guest, linux, x86_mov, x86_rom
 from test_determinism import qcow2
 
 SMALL = "cmp,pcpus=2,vcpus=4,sched=sdb"
@@ -203,6 +204,61 @@ class Save(unittest.TestCase):
                 loaded.cmd("system_reset")
                 loaded.cmd("cont")
                 wait_for(loaded, 100_000)
+
+
+class Random(unittest.TestCase):
+    """Random numbers that the guest draws after it was saved are those that it would have
+    drawn.  The guest is 64 kB of ROM for x86 that prints a letter of each RDRAND."""
+    timeout = 100
+    numbers = 2000
+
+    def arguments(self, rom):
+        return ["-M", "q35", "-nodefaults", "-cpu", "qemu64,+x2apic,+rdrand", "-no-shutdown",
+                "-accel", "tcg,thread=vsched,pcpus=1", "-bios", rom]
+
+    @staticmethod
+    def rom(numbers):
+        return x86_rom([], [], [
+            x86_mov("ecx", numbers),
+            b"\x66\x0f\xc7\xf0",                       # 1: rdrand %eax
+            b"\x24\x0f\x04\x61",                       # and $15, %al; add $'a', %al
+            b"\xba\xf8\x03\xee",                       # mov $0x3f8, %dx; out %al, %dx
+            b"\x66\xb8\x50\xc3\x00\x00",             # mov $50000, %eax
+            b"\x66\x48\x75\xfc",                       # 2: dec %eax; jnz 2b
+            b"\x66\x49\x75\xe6",                       # dec %ecx; jnz 1b
+            b"\x2e\x0f\x01\x1e\x00\x02\xcc"])         # lidt %cs:0x200 (none); int3: reset
+
+    def test_rdrand(self):
+        with tempfile.NamedTemporaryFile(suffix=".rom") as file:
+            file.write(self.rom(self.numbers))
+            file.flush()
+            arguments = self.arguments(file.name)
+
+            def rest(guest):
+                self.assertTrue(guest.event_wait("SHUTDOWN", timeout=60 * SLOWER))
+                return guest.console
+
+            with Guest(*arguments, arch="x86_64") as guest:
+                alone = rest(guest)
+            self.assertRegex(alone, f"^[a-p]{{{self.numbers}}}$")
+            self.assertEqual(len(set(alone)), 16)
+            with Guest(*arguments, "-seed", "2", arch="x86_64") as guest:
+                self.assertNotEqual(rest(guest), alone)
+            with Guest(*arguments, arch="x86_64") as saved:
+                saved.wait_console("[a-p]{20}")
+                saved.cmd("stop")
+                path = os.path.join(saved.dir, "state")
+                save(saved, path)
+                before = saved.console
+                self.assertLess(len(before), self.numbers)
+                saved.cmd("cont")
+                self.assertEqual(rest(saved), alone)
+                # Of another seed: that of the saved state goes on.
+                with Guest(*arguments, "-seed", "2", "-incoming", "defer", "-S",
+                           arch="x86_64") as loaded:
+                    load(loaded, path)
+                    loaded.cmd("cont")
+                    self.assertEqual(before + rest(loaded), alone)
 
 
 class LinuxInTheMiddle:
