@@ -1,9 +1,9 @@
-"""RISC-V under the engine: modes, instructions, SDB and policy know nothing of SPARC.
+"""Other targets under the engine: modes, instructions, SDB and policy know nothing of SPARC.
 
-Four harts on two PCPUs run a loop in user mode, go back to machine mode, count
+RISC-V: four harts on two PCPUs run a loop in user mode, go back to machine mode, count
 themselves with an atomic add and wait for an interrupt, but for hart 0, which spins until
 all are there and then powers off.  No firmware: the program is where that would be.
-Runs only where qemu-system-riscv64 was built (TARGETS, see scripts/build-qemu).
+Runs only where qemu-system-riscv64 or -aarch64 was built (TARGETS, see scripts/build-qemu).
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -152,6 +152,53 @@ class RiscV(unittest.TestCase):
                 vm = stats["vm"]
                 self.assertGreater(vm["pcpu-sdb-spins-user"], 0.6 * 4 * 2 * TURNS / 1024)
                 self.assertEqual(vm["vcpu-slices-ended-by-spin"] > 0, sched == "sdb")
+
+
+class HostAddress(unittest.TestCase):
+    """Stores that helpers make by host addresses: a loop with one instruction that stores
+    64 or 16 bytes one by one is no spin by the paper's rule; one with a store of a word is.
+    x86 is in qtest/test_host_address.py."""
+    timeout = 120
+
+    arm = ("aarch64", ("-M", "virt", "-cpu", "max", "-m", "512"), (
+        0xd2a82000,                     # mov x0, #0x41000000
+        0xd2a00661, 0xd5181041,         # mov x1, #0x330000; msr cpacr_el1, x1
+        0xd5033fdf, 0x2518e3e0))        # isb; ptrue p0.b
+    riscv = ("riscv64", ("-M", "virt", "-cpu", "rv64,v=true", "-m", "64"), (
+        0x20000293, 0x3002a073,         # li t0, 0x200; csrs mstatus, t0
+        0x0c007357,                     # vsetvli t1, zero, e8, m1, ta, ma
+        0x00100517))                    # auipc a0, 0x100
+
+    def check(self, target, store, back, spins):
+        arch, machine, begin = target
+        if not os.path.exists(binary(arch)):
+            self.skipTest(f"qemu-system-{arch} was not built")
+        with tempfile.NamedTemporaryFile(suffix=".bin") as file:
+            code = (*begin, store, back)
+            file.write(struct.pack(f"<{len(code)}I", *code))
+            file.flush()
+            with Guest(*machine, "-nodefaults", "-bios", file.name, "-accel",
+                       "tcg,thread=vsched,pcpus=1,detector=paper", arch=arch) as guest:
+                while guest.stats()["vm"]["pcpu-sdb-periods-privileged"] < 1000:
+                    pass
+                guest.cmd("stop")
+                vm = guest.stats()["vm"]
+        periods = vm["pcpu-sdb-periods-privileged"]
+        if spins:       # but for the first
+            self.assertGreaterEqual(vm["pcpu-sdb-spins-privileged"], periods - 1)
+        else:
+            self.assertEqual(vm["pcpu-sdb-spins-privileged"], 0)
+
+    def test_arm(self):
+        back = 0x17ffffff
+        self.check(self.arm, 0xf9000000, back, True)            # str x0, [x0]
+        self.check(self.arm, 0xd50b7420, back, False)           # dc zva, x0
+        self.check(self.arm, 0xe400e000, back, False)           # st1b {z0.b}, p0, [x0]
+
+    def test_riscv(self):
+        back = 0xffdff06f
+        self.check(self.riscv, 0x00053023, back, True)          # sd zero, (a0)
+        self.check(self.riscv, 0x02050027, back, False)         # vse8.v v0, (a0)
 
 
 if __name__ == "__main__":
