@@ -223,6 +223,7 @@ static void print_table(const Replay *r)
 {
     for (int user = 0; user < 2; user++) {
         uint64_t periods = 0, spins = 0, found[SDB_DETECTORS] = { };
+        uint64_t watched[SDB_DETECTORS] = { };
 
         for (unsigned i = 0; i < PCPUS; i++) {
             if (r->pcpu[i].sdb) {
@@ -232,14 +233,19 @@ static void print_table(const Replay *r)
                 spins += c->spins[user];
                 for (int j = 0; j < SDB_DETECTORS; j++) {
                     found[j] += c->reasons[j][user][SDB_SPIN];
+                    watched[j] += c->periods[user] -
+                                  c->reasons[j][user][SDB_RESTING] -
+                                  c->reasons[j][user][SDB_NOT_JUDGED];
                 }
             }
         }
         printf("%-10s periods %9" PRIu64 " spins %9" PRIu64
                " (paper %" PRIu64 ", recurrence %" PRIu64 ")"
+               " watched (paper %" PRIu64 ", recurrence %" PRIu64 ")"
                " accesses reported a period %.1f  %s\n",
                user ? "user" : "privileged", periods, spins, found[SDB_PAPER],
-               found[SDB_RECURRENCE],
+               found[SDB_RECURRENCE], watched[SDB_PAPER],
+               watched[SDB_RECURRENCE],
                periods ? (double)r->reported[user] / periods : 0.0, r->name);
     }
 }
