@@ -239,6 +239,11 @@ static void attend(VschedEngine *e)
     qatomic_set(&e->attention, false);
     do_queued_work(e);
     while (all_stopped() || e->stale) {
+        if (all_stopped()) {
+            e->refused = false;
+        } else {
+            vsched_refuse_stale(e);
+        }
         sleep_until_event(e);
         do_queued_work(e);
     }
@@ -333,6 +338,11 @@ static void vsched_create_vcpu_thread(CPUState *cpu)
     tcg_cpu_init_cflags(cpu, false);
     cpu->tcg_cflags |= CF_USE_ICOUNT;
     e->cpu[cpu->cpu_index] = cpu;
+    if (!e->no_unplug) {
+        error_setg(&e->no_unplug, "thread=vsched cannot take a CPU out of the "
+                   "machine: one thread runs them all");
+    }
+    qdev_add_unplug_blocker(DEVICE(cpu), e->no_unplug);
 
     if (!thread) {
         halt_cond = cpu->halt_cond;

@@ -76,6 +76,13 @@ typedef struct VschedShape {
     uint64_t clock_hz;
 } VschedShape;
 
+/* Why the machine's state is not one that the engine can go on from. */
+typedef enum VschedStale {
+    VSCHED_NOT_STALE,
+    VSCHED_NO_STATE,            /* loaded, but without that of the engine */
+    VSCHED_HALF_A_STATE,        /* loading failed */
+} VschedStale;
+
 /* What VMState carries besides the objects themselves. */
 typedef struct VschedSaved {
     VschedShape shape;
@@ -109,11 +116,13 @@ struct VschedEngine {
     int64_t now;                /* ns, end of the last window: atomic */
     bool attention;             /* look at all VCPUs between windows: atomic */
     bool dispatching;           /* delivering posts */
+    Error *no_unplug;           /* why not, of all CPUs */
     QSIMPLEQ_HEAD(, VschedPost) posts;
 
     QemuGuestRandom *random[VSCHED_GENERATORS];
     VschedSaved saved;
-    bool stale;                 /* a state was loaded, but not the engine's */
+    VschedStale stale;          /* nothing may run */
+    bool refused;               /* and that was said */
     uint64_t posted;            /* statistics */
     uint64_t cut_blocks;
 };
@@ -158,5 +167,6 @@ void vsched_stats_init(void);
 /* save.c */
 void vsched_save_init(VschedEngine *e);
 void vsched_expect_state(VschedEngine *e);
+void vsched_refuse_stale(VschedEngine *e);
 
 #endif /* VSCHED_ENGINE_H */

@@ -100,10 +100,18 @@ static bool visit_parameter(Visitor *v, const char *name,
     g_autofree char *high = format_value(p, p->maximum);
     g_autofree char *text = NULL;
     uint64_t number;
+    int64_t signed_number;
     bool ok;
 
     if (!visit_type_str(v, name, &text, NULL)) {
-        ok = visit_type_uint64(v, name, &number, NULL);
+        /* A uint64 would be wrapped around: no maximum is that large. */
+        ok = visit_type_int64(v, name, &signed_number, NULL);
+        if (ok && signed_number < 0) {
+            error_setg(errp, "%s=%" PRId64 " is out of range: allowed are %s to"
+                       " %s", name, signed_number, low, high);
+            return false;
+        }
+        number = signed_number;
     } else if (p->unit == VSCHED_TIME) {
         ok = parse_time(text, &number);
     } else {
@@ -504,8 +512,11 @@ static void engine_class_init(ObjectClass *oc, void *data)
  * The command line.
  */
 
-/* What was given, by name: in all, and to the machine. */
-static GHashTable *given, *given_to_machine;
+/*
+ * What was given, by name: in all; to the machine; by the machine, which tells
+ * its own defaults too.
+ */
+static GHashTable *given, *given_to_machine, *told_by_machine;
 
 static const char *lookup(GHashTable *options, const char *name)
 {
@@ -592,7 +603,7 @@ static void accel_option_set(Object *obj, Visitor *v, const char *name,
     maybe_help(name, value);
     if (machine && strcmp(machine, value)) {
         error_setg(errp, "-accel says %s=%s and the machine says %s=%s: give "
-                   "one of them, or the same value", name, value, name,
+                   "one of them, or both in the same words", name, value, name,
                    machine);
         return;
     }
@@ -602,6 +613,7 @@ static void accel_option_set(Object *obj, Visitor *v, const char *name,
 void vsched_machine_option(const char *name, const char *value)
 {
     maybe_help(name, value);
+    remember(&told_by_machine, name, value);
     object_register_sugar_prop(ACCEL_CLASS_NAME("tcg"), name, value, false);
 }
 
@@ -786,15 +798,16 @@ static bool create_sdbs(VschedEngine *e, Error **errp)
 bool vsched_options_unused(Error **errp)
 {
     GHashTableIter iter;
-    gpointer name;
+    gpointer name, value;
 
     if (!given) {
         return true;
     }
     g_hash_table_iter_init(&iter, given);
-    while (g_hash_table_iter_next(&iter, &name, NULL)) {
+    while (g_hash_table_iter_next(&iter, &name, &value)) {
         /* A machine with PCPUs always says how many. */
-        if (strcmp(name, engine_parameters[PCPUS].name)) {
+        if (strcmp(name, engine_parameters[PCPUS].name) ||
+            g_strcmp0(value, lookup(told_by_machine, name))) {
             error_setg(errp, "%s= is a parameter of the engine: it needs "
                        "-accel tcg,thread=vsched", (char *)name);
             return false;

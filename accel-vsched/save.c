@@ -80,12 +80,13 @@ static const VMStateDescription vmstate_exec = {
 };
 
 /* What has to be the same, read before anything that depends on it. */
-static bool same(const char *name, uint64_t here, uint64_t there)
+static bool same(const char *name, uint64_t here, uint64_t there,
+                 const char *unit)
 {
     if (here != there) {
-        error_report("the saved state has %s=%" PRIu64 ", this machine %s=%"
-                     PRIu64 ": they have to be the same", name, there, name,
-                     here);
+        error_report("the saved state has %s=%" PRIu64 "%s, this machine %s=%"
+                     PRIu64 "%s: they have to be the same", name, there, unit,
+                     name, here, unit);
     }
     return here == there;
 }
@@ -95,10 +96,10 @@ static int post_load_shape(void *opaque, int version_id)
     VschedEngine *e = opaque;
     const VschedShape *s = &e->saved.shape;
 
-    return same("pcpus", e->pcpus, s->pcpus) &&
-           same("vcpus", e->core->topology.vcpus, s->vcpus) &&
-           same("window", e->window, s->window) &&
-           same("clock-hz", e->clock_hz, s->clock_hz) ? 0 : -EINVAL;
+    return same("pcpus", e->pcpus, s->pcpus, "") &&
+           same("vcpus", e->core->topology.vcpus, s->vcpus, "") &&
+           same("window", e->window, s->window, "ns") &&
+           same("clock-hz", e->clock_hz, s->clock_hz, "") ? 0 : -EINVAL;
 }
 
 static const VMStateDescription vmstate_shape = {
@@ -211,6 +212,11 @@ static int pre_save(void *opaque)
     VschedEngine *e = opaque;
     VschedSaved *s = &e->saved;
 
+    if (e->stale) {
+        error_report("the machine cannot be saved: it has the state of a "
+                     "load that failed, or of a QEMU without thread=vsched");
+        return -EINVAL;
+    }
     g_assert(QSIMPLEQ_EMPTY(&e->posts));
     s->shape = (VschedShape) {
         .pcpus = e->pcpus,
@@ -296,35 +302,44 @@ static int post_load(void *opaque, int version_id)
         qemu_guest_random_restore(e->random[i], &s->random[i]);
     }
     vsched_publish_time(e);
-    e->stale = false;
+    e->stale = VSCHED_NOT_STALE;
     return 0;
 }
 
 /* A state comes.  It may have been saved by a QEMU without the engine. */
 void vsched_expect_state(VschedEngine *e)
 {
-    e->stale = true;
+    e->stale = VSCHED_NO_STATE;
+}
+
+static int pre_load(void *opaque)
+{
+    VschedEngine *e = opaque;
+
+    e->stale = VSCHED_HALF_A_STATE;
+    return 0;
 }
 
 static void reset(void *opaque)
 {
     VschedEngine *e = opaque;
 
-    e->stale = false;
+    e->stale = VSCHED_NOT_STALE;
 }
 
 /* Devices are at one time, clocks at another: nothing may run. */
-static void refuse_stale(void *opaque, bool running, RunState state)
+void vsched_refuse_stale(VschedEngine *e)
 {
-    VschedEngine *e = opaque;
-
-    if (running && e->stale) {
-        error_report("the state that was loaded was saved without "
-                     "thread=vsched and cannot run with it; reset the "
-                     "machine, or load another");
-        qemu_system_vmstop_request_prepare();
-        qemu_system_vmstop_request(RUN_STATE_INTERNAL_ERROR);
+    if (!e->refused) {
+        error_report("%s; load another, or reset the machine",
+                     e->stale == VSCHED_NO_STATE ?
+                     "the state that was loaded was saved without "
+                     "thread=vsched and cannot run with it" :
+                     "the state could not be loaded and cannot run");
     }
+    e->refused = true;
+    qemu_system_vmstop_request_prepare();
+    qemu_system_vmstop_request(RUN_STATE_PAUSED);
 }
 
 static const VMStateDescription vmstate_engine = {
@@ -333,6 +348,7 @@ static const VMStateDescription vmstate_engine = {
     .minimum_version_id = 1,
     .priority = MIG_PRI_MAX,    /* before any device looks at its timers */
     .pre_save = pre_save,
+    .pre_load = pre_load,
     .post_load = post_load,
     .fields = (const VMStateField[]) {
         {
@@ -369,5 +385,4 @@ void vsched_save_init(VschedEngine *e)
     e->saved.order = g_new0(int32_t, e->core->topology.vcpus);
     vmstate_register(NULL, 0, &vmstate_engine, e);
     qemu_register_reset(reset, e);
-    qemu_add_vm_change_state_handler(refuse_stale, e);
 }

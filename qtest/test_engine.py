@@ -9,7 +9,7 @@ import tempfile
 import time
 import unittest
 
-from support import Guest, Refusals, binary
+from support import Guest, Refusals, binary, x86_rom
 
 # Parameter: (what is refused because of its range, what the message allows).
 TIMES = {"window": r"100ns to 1ms", "slice": r"10us to 1s", "skip": r"0ns to 1ms",
@@ -59,8 +59,10 @@ class BadInput(Refusals, unittest.TestCase):
         self.refuse("thread.*best[^$]*Allowed: single, multi, vsched",
                     "-accel", "tcg,thread=best")
         self.refuse("-icount cannot be used together", "-M", "cmp8", "-icount", "shift=0")
-        self.refuse("slice= is a parameter of the engine: it needs -accel tcg,thread=vsched",
-                    "-M", "sun4u", "-accel", "tcg,thread=single,slice=1ms")
+        for machine, option in (("sun4u", "slice=1ms"), ("sun4u", "pcpus=4"), ("cmp8", "pcpus=3")):
+            self.refuse(f"{option[:5]}= is a parameter of the engine: it needs "
+                        "-accel tcg,thread=vsched",
+                        "-M", machine, "-accel", f"tcg,thread=single,{option}")
 
 
 class Help(unittest.TestCase):
@@ -163,6 +165,27 @@ class Live(unittest.TestCase):
         with Guest("-S", "-M", "cmp,pcpus=2,vcpus=3") as guest:
             vm = guest.stats()["vm"]
             self.assertEqual({name: value for name, value in vm.items() if value}, {})
+
+    def test_negative_numbers(self):
+        with Guest("-S", "-M", "cmp8") as guest:
+            for path, name in (("/vsched/policy", "slice"), ("/vsched", "switch-cost")):
+                error = guest.qmp("qom-set", path=path, property=name, value=-1)["error"]["desc"]
+                self.assertRegex(error, f"{name}=-1 is out of range: allowed are ")
+
+    def test_cpus_cannot_be_unplugged(self):
+        """One thread runs them all, and cannot end itself: QEMU aborted."""
+        with tempfile.NamedTemporaryFile(suffix=".rom") as rom:
+            rom.write(x86_rom([], [], []))
+            rom.flush()
+            with Guest("-S", "-nodefaults", "-M", "q35", "-smp", "1,maxcpus=2", "-cpu", "qemu64",
+                       "-accel", "tcg,thread=vsched,pcpus=2", "-bios", rom.name,
+                       arch="x86_64") as guest:
+                slot = guest.cmd("query-hotpluggable-cpus")
+                slot, = (s for s in slot if "qom-path" not in s)
+                guest.cmd("device_add", driver=slot["type"], id="c",
+                          **{k.replace("-", "_"): v for k, v in slot["props"].items()})
+                error = guest.qmp("device_del", id="c")["error"]["desc"]
+                self.assertIn("thread=vsched cannot take a CPU out", error)
 
     def test_clock_rates(self):
         """A window of 1 us has as many cycles as the clock in 1 us, up to 10 GHz."""

@@ -171,7 +171,7 @@ class Save(unittest.TestCase):
             save(saved, path)
             for here, why in (("pcpus=4,vcpus=4", "pcpus=2, this machine pcpus=4"),
                               ("pcpus=2,vcpus=3", "vcpus=4, this machine vcpus=3"),
-                              ("pcpus=2,vcpus=4,window=2us", "window=1000, .* window=2000"),
+                              ("pcpus=2,vcpus=4,window=2us", "window=1000ns, .* window=2000ns"),
                               ("pcpus=2,vcpus=4,clock-hz=20000000",
                                "clock-hz=1000000000, .* clock-hz=20000000"),
                               ("pcpus=2,vcpus=4,shared-tick=off",
@@ -183,27 +183,69 @@ class Save(unittest.TestCase):
                         load(other, path)
                     self.assertRegex(other.last_words(), why)
 
+    def refused(self, guest, why):
+        """The guest was continued, or started, with a state that it cannot go on from."""
+        deadline = time.monotonic() + 20 * SLOWER
+        while guest.cmd("query-status")["status"] != "paused":
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        self.assertIn(why, guest.last_words())
+        self.assertEqual(guest.stats()["vm"]["windows"], 0)
+        # Nor can it be saved, and so loaded without a word.
+        guest.cmd("migrate", uri=f"file:{os.path.join(guest.dir, 'stale')}")
+        with self.assertRaisesRegex(AssertionError, "failed"):
+            wait_migrated(guest)
+        self.assertIn("the machine cannot be saved", guest.last_words())
+
     def test_a_state_without_the_engine_does_not_run(self):
         """Its devices are at another time than the PCPUs.  A reset makes a machine of it."""
         arguments = ["-nodefaults", "-M", "sun4u", "-vga", "none"]
+        engine = [*arguments, "-accel", "tcg,thread=vsched,pcpus=1", "-action", "reboot=reset"]
         with Guest(*arguments, "-accel", "tcg,thread=single") as saved:
             saved.cmd("stop")
             path = os.path.join(saved.dir, "state")
             save(saved, path)
-            with Guest(*arguments, "-accel", "tcg,thread=vsched,pcpus=1", "-incoming", "defer",
-                       "-S", "-action", "reboot=reset") as loaded:
+            with Guest(*engine, "-incoming", "defer", "-S") as loaded:
                 load(loaded, path)
-                loaded.cmd("cont")
-                deadline = time.monotonic() + 20 * SLOWER
-                while (status := loaded.cmd("query-status"))["running"]:
-                    self.assertLess(time.monotonic(), deadline)
-                    time.sleep(0.01)
-                self.assertEqual(status["status"], "internal-error")
-                self.assertIn("saved without thread=vsched", loaded.last_words())
-                self.assertEqual(loaded.stats()["vm"]["windows"], 0)
+                for _ in range(2):
+                    loaded.cmd("cont")
+                    self.refused(loaded, "saved without thread=vsched")
                 loaded.cmd("system_reset")
                 loaded.cmd("cont")
                 wait_for(loaded, 100_000)
+
+    def test_another_state_after_one_that_does_not_fit(self):
+        """Into a machine that has another window: not loaded, and not run; one that fits is."""
+        with Guest("-M", "none") as scratch:
+            nodes = []
+            for node in ("fits", "other"):
+                path = os.path.join(scratch.dir, node)
+                qcow2(path, 1)
+                nodes.append(["-blockdev", f"driver=file,filename={path},node-name={node}-file",
+                              "-blockdev", f"driver=qcow2,file={node}-file,node-name={node}"])
+            wide = program("ticket", SMALL + ",window=2us", "rounds=50000", *nodes[1])
+            with Guest(*wide) as saved:
+                wait_for(saved, 100_000)
+                snapshot(saved, "save", "s", ["other"])
+            both = program("ticket", SMALL, "rounds=50000", *nodes[0], *nodes[1])
+            with Guest(*both) as guest:
+                wait_for(guest, 100_000)
+                guest.cmd("stop")
+                snapshot(guest, "save", "s", ["fits"])
+                console, counters = guest.console, guest.stats()
+                with self.assertRaisesRegex(AssertionError, "Error -22"):
+                    snapshot(guest, "load", "s", ["other"])
+                self.assertIn("window=2000ns, this machine window=1000ns", guest.last_words())
+                guest.cmd("cont")
+                deadline = time.monotonic() + 20 * SLOWER
+                while guest.cmd("query-status")["status"] != "paused":
+                    self.assertLess(time.monotonic(), deadline)
+                    time.sleep(0.01)
+                self.assertIn("the state could not be loaded", guest.last_words())
+                snapshot(guest, "load", "s", ["fits"])
+                self.assertEqual((guest.console, guest.stats()), (console, counters))
+                guest.cmd("cont")
+                self.assertTrue(json.loads(end(guest)[0])["ok"])
 
 
 class Random(unittest.TestCase):
