@@ -183,13 +183,17 @@ class Save(unittest.TestCase):
                         load(other, path)
                     self.assertRegex(other.last_words(), why)
 
-    def refused(self, guest, why):
-        """The guest was continued, or started, with a state that it cannot go on from."""
+    def pauses(self, guest, why):
+        """The guest was continued with a state that it cannot go on from."""
         deadline = time.monotonic() + 20 * SLOWER
         while guest.cmd("query-status")["status"] != "paused":
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.01)
         self.assertIn(why, guest.last_words())
+
+    def refused(self, guest, why):
+        """And nothing of it has run."""
+        self.pauses(guest, why)
         self.assertEqual(guest.stats()["vm"]["windows"], 0)
         # Nor can it be saved, and so loaded without a word.
         guest.cmd("migrate", uri=f"file:{os.path.join(guest.dir, 'stale')}")
@@ -237,11 +241,7 @@ class Save(unittest.TestCase):
                     snapshot(guest, "load", "s", ["other"])
                 self.assertIn("window=2000ns, this machine window=1000ns", guest.last_words())
                 guest.cmd("cont")
-                deadline = time.monotonic() + 20 * SLOWER
-                while guest.cmd("query-status")["status"] != "paused":
-                    self.assertLess(time.monotonic(), deadline)
-                    time.sleep(0.01)
-                self.assertIn("the state could not be loaded", guest.last_words())
+                self.pauses(guest, "the state could not be loaded")
                 snapshot(guest, "load", "s", ["fits"])
                 self.assertEqual((guest.console, guest.stats()), (console, counters))
                 guest.cmd("cont")
