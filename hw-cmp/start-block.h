@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef HW_SDB_START_BLOCK_H
-#define HW_SDB_START_BLOCK_H
+#ifndef HW_CMP_START_BLOCK_H
+#define HW_CMP_START_BLOCK_H
 
 #include "hw/sysbus.h"
 #include "cpu.h"

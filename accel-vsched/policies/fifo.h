@@ -7,7 +7,7 @@
 #ifndef VSCHED_FIFO_H
 #define VSCHED_FIFO_H
 
-#include "policy.h"
+#include "../policy.h"
 
 typedef struct VschedFifo {
     VschedTopology topology;

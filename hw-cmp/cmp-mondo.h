@@ -5,8 +5,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef HW_SDB_CMP_MONDO_H
-#define HW_SDB_CMP_MONDO_H
+#ifndef HW_CMP_CMP_MONDO_H
+#define HW_CMP_CMP_MONDO_H
 
 #include "hw/qdev-core.h"
 #include "qemu/notify.h"
