@@ -14,27 +14,202 @@
 /* A timeslice is shorter by less than this part of it (choice) */
 #define SLICE_JITTER 64
 
-VschedCore *vsched_core_new(const VschedTopology *topology, int64_t window,
-                            int64_t switch_cost, uint32_t seed,
+static inline void event(const VschedCore *core, VschedEventKind kind,
+                         int pcpu, int vcpu, int64_t other, int64_t now)
+{
+    if (core->host->event) {
+        core->host->event(core->opaque, kind, pcpu, vcpu, other, now);
+    }
+}
+
+static inline bool is_online(const VschedCore *core, int p)
+{
+    return core->topology.online >> p & 1;
+}
+
+static uint64_t all_pcpus(const VschedCore *core)
+{
+    return UINT64_MAX >> (VSCHED_PCPUS_MAX - core->topology.pcpus);
+}
+
+/*
+ * ------------------------------------------------------------------------
+ * Speed.
+ */
+
+int64_t vsched_speed_cycles(const VschedSpeed *speed, int64_t insns)
+{
+    if (speed->insns == speed->cycles) {
+        return insns;
+    }
+    return (insns * speed->cycles + speed->carry) / speed->insns;
+}
+
+/* The largest n with (n * cycles + carry) / insns, rounded down, <= @cycles. */
+int64_t vsched_speed_insns(const VschedSpeed *speed, int64_t cycles)
+{
+    if (speed->insns == speed->cycles) {
+        return cycles;
+    }
+    return ((cycles + 1) * speed->insns - 1 - speed->carry) / speed->cycles;
+}
+
+void vsched_speed_pass(VschedSpeed *speed, int64_t insns)
+{
+    if (speed->insns != speed->cycles) {
+        speed->carry = (insns * speed->cycles + speed->carry) % speed->insns;
+    }
+}
+
+/*
+ * ------------------------------------------------------------------------
+ * What a policy may ask.
+ */
+
+/* The VCPU that is on @p goes, for reason @why. */
+static void give_up(VschedCore *core, int p, VschedWhy why)
+{
+    VschedPCPU *pcpu = &core->pcpu[p];
+
+    if (pcpu->current != VSCHED_NONE && pcpu->resched == VSCHED_WHY_NONE) {
+        pcpu->resched = why;
+        if (core->running == p) {
+            core->host->shorten(core->opaque);
+        }
+    }
+}
+
+static void service_preempt(void *engine, int p)
+{
+    VschedCore *core = engine;
+
+    if (core->running == VSCHED_NONE || core->running == p) {
+        give_up(core, p, VSCHED_PREEMPTED);
+    } else {
+        core->pcpu[p].preempt = core->pcpu[p].current != VSCHED_NONE;
+    }
+}
+
+static bool service_user_mode(void *engine, int vcpu)
+{
+    VschedCore *core = engine;
+
+    return core->host->user_mode(core->opaque, vcpu);
+}
+
+static bool service_interrupt_pending(void *engine, int vcpu)
+{
+    VschedCore *core = engine;
+
+    return core->host->interrupt_pending(core->opaque, vcpu);
+}
+
+static int64_t service_runnable_from(void *engine, int vcpu)
+{
+    VschedCore *core = engine;
+
+    return core->vcpu[vcpu].seen;
+}
+
+/* Window ends that were asked to be those of others, see policy.h. */
+static void preempt_others(VschedCore *core)
+{
+    for (int p = 0; p < core->topology.pcpus; p++) {
+        if (core->pcpu[p].preempt) {
+            core->pcpu[p].preempt = false;
+            give_up(core, p, VSCHED_PREEMPTED);
+        }
+    }
+}
+
+static int64_t next_tick(const VschedCore *core)
+{
+    return core->ops->next_tick ? core->ops->next_tick(core->policy)
+                                : INT64_MAX;
+}
+
+static void tick(VschedCore *core)
+{
+    if (next_tick(core) <= core->window_end) {
+        core->ops->tick(core->policy, core->window_end);
+    }
+}
+
+void vsched_core_hint(VschedCore *core, const VschedHint *hint)
+{
+    VschedPCPU *pcpu;
+    VschedVCPU *v;
+
+    if (!vsched_core_listens(core, hint->kind) ||
+        !core->ops->hint(core->policy, hint) || hint->pcpu == VSCHED_NONE) {
+        return;
+    }
+    pcpu = &core->pcpu[hint->pcpu];
+    if (pcpu->current != VSCHED_NONE && pcpu->resched == VSCHED_WHY_NONE) {
+        v = &core->vcpu[pcpu->current];
+        if (hint->kind == VSCHED_HINT_SPIN) {
+            v->ended_by_spin++;
+        } else {
+            v->ended_by_hint++;
+        }
+        give_up(core, hint->pcpu, VSCHED_YIELDED);
+    }
+}
+
+/*
+ * ------------------------------------------------------------------------
+ * Creation.
+ */
+
+VschedCore *vsched_core_new(int vcpus, int pcpus, const int *vm,
+                            int64_t window, int64_t switch_cost, uint32_t seed,
                             const VschedHost *host, void *opaque)
 {
     VschedCore *core = g_new0(VschedCore, 1);
+    VschedTopology *t = &core->topology;
     GRand *rand = g_rand_new_with_seed(seed);
 
-    core->topology = *topology;
+    g_assert(pcpus >= 1 && pcpus <= VSCHED_PCPUS_MAX);
+    t->vcpus = vcpus;
+    t->pcpus = pcpus;
+    t->vms = 1;
+    t->vm = g_new0(int, vcpus);
+    t->allowed = g_new(uint64_t, vcpus);
+    t->online = all_pcpus(core);
+    core->services = (VschedServices) {
+        .topology = t,
+        .engine = core,
+        .preempt = service_preempt,
+        .user_mode = service_user_mode,
+        .interrupt_pending = service_interrupt_pending,
+        .runnable_from = service_runnable_from,
+    };
     core->window = window;
     core->switch_cost = switch_cost;
     core->host = host;
     core->opaque = opaque;
-    core->running = VSCHED_NONE;
-    core->pcpu = g_new0(VschedPCPU, topology->pcpus);
-    core->vcpu = g_new0(VschedVCPU, topology->vcpus);
-    for (int p = 0; p < topology->pcpus; p++) {
+    core->running = core->sole = VSCHED_NONE;
+    core->pcpu = g_new0(VschedPCPU, pcpus);
+    core->vcpu = g_new0(VschedVCPU, vcpus);
+    for (int v = 0; v < vcpus; v++) {
+        core->vcpu[v].holder = VSCHED_NONE;
+        core->vcpu[v].affinity = t->allowed[v] = t->online;
+        if (vm) {
+            t->vm[v] = vm[v];
+            t->vms = MAX(t->vms, vm[v] + 1);
+        }
+    }
+    t->share = g_new(VschedShare, t->vms);
+    for (int i = 0; i < t->vms; i++) {
+        t->share[i] = (VschedShare) { .weight = VSCHED_WEIGHT_DEFAULT };
+    }
+    for (int p = 0; p < pcpus; p++) {
         core->pcpu[p].current = VSCHED_NONE;
         core->pcpu[p].last = VSCHED_NONE;
+        core->pcpu[p].speed = (VschedSpeed) { 1, 1 };
         core->pcpu[p].phase = g_rand_int_range(rand, 0, INT32_MAX) * 2u;
     }
-    core->rotation = g_rand_int_range(rand, 0, topology->pcpus);
+    core->rotation = g_rand_int_range(rand, 0, pcpus);
     core->seed = g_rand_int(rand);
     core->jitter = true;
     g_rand_free(rand);
@@ -46,33 +221,18 @@ void vsched_core_free(VschedCore *core)
     if (core->ops) {
         core->ops->destroy(core->policy);
     }
+    g_free(core->topology.vm);
+    g_free(core->topology.share);
+    g_free(core->topology.allowed);
     g_free(core->pcpu);
     g_free(core->vcpu);
     g_free(core);
 }
 
-void vsched_core_set_policy(VschedCore *core, const VschedPolicyOps *ops,
-                            const int64_t *values)
-{
-    void *policy = ops->create(&core->topology, values);
-
-    if (core->ops) {
-        g_autofree int *order = g_new(int, core->topology.vcpus);
-        int n = core->ops->order(core->policy, order);
-
-        for (int i = 0; i < n; i++) {
-            core->ops->dequeue(core->policy, order[i]);
-            ops->enqueue(policy, order[i], vsched_core_now(core, order[i]));
-        }
-        core->ops->destroy(core->policy);
-    } else {
-        for (int v = 0; v < core->topology.vcpus; v++) {
-            core->vcpu[v].pcpu = ops->place(policy, v);
-        }
-    }
-    core->ops = ops;
-    core->policy = policy;
-}
+/*
+ * ------------------------------------------------------------------------
+ * Run states.
+ */
 
 int64_t vsched_core_now(const VschedCore *core, int vcpu)
 {
@@ -104,10 +264,26 @@ int64_t vsched_core_cycles(const VschedCore *core, int vcpu, VschedState state)
            (v->state == state && now > v->since ? now - v->since : 0);
 }
 
-static void make_ready(VschedCore *core, int vcpu, int64_t now)
+/*
+ * @vcpu waits from now on.  Where several windows are run at once because only
+ * one PCPU has anything to do, that is over if another one may take it.
+ */
+static void make_ready(VschedCore *core, int vcpu, VschedWhy why, int64_t now)
 {
-    set_state(&core->vcpu[vcpu], VSCHED_READY, now);
-    core->ops->enqueue(core->policy, vcpu, now);
+    VschedVCPU *v = &core->vcpu[vcpu];
+
+    set_state(v, VSCHED_READY, now);
+    v->turn = core->turns++;
+    core->ops->enqueue(core->policy, vcpu, why, now, now);
+    if (core->sole != VSCHED_NONE && core->running == core->sole &&
+        core->ops->place(core->policy, vcpu) != core->sole) {
+        int64_t elapsed = core->host->elapsed_unstalled(core->opaque);
+
+        /* Between two pieces of code it is the next window that begins. */
+        vsched_core_cut(core, core->pcpu[core->sole].clock + elapsed +
+                              !elapsed);
+        core->host->shorten(core->opaque);
+    }
 }
 
 void vsched_core_wake(VschedCore *core, int vcpu)
@@ -118,7 +294,31 @@ void vsched_core_wake(VschedCore *core, int vcpu)
         int64_t now = vsched_core_now(core, vcpu);
 
         v->seen = MAX(v->seen, now);
-        make_ready(core, vcpu, now);
+        event(core, VSCHED_EVENT_WAKE, v->pcpu, vcpu, VSCHED_NONE, now);
+        make_ready(core, vcpu, VSCHED_WOKEN, now);
+    }
+}
+
+/* The VCPU on @p stops running. */
+static void stop_running(VschedCore *core, int p, VschedWhy why)
+{
+    VschedPCPU *pcpu = &core->pcpu[p];
+    int vcpu = pcpu->current;
+
+    pcpu->current = VSCHED_NONE;
+    pcpu->resched = VSCHED_WHY_NONE;
+    pcpu->preempt = false;
+    /* It may have been switched in without having run. */
+    core->vcpu[vcpu].seen = MAX(core->vcpu[vcpu].seen, pcpu->clock);
+    if (core->ops->stop) {
+        core->ops->stop(core->policy, p, vcpu, pcpu->ran, why, pcpu->clock);
+    }
+    if (why == VSCHED_STOPPED) {
+        set_state(&core->vcpu[vcpu], VSCHED_BLOCKED, pcpu->clock);
+        event(core, VSCHED_EVENT_BLOCK, p, vcpu, VSCHED_NONE, pcpu->clock);
+    } else {
+        event(core, VSCHED_EVENT_PREEMPT, p, vcpu, why, pcpu->clock);
+        make_ready(core, vcpu, why, pcpu->clock);
     }
 }
 
@@ -128,17 +328,34 @@ void vsched_core_block(VschedCore *core, int vcpu)
 
     switch (v->state) {
     case VSCHED_READY:
-        core->ops->dequeue(core->policy, vcpu);
+        core->ops->dequeue(core->policy, vcpu, vsched_core_now(core, vcpu));
         set_state(v, VSCHED_BLOCKED, vsched_core_now(core, vcpu));
+        event(core, VSCHED_EVENT_BLOCK, v->pcpu, vcpu, VSCHED_NONE,
+              vsched_core_now(core, vcpu));
         break;
     case VSCHED_RUNNING:
-        core->pcpu[v->pcpu].current = VSCHED_NONE;
-        core->pcpu[v->pcpu].resched = true;
-        set_state(v, VSCHED_BLOCKED, core->pcpu[v->pcpu].clock);
+        stop_running(core, v->pcpu, VSCHED_STOPPED);
         break;
     default:
         break;
     }
+}
+
+/*
+ * Whether @vcpu is of @p: it runs there, or would run there as far as the
+ * policy can say.
+ */
+static bool belongs(const VschedCore *core, int vcpu, int p)
+{
+    const VschedVCPU *v = &core->vcpu[vcpu];
+    int place;
+
+    if (v->state == VSCHED_RUNNING) {
+        return v->pcpu == p;
+    }
+    place = core->ops->place(core->policy, vcpu);
+    return place == p || (place == VSCHED_NONE &&
+                          core->topology.allowed[vcpu] >> p & 1);
 }
 
 void vsched_core_notify(VschedCore *core, int vcpu)
@@ -147,8 +364,23 @@ void vsched_core_notify(VschedCore *core, int vcpu)
 
     v->spinning = false;
     v->seen = MAX(v->seen, vsched_core_now(core, vcpu));
-    core->pcpu[v->pcpu].skip_until = 0;
-    core->pcpu[v->pcpu].skip_step = 0;
+    for (int p = 0; p < core->topology.pcpus; p++) {
+        if (core->pcpu[p].skip_step && belongs(core, vcpu, p)) {
+            core->pcpu[p].skip_until = 0;
+            core->pcpu[p].skip_step = 0;
+        }
+    }
+}
+
+/*
+ * ------------------------------------------------------------------------
+ * Time that passes without anyone running.
+ */
+
+/* First boundary at or after @time. */
+static int64_t boundary(const VschedCore *core, int64_t time)
+{
+    return (time + core->window - 1) / core->window * core->window;
 }
 
 /* Last boundary at or before @time. */
@@ -163,26 +395,53 @@ static bool skips(const VschedCore *core, const VschedPCPU *pcpu)
     return pcpu->skip_until >= core->window_end + core->window;
 }
 
+static bool anyone_ready(const VschedCore *core)
+{
+    for (int v = 0; v < core->topology.vcpus; v++) {
+        if (core->vcpu[v].state == VSCHED_READY) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool vsched_core_idle(const VschedCore *core, int64_t *until)
 {
+    int64_t tick_at;
+
     *until = INT64_MAX;
     for (int p = 0; p < core->topology.pcpus; p++) {
         const VschedPCPU *pcpu = &core->pcpu[p];
 
+        if (!is_online(core, p)) {
+            continue;
+        }
         if (skips(core, pcpu)) {
             *until = MIN(*until, boundary_before(core, pcpu->skip_until));
         } else if (pcpu->current != VSCHED_NONE ||
-                   core->ops->waiting(core->policy, p)) {
+                   core->ops->waiting(core->policy, p, pcpu->clock)) {
             return false;
         }
+    }
+    tick_at = next_tick(core);
+    if (tick_at == INT64_MAX && anyone_ready(core)) {
+        /* The policy holds it back, and does not say until when: ask again. */
+        tick_at = core->window_end + core->window;
+    }
+    if (tick_at != INT64_MAX) {
+        *until = MIN(*until, MAX(boundary(core, tick_at),
+                                 core->window_end + core->window));
     }
     return true;
 }
 
-static void idle_until(VschedPCPU *pcpu, int64_t time)
+static void idle_until(VschedCore *core, int p, int64_t time)
 {
+    VschedPCPU *pcpu = &core->pcpu[p];
+
     if (time > pcpu->clock) {
-        pcpu->idle += time - pcpu->clock;
+        *(is_online(core, p) ? &pcpu->idle : &pcpu->offline) +=
+            time - pcpu->clock;
         pcpu->clock = time;
     }
 }
@@ -204,9 +463,10 @@ void vsched_core_jump(VschedCore *core, int64_t time)
 {
     for (int p = 0; p < core->topology.pcpus; p++) {
         skip_until(core, &core->pcpu[p], MIN(time, core->pcpu[p].skip_until));
-        idle_until(&core->pcpu[p], time);
+        idle_until(core, p, time);
     }
     core->window_end = time;
+    tick(core);
 }
 
 /* Every VCPU of @p that could run spins. */
@@ -215,7 +475,8 @@ static bool all_spin(const VschedCore *core, int p)
     for (int i = 0; i < core->topology.vcpus; i++) {
         const VschedVCPU *v = &core->vcpu[i];
 
-        if (v->pcpu == p && v->state != VSCHED_BLOCKED && !v->spinning) {
+        if (v->state != VSCHED_BLOCKED && !v->spinning &&
+            belongs(core, i, p)) {
             return false;
         }
     }
@@ -231,7 +492,7 @@ static bool all_spin(const VschedCore *core, int p)
 /*
  * Nothing on this PCPU does anything but wait for others: time may pass until
  * one of them is sent something.  What they wait for may also be a store of
- * another PCPU, which nobody tells of: the first skip is one window long, and
+ * another PCPU, which nobody reports: the first skip is one window long, and
  * each that follows without anything done between is twice as long as the one
  * before, up to @skip cycles.
  */
@@ -245,7 +506,7 @@ static void maybe_skip(VschedCore *core, int p)
         return;
     }
     for (int i = 0; i < core->topology.vcpus; i++) {
-        if (core->vcpu[i].pcpu == p) {
+        if (belongs(core, i, p)) {
             core->vcpu[i].spinning = false;
             vcpus++;
         }
@@ -258,6 +519,11 @@ static void maybe_skip(VschedCore *core, int p)
     pcpu->skip_step = MIN(pcpu->skip_step, core->skip);
     pcpu->skip_until = pcpu->clock + pcpu->skip_step;
 }
+
+/*
+ * ------------------------------------------------------------------------
+ * Running.
+ */
 
 /* The finalizer of MurmurHash3 */
 static uint32_t mix(uint32_t h)
@@ -303,6 +569,27 @@ static int64_t first_timeslice(VschedPCPU *pcpu, int64_t timeslice)
     return timeslice;
 }
 
+/* @p takes the registers of @vcpu in. */
+static void switch_in(VschedCore *core, int p, int vcpu)
+{
+    VschedPCPU *pcpu = &core->pcpu[p];
+    VschedVCPU *v = &core->vcpu[vcpu];
+    int before = pcpu->last;
+
+    set_state(v, VSCHED_SWITCHING, pcpu->clock);
+    event(core, VSCHED_EVENT_SWITCH, p, vcpu, before, pcpu->clock);
+    pcpu->clock += core->switch_cost;
+    pcpu->switching += core->switch_cost;
+    pcpu->switches++;
+    v->switches++;
+    if (v->holder != VSCHED_NONE && core->pcpu[v->holder].last == vcpu) {
+        core->pcpu[v->holder].last = VSCHED_NONE;
+    }
+    v->holder = p;
+    pcpu->last = vcpu;
+    core->host->switched(core->opaque, p, vcpu, before);
+}
+
 /* Take what the policy picks; false if the PCPU is idle. */
 static bool reschedule(VschedCore *core, int p)
 {
@@ -310,10 +597,12 @@ static bool reschedule(VschedCore *core, int p)
     VschedVCPU *v;
     VschedPick pick;
 
-    pcpu->resched = false;
     if (pcpu->current != VSCHED_NONE) {
-        make_ready(core, pcpu->current, pcpu->clock);
-        pcpu->current = VSCHED_NONE;
+        VschedWhy why = pcpu->resched;
+
+        v = &core->vcpu[pcpu->current];
+        v->preempted += why == VSCHED_PREEMPTED;
+        stop_running(core, p, why);
     }
     pick = core->ops->pick(core->policy, p, pcpu->clock);
     if (pick.vcpu == VSCHED_NONE) {
@@ -321,31 +610,46 @@ static bool reschedule(VschedCore *core, int p)
     }
 
     v = &core->vcpu[pick.vcpu];
+    g_assert(v->state == VSCHED_READY && pick.timeslice >= 1 &&
+             core->topology.allowed[pick.vcpu] >> p & 1);
     pcpu->current = pick.vcpu;
-    v->pcpu = p;
-    idle_until(pcpu, v->seen);
+    if (v->pcpu != p) {
+        if (v->switches) {
+            v->migrations++;
+            event(core, VSCHED_EVENT_MIGRATE, p, pick.vcpu, v->pcpu,
+                  pcpu->clock);
+        }
+        v->pcpu = p;
+    }
+    idle_until(core, p, v->seen);
     if (pcpu->last != pick.vcpu) {
-        set_state(v, VSCHED_SWITCHING, pcpu->clock);
-        pcpu->clock += core->switch_cost;
-        pcpu->switching += core->switch_cost;
-        pcpu->switches++;
-        v->switches++;
-        pcpu->last = pick.vcpu;
-        core->host->switched(core->opaque, p, pick.vcpu);
+        switch_in(core, p, pick.vcpu);
     }
     set_state(v, VSCHED_RUNNING, pcpu->clock);
-    pick.timeslice -= vsched_core_slice_cut(core, p, pcpu->clock,
-                                            pick.timeslice);
-    pcpu->slice_end = pcpu->clock + first_timeslice(pcpu, pick.timeslice);
+    pcpu->ran = 0;
+    pcpu->fresh = true;
+    pcpu->slice_start = pcpu->clock;
+    if (!pick.exact) {
+        pick.timeslice -= vsched_core_slice_cut(core, p, pcpu->clock,
+                                                pick.timeslice);
+        pick.timeslice = first_timeslice(pcpu, pick.timeslice);
+    }
+    pcpu->slice_end = pcpu->clock + pick.timeslice;
+    if (core->ops->start) {
+        core->ops->start(core->policy, p, pick.vcpu, pcpu->clock);
+    }
     return true;
 }
 
 /* It was sent something, at a time to which its PCPU has not come yet. */
-static void catch_up(VschedPCPU *pcpu, VschedVCPU *v)
+static void catch_up(VschedCore *core, int p)
 {
+    VschedPCPU *pcpu = &core->pcpu[p];
+    VschedVCPU *v = &core->vcpu[pcpu->current];
+
     if (v->seen > pcpu->clock) {
         set_state(v, VSCHED_READY, pcpu->clock);
-        idle_until(pcpu, v->seen);
+        idle_until(core, p, v->seen);
         set_state(v, VSCHED_RUNNING, pcpu->clock);
     }
 }
@@ -356,16 +660,81 @@ static int64_t part_end(const VschedCore *core, int64_t until)
     return MIN(until, core->window_end);
 }
 
+int64_t vsched_core_budget(const VschedCore *core)
+{
+    const VschedPCPU *pcpu = &core->pcpu[core->running];
+
+    return pcpu->resched != VSCHED_WHY_NONE ? 0 :
+           MIN(core->window_end, pcpu->slice_end) - pcpu->clock;
+}
+
+/* What the host did goes into the accounts. */
+static void account(VschedPCPU *pcpu, VschedVCPU *v, const VschedRun *run)
+{
+    uint64_t insns = run->insns[0] + run->insns[1];
+
+    pcpu->clock += run->cycles;
+    pcpu->ran += run->cycles;
+    pcpu->fresh &= !run->cycles;
+    pcpu->busy += run->cycles - run->stalled;
+    pcpu->stalled += run->stalled;
+    pcpu->insns += insns;
+    vsched_speed_pass(&pcpu->speed, insns);
+    v->seen = pcpu->clock;
+    v->insns[0] += run->insns[0];
+    v->insns[1] += run->insns[1];
+    v->spins += run->spins;
+    v->spin_cycles += run->spin_cycles;
+}
+
+/* It was found spinning. */
+static void spin(VschedCore *core, int p)
+{
+    VschedPCPU *pcpu = &core->pcpu[p];
+    const VschedHint hint = {
+        .kind = VSCHED_HINT_SPIN,
+        .pcpu = p,
+        .vcpu = pcpu->current,
+        .now = pcpu->clock,
+    };
+
+    core->vcpu[pcpu->current].spinning = true;
+    maybe_skip(core, p);
+    vsched_core_hint(core, &hint);
+}
+
+/* It waits for an interrupt, unless there is one. */
+static void halt(VschedCore *core, int p)
+{
+    VschedPCPU *pcpu = &core->pcpu[p];
+    const VschedHint hint = {
+        .kind = VSCHED_HINT_HALT,
+        .pcpu = p,
+        .vcpu = pcpu->current,
+        .now = pcpu->clock,
+    };
+
+    if (pcpu->current == VSCHED_NONE ||
+        core->host->runnable(core->opaque, pcpu->current)) {
+        return;
+    }
+    vsched_core_hint(core, &hint);
+    stop_running(core, p, VSCHED_STOPPED);
+}
+
 /* Run @p until cycle @until, or the end of the window if that comes first. */
 static void run_pcpu(VschedCore *core, int p, int64_t until)
 {
     VschedPCPU *pcpu = &core->pcpu[p];
 
+    if (!is_online(core, p)) {
+        return;
+    }
     core->running = p;
     while (pcpu->clock < part_end(core, until)) {
-        int64_t used = 0, end;
+        VschedRun run = { .pcpu = p };
+        int64_t rest;
         VschedVCPU *v;
-        VschedStop stop;
 
         if (pcpu->clock < pcpu->skip_until) {
             skip_until(core, pcpu, MIN(pcpu->skip_until,
@@ -377,48 +746,44 @@ static void run_pcpu(VschedCore *core, int p, int64_t until)
             !reschedule(core, p)) {
             break;
         }
-        if (pcpu->clock >= part_end(core, until)) {
+        rest = part_end(core, until) - pcpu->clock;
+        if (rest <= 0) {
             break;              /* the switch took the rest of it */
         }
 
         v = &core->vcpu[pcpu->current];
-        catch_up(pcpu, v);
-        end = MIN(part_end(core, until), pcpu->slice_end);
-        stop = core->host->run(core->opaque, p, pcpu->current,
-                               MAX(0, end - pcpu->clock),
-                               core->ops->spin || core->skip,
-                               &used);
-        pcpu->clock += used;
-        pcpu->busy += used;
-        v->seen = pcpu->clock;
+        catch_up(core, p);
+        rest = MAX(0, part_end(core, until) - pcpu->clock);
+        run.vcpu = pcpu->current;
+        run.budget = MAX(0, MIN(rest, pcpu->slice_end - pcpu->clock));
+        /* However short a timeslice: one piece of code is run in it. */
+        run.first = pcpu->fresh ? rest : 0;
+        run.spin_stops = core->skip ||
+                         vsched_core_listens(core, VSCHED_HINT_SPIN);
 
-        switch (stop) {
+        switch (core->host->run(core->opaque, &run)) {
         case VSCHED_STOP_BUDGET:
-            if (part_end(core, until) < pcpu->slice_end) {
+            account(pcpu, v, &run);
+            if (pcpu->resched) {
+                break;
+            }
+            if (part_end(core, until) < pcpu->slice_end || pcpu->fresh) {
                 return;         /* made up for in what follows */
             }
-            v->preempted++;
+            v->expired++;
             v->spinning = false;
-            pcpu->resched = true;
+            pcpu->resched = VSCHED_EXPIRED;
             break;
         case VSCHED_STOP_SPIN:
-            v->spinning = true;
-            maybe_skip(core, p);
-            if (core->ops->spin &&
-                core->ops->spin(core->policy, p, pcpu->current,
-                                pcpu->clock)) {
-                v->yielded++;
-                pcpu->resched = true;
-            }
+            account(pcpu, v, &run);
+            spin(core, p);
             break;
         case VSCHED_STOP_HALT:
-            if (pcpu->current != VSCHED_NONE &&
-                !core->host->runnable(core->opaque, pcpu->current)) {
-                set_state(v, VSCHED_BLOCKED, pcpu->clock);
-                pcpu->current = VSCHED_NONE;
-            }
+            account(pcpu, v, &run);
+            halt(core, p);
             break;
         case VSCHED_STOP_EXIT:
+            account(pcpu, v, &run);
             break;
         }
     }
@@ -435,10 +800,13 @@ static int sole_pcpu(const VschedCore *core, int64_t *until)
     for (int p = 0; p < core->topology.pcpus; p++) {
         const VschedPCPU *pcpu = &core->pcpu[p];
 
+        if (!is_online(core, p)) {
+            continue;
+        }
         if (skips(core, pcpu)) {
             *until = MIN(*until, boundary_before(core, pcpu->skip_until));
         } else if (pcpu->current != VSCHED_NONE ||
-                   core->ops->waiting(core->policy, p)) {
+                   core->ops->waiting(core->policy, p, pcpu->clock)) {
             if (sole != VSCHED_NONE) {
                 return VSCHED_NONE;
             }
@@ -446,11 +814,6 @@ static int sole_pcpu(const VschedCore *core, int64_t *until)
         }
     }
     return sole;
-}
-
-static int64_t boundary(const VschedCore *core, int64_t time)
-{
-    return (time + core->window - 1) / core->window * core->window;
 }
 
 void vsched_core_cut(VschedCore *core, int64_t now)
@@ -463,36 +826,378 @@ void vsched_core_cut(VschedCore *core, int64_t now)
     }
 }
 
-void vsched_core_window(VschedCore *core, int64_t horizon)
+/*
+ * Somebody waits, but not for @sole, and no other PCPU finds him: the policy
+ * holds him back.  If it asks for no tick either, it may let him go any time.
+ */
+static bool held_back(const VschedCore *core, int sole)
+{
+    for (int v = 0; v < core->topology.vcpus && !core->ops->next_tick; v++) {
+        if (core->vcpu[v].state == VSCHED_READY &&
+            core->ops->place(core->policy, v) != sole) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The PCPU that is first in the window that ends at @end. */
+static int first_in(const VschedCore *core, int64_t end)
+{
+    return (core->rotation + (end / core->window - 1)) %
+           core->topology.pcpus;
+}
+
+static void run_all(VschedCore *core, int64_t until)
 {
     int pcpus = core->topology.pcpus;
-    int first = (core->rotation + core->window_end / core->window) % pcpus;
+    int first = first_in(core, core->window_end);
+
+    for (int i = 0; i < pcpus; i++) {
+        run_pcpu(core, (first + i) % pcpus, until);
+    }
+}
+
+/*
+ * @sole runs, in several windows perhaps.  When it stops there may be somebody
+ * for another PCPU to run, and then no window goes beyond that moment; in that
+ * last one, the PCPUs whose turn comes after that of @sole take it.
+ */
+static void run_sole(VschedCore *core, int sole)
+{
+    int pcpus = core->topology.pcpus, first;
+
+    core->sole = sole;
+    run_pcpu(core, sole, INT64_MAX);
+    core->sole = VSCHED_NONE;
+    first = first_in(core, core->window_end);
+    for (int i = 0; i < pcpus; i++) {
+        int p = (first + i) % pcpus;
+
+        if (i > (sole - first + pcpus) % pcpus) {
+            run_pcpu(core, p, INT64_MAX);
+        } else if (p != sole) {
+            skip_until(core, &core->pcpu[p], MIN(core->pcpu[p].skip_until,
+                                                 core->window_end));
+        }
+    }
+}
+
+void vsched_core_window(VschedCore *core, int64_t horizon)
+{
     int64_t last = core->window_end + WINDOWS_AT_ONCE * core->window;
     int sole = sole_pcpu(core, &horizon);
-    int64_t split;
+    int64_t windows;
 
+    horizon = MIN(horizon, next_tick(core));
     core->window_start = core->window_end;
     core->window_end += core->window;
-    if (sole != VSCHED_NONE && horizon > core->window_end) {
-        core->window_end = horizon < last ? boundary(core, horizon) : last;
-        first = sole;           /* it may still cut the window */
-    }
-    /* Nobody sees where the only PCPU stops. */
-    split = sole == VSCHED_NONE ? vsched_core_split(core, core->window_end)
-                                : core->window_end;
-    if (split != core->window_end) {
-        for (int i = 0; i < pcpus; i++) {
-            run_pcpu(core, (first + i) % pcpus, split);
+    if (sole != VSCHED_NONE) {
+        /* Nobody sees where the only PCPU stops: the window is not split. */
+        if (horizon > core->window_end && !held_back(core, sole)) {
+            core->window_end = horizon < last ? boundary(core, horizon) : last;
         }
-    }
-    for (int i = 0; i < pcpus; i++) {
-        run_pcpu(core, (first + i) % pcpus, INT64_MAX);
-    }
-    for (int p = 0; p < pcpus; p++) {
-        if (core->pcpu[p].current == VSCHED_NONE) {
-            idle_until(&core->pcpu[p], core->window_end);
+        run_sole(core, sole);
+    } else {
+        int64_t split = vsched_core_split(core, core->window_end);
+
+        if (split != core->window_end) {
+            run_all(core, split);
         }
+        run_all(core, INT64_MAX);
     }
     core->running = VSCHED_NONE;
-    core->windows += (core->window_end - core->window_start) / core->window;
+    for (int p = 0; p < core->topology.pcpus; p++) {
+        if (core->pcpu[p].current == VSCHED_NONE) {
+            idle_until(core, p, core->window_end);
+        }
+    }
+    windows = (core->window_end - core->window_start) / core->window;
+    core->windows += windows;
+    event(core, VSCHED_EVENT_WINDOW, VSCHED_NONE, VSCHED_NONE, windows,
+          core->window_end);
+    preempt_others(core);
+    tick(core);
+}
+
+/*
+ * ------------------------------------------------------------------------
+ * Changes, between windows.
+ */
+
+typedef struct Waiting {
+    int vcpu;
+    int64_t since;
+    uint64_t turn;
+} Waiting;
+
+static int compare_waiting(const void *a, const void *b)
+{
+    const Waiting *x = a, *y = b;
+
+    if (x->since != y->since) {
+        return x->since < y->since ? -1 : 1;
+    }
+    return x->turn < y->turn ? -1 : 1;
+}
+
+/* All VCPUs to @policy: those that run, and the longest wait first. */
+static void hand_over(VschedCore *core, const VschedPolicyOps *ops,
+                      void *policy, bool same)
+{
+    g_autofree Waiting *waiting = g_new(Waiting, core->topology.vcpus);
+    int n = 0;
+
+    for (int v = 0; !core->ops && v < core->topology.vcpus; v++) {
+        int place = ops->place(policy, v);      /* the first policy of all */
+
+        core->vcpu[v].pcpu = place != VSCHED_NONE ? place :
+                             __builtin_ctzll(core->topology.allowed[v]);
+    }
+    for (int p = 0; p < core->topology.pcpus; p++) {
+        VschedPCPU *pcpu = &core->pcpu[p];
+        int64_t start = pcpu->slice_start;
+        VschedPick pick;
+
+        if (pcpu->current == VSCHED_NONE) {
+            continue;
+        }
+        pick = ops->take_over(policy, p, pcpu->current, pcpu->clock - start,
+                              pcpu->clock);
+        if (!pick.timeslice) {
+            if (pcpu->resched == VSCHED_WHY_NONE) {
+                pcpu->resched = VSCHED_PREEMPTED;
+            }
+        } else if (!same) {
+            if (!pick.exact) {
+                pick.timeslice -= vsched_core_slice_cut(core, p, start,
+                                                        pick.timeslice);
+            }
+            pcpu->slice_end = start + pick.timeslice;
+        }
+        if (!same) {
+            pcpu->ran = 0;
+        }
+        if (ops->start) {
+            ops->start(policy, p, pcpu->current, pcpu->clock);
+        }
+    }
+    for (int v = 0; v < core->topology.vcpus; v++) {
+        if (core->vcpu[v].state == VSCHED_READY) {
+            waiting[n++] = (Waiting) {
+                v, core->vcpu[v].since, core->vcpu[v].turn
+            };
+        }
+    }
+    qsort(waiting, n, sizeof(*waiting), compare_waiting);
+    for (int i = 0; i < n; i++) {
+        ops->enqueue(policy, waiting[i].vcpu, VSCHED_ADDED, waiting[i].since,
+                     core->window_end);
+    }
+}
+
+static void adopt(VschedCore *core, const VschedPolicyOps *ops, void *policy)
+{
+    if (core->ops) {
+        core->ops->destroy(core->policy);
+    }
+    core->ops = ops;
+    core->policy = policy;
+    event(core, VSCHED_EVENT_POLICY, VSCHED_NONE, VSCHED_NONE, 0,
+          core->window_end);
+}
+
+bool vsched_core_set_policy(VschedCore *core, const VschedPolicyOps *ops,
+                            const int64_t *values, char **why)
+{
+    void *policy = ops->create(&core->services, values, why);
+
+    if (!policy) {
+        return false;
+    }
+    hand_over(core, ops, policy, false);
+    adopt(core, ops, policy);
+    return true;
+}
+
+void vsched_core_save_policy(VschedCore *core, GArray *words)
+{
+    if (core->ops->save) {
+        core->ops->save(core->policy, words);
+    }
+}
+
+bool vsched_core_load_policy(VschedCore *core, const VschedPolicyOps *ops,
+                             const int64_t *values, const int64_t *words,
+                             int n, bool same, char **why)
+{
+    void *policy = ops->create(&core->services, values, why);
+
+    if (!policy) {
+        return false;
+    }
+    hand_over(core, ops, policy, same);
+    if (n >= 0 && ops->load && !ops->load(policy, words, n)) {
+        ops->destroy(policy);
+        *why = g_strdup_printf("the saved state of policy '%s' is not one "
+                               "that it can have written", ops->name);
+        return false;
+    }
+    adopt(core, ops, policy);
+    return true;
+}
+
+/* Where @vcpu may run now, as policies see it. */
+static void set_allowed(VschedCore *core, int vcpu)
+{
+    uint64_t *allowed = &core->topology.allowed[vcpu];
+    uint64_t online = core->topology.online;
+
+    *allowed = core->vcpu[vcpu].affinity & online;
+    if (!*allowed) {
+        *allowed = online;
+    }
+}
+
+static bool is_suspended(const VschedCore *core, int vcpu)
+{
+    return !(core->vcpu[vcpu].affinity & core->topology.online);
+}
+
+static void tell_suspended(VschedCore *core, int vcpu, bool before)
+{
+    bool now = is_suspended(core, vcpu);
+
+    if (now != before) {
+        event(core, VSCHED_EVENT_AFFINITY, VSCHED_NONE, vcpu, !now,
+              core->window_end);
+    }
+}
+
+/* The policy hears of a change; then those go that are where they may not. */
+static void changed(VschedCore *core)
+{
+    if (!core->ops) {
+        return;
+    }
+    if (core->ops->changed) {
+        core->ops->changed(core->policy, core->window_end);
+    }
+    for (int p = 0; p < core->topology.pcpus; p++) {
+        int v = core->pcpu[p].current;
+
+        if (v != VSCHED_NONE && !(core->topology.allowed[v] >> p & 1)) {
+            core->vcpu[v].evicted++;
+            stop_running(core, p, VSCHED_EVICTED);
+        }
+    }
+}
+
+bool vsched_core_set_online(VschedCore *core, uint64_t online, char **why)
+{
+    uint64_t before = core->topology.online;
+    g_autofree bool *suspended = NULL;
+    int vcpus = core->topology.vcpus;
+
+    g_assert(core->running == VSCHED_NONE);
+    if (online & ~all_pcpus(core)) {
+        *why = g_strdup_printf("there is no such PCPU: allowed are 0 to %d",
+                               core->topology.pcpus - 1);
+        return false;
+    }
+    if (!online) {
+        *why = g_strdup("the last PCPU that is on cannot go off");
+        return false;
+    }
+    if (online == before) {
+        return true;
+    }
+    suspended = g_new(bool, vcpus);
+    for (int v = 0; v < vcpus; v++) {
+        suspended[v] = is_suspended(core, v);
+    }
+    core->topology.online = online;
+    for (int v = 0; v < vcpus; v++) {
+        set_allowed(core, v);
+        tell_suspended(core, v, suspended[v]);
+    }
+    changed(core);
+    for (int p = 0; p < core->topology.pcpus; p++) {
+        VschedPCPU *pcpu = &core->pcpu[p];
+
+        if (!((before ^ online) >> p & 1)) {
+            continue;
+        }
+        if (!is_online(core, p)) {
+            /* What is left of this window it was still on. */
+            if (core->window_end > pcpu->clock) {
+                pcpu->idle += core->window_end - pcpu->clock;
+                pcpu->clock = core->window_end;
+            }
+            if (pcpu->last != VSCHED_NONE) {
+                core->vcpu[pcpu->last].holder = VSCHED_NONE;
+                pcpu->last = VSCHED_NONE;
+            }
+            pcpu->skip_until = pcpu->skip_step = 0;
+        }
+        event(core, VSCHED_EVENT_PCPU, p, VSCHED_NONE, is_online(core, p),
+              core->window_end);
+    }
+    return true;
+}
+
+bool vsched_core_set_affinity(VschedCore *core, int vcpu, uint64_t affinity,
+                              char **why)
+{
+    bool before = is_suspended(core, vcpu);
+
+    g_assert(core->running == VSCHED_NONE);
+    if (!affinity || affinity & ~all_pcpus(core)) {
+        *why = g_strdup_printf("a VCPU has to run somewhere: allowed are one "
+                               "or more of the PCPUs 0 to %d",
+                               core->topology.pcpus - 1);
+        return false;
+    }
+    core->vcpu[vcpu].affinity = affinity;
+    set_allowed(core, vcpu);
+    tell_suspended(core, vcpu, before);
+    changed(core);
+    return true;
+}
+
+bool vsched_core_set_share(VschedCore *core, int vm, VschedShare share,
+                           char **why)
+{
+    uint32_t cap_max = 100 * core->topology.pcpus;
+
+    g_assert(core->running == VSCHED_NONE);
+    if (share.weight < 1 || share.weight > VSCHED_WEIGHT_MAX) {
+        *why = g_strdup_printf("a weight of %u is out of range: allowed are 1 "
+                               "to %d", share.weight, VSCHED_WEIGHT_MAX);
+        return false;
+    }
+    if (share.cap > cap_max) {
+        *why = g_strdup_printf("a cap of %u is out of range: allowed are 0 (no "
+                               "cap) to %u, 100 for each PCPU", share.cap,
+                               cap_max);
+        return false;
+    }
+    core->topology.share[vm] = share;
+    changed(core);
+    return true;
+}
+
+bool vsched_core_set_speed(VschedCore *core, int pcpu, uint32_t insns,
+                           uint32_t cycles, char **why)
+{
+    g_assert(core->running == VSCHED_NONE);
+    if (insns < 1 || insns > cycles || cycles > VSCHED_SPEED_MAX) {
+        *why = g_strdup_printf("a speed of %u/%u is out of range: allowed are "
+                               "ratios from 1/%d to 1 of numbers up to %d",
+                               insns, cycles, VSCHED_SPEED_MAX,
+                               VSCHED_SPEED_MAX);
+        return false;
+    }
+    core->pcpu[pcpu].speed = (VschedSpeed) { insns, cycles, 0 };
+    return true;
 }

@@ -11,7 +11,8 @@
  * were run one by one, several at once, or jumped over.  A PCPU stops where the
  * next piece of guest code (a translation block) would not fit any more: its
  * clock may stay short of the end by less than one block, and it makes that up
- * in the next window.
+ * in the next window.  A stall or a switch may carry a clock beyond the end: the
+ * PCPU does not run again until the windows have caught up.
  *
  * Resonance.  PCPUs see what others store when these stop.  A loop whose length
  * divides that of the window always stops at the same instruction: one that
@@ -41,60 +42,127 @@ typedef enum VschedState {
 typedef struct VschedVCPU {
     VschedState state;
     int pcpu;                   /* where it runs; else where it ran last */
+    int holder;                 /* PCPU with its registers, or VSCHED_NONE */
+    uint64_t affinity;          /* PCPUs that the user lets it run on */
     /* cycles: when it ran or was sent something last; it never runs before */
     int64_t seen;
     int64_t since;              /* cycles: in @state since then */
+    uint64_t turn;              /* when it became ready, among all VCPUs */
     int64_t cycles[VSCHED_STATES];
     bool spinning;              /* a spin was the last that was seen of it */
     int64_t spin_cycles;        /* part of cycles[VSCHED_RUNNING] */
-    uint64_t insns[2];          /* committed: privileged, user */
-    bool user;                  /* saved mode of the last one */
+    uint64_t insns[2];          /* retired: privileged, user */
     uint64_t spins;             /* periods found spinning */
-    uint64_t preempted;         /* timeslices that ran out */
-    uint64_t yielded;           /* timeslices that a spin ended */
+    /* timeslices that ended because ... */
+    uint64_t expired;           /* they were over */
+    uint64_t ended_by_spin;
+    uint64_t ended_by_hint;     /* any but a spin */
+    uint64_t preempted;         /* the policy preempted it */
+    uint64_t evicted;           /* its PCPU went off, or was forbidden */
     uint64_t switches;          /* times it was switched in */
+    uint64_t migrations;        /* of these: not where it ran last */
     uint64_t calls_sent;        /* cross-calls: accepted by their target */
     uint64_t calls_refused;     /* and refused (NACK) */
 } VschedVCPU;
 
+/*
+ * How many instructions a PCPU retires in a cycle: insns / cycles, at most 1.
+ * What n instructions leave over of a cycle is carried to the next ones, so
+ * that the sum is exact: at 2/3, instructions take 1, 2, 1, 2 ... cycles.
+ */
+typedef struct VschedSpeed {
+    uint32_t insns, cycles;     /* 1 <= insns <= cycles */
+    uint32_t carry;             /* < insns, in 1/insns cycles */
+} VschedSpeed;
+
+#define VSCHED_SPEED_MAX 1000   /* of insns and of cycles */
+
 typedef struct VschedPCPU {
     int64_t clock;              /* cycles */
+    VschedSpeed speed;
+    int64_t slice_start;        /* cycles */
     int64_t slice_end;          /* cycles */
+    int64_t ran;                /* cycles of the current VCPU since start() */
+    bool fresh;                 /* nothing of the timeslice has been run yet */
     int current;                /* VCPU, or VSCHED_NONE */
     int last;                   /* whose registers it holds, or VSCHED_NONE */
     int64_t skip_until;         /* cycles: runs nothing before */
     int64_t skip_step;          /* cycles: length of the last skip */
-    bool resched;               /* pick before running on */
+    VschedWhy resched;          /* why the current VCPU goes, if it does */
+    bool preempt;               /* it goes at the end of the window */
     /* first timeslice: (phase + 1) / 2^32 of it; UINT32_MAX when it is over */
     uint32_t phase;
-    int64_t idle, busy, switching, skipped;     /* cycles; sum is the clock */
+    /* cycles; their sum is the clock */
+    int64_t busy, stalled, switching, idle, skipped, offline;
+    uint64_t insns;             /* retired */
     uint64_t switches;
 } VschedPCPU;
 
 typedef enum VschedStop {
     VSCHED_STOP_BUDGET,         /* the next piece of code does not fit */
     VSCHED_STOP_HALT,           /* the VCPU waits for an interrupt */
-    VSCHED_STOP_SPIN,           /* the SDB found a spin: asked for by hears */
+    VSCHED_STOP_SPIN,           /* the SDB found a spin, and that was wanted */
     VSCHED_STOP_EXIT,           /* for the host's own reasons: go on */
 } VschedStop;
 
+/* A VCPU is to run; and what it did. */
+typedef struct VschedRun {
+    int pcpu, vcpu;
+    int64_t budget;             /* cycles: pieces of code that fit are run */
+    /* cycles: the first piece is run if it fits into this; else 0 */
+    int64_t first;
+    bool spin_stops;            /* return at a spin */
+    /* out: */
+    int64_t cycles;             /* that it took, stalls included */
+    int64_t stalled;            /* of these: stalls */
+    uint64_t insns[2];          /* retired: privileged, user */
+    uint64_t spins;             /* periods found spinning */
+    int64_t spin_cycles;        /* cycles of these periods */
+} VschedRun;
+
+/* What happened, for traces and events; cycles in @now. */
+typedef enum VschedEventKind {
+    VSCHED_EVENT_SWITCH,        /* @vcpu in on @pcpu, @other was there before */
+    VSCHED_EVENT_WAKE,          /* @vcpu, which ran last on @pcpu */
+    VSCHED_EVENT_BLOCK,         /* @vcpu, on @pcpu */
+    VSCHED_EVENT_PREEMPT,       /* @vcpu on @pcpu stops, for reason @other */
+    VSCHED_EVENT_MIGRATE,       /* @vcpu to @pcpu, from @other */
+    VSCHED_EVENT_WINDOW,        /* one is over, at @now; @other in all */
+    VSCHED_EVENT_POLICY,        /* another policy took over */
+    VSCHED_EVENT_PCPU,          /* @pcpu went off (@other is 0) or on (1) */
+    VSCHED_EVENT_AFFINITY,      /* mask of @vcpu suspended (0), in force (1) */
+} VschedEventKind;
+
 typedef struct VschedHost {
-    /*
-     * Run @vcpu on @pcpu for at most @budget cycles; @used: how many it took.
-     * @spin_stops: return at a spin.
-     */
-    VschedStop (*run)(void *opaque, int pcpu, int vcpu, int64_t budget,
-                      bool spin_stops, int64_t *used);
-    /* @pcpu now holds @vcpu, and no longer the one before. */
-    void (*switched)(void *opaque, int pcpu, int vcpu);
+    /* Run a VCPU. */
+    VschedStop (*run)(void *opaque, VschedRun *run);
+    /* @pcpu now holds @vcpu, and no longer @before, which may be nobody. */
+    void (*switched)(void *opaque, int pcpu, int vcpu, int before);
     /* Whether a VCPU that stopped with VSCHED_STOP_HALT may run on. */
     bool (*runnable)(void *opaque, int vcpu);
     /* Cycles that run() has used so far; 0 while it does not run. */
     int64_t (*elapsed)(void *opaque);
+    /*
+     * The same without the stalls of the piece of code that executes: the time
+     * that decides in which window it executes.
+     */
+    int64_t (*elapsed_unstalled)(void *opaque);
+    /*
+     * While run() runs: it has less time than it was given, see
+     * vsched_core_budget().
+     */
+    void (*shorten)(void *opaque);
+    /* As in VschedServices. */
+    bool (*user_mode)(void *opaque, int vcpu);
+    bool (*interrupt_pending)(void *opaque, int vcpu);
+    /* May be NULL: nobody looks on. */
+    void (*event)(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
+                  int64_t other, int64_t now);
 } VschedHost;
 
 typedef struct VschedCore {
     VschedTopology topology;
+    VschedServices services;    /* for policies */
     const VschedHost *host;
     void *opaque;
     const VschedPolicyOps *ops;
@@ -106,30 +174,73 @@ typedef struct VschedCore {
     int64_t window_start;       /* cycles: beginning of the same window */
     int64_t window_end;         /* cycles: end of the window that runs or ran */
     uint64_t windows;           /* number of windows that were run */
+    uint64_t turns;             /* times that a VCPU became ready */
     uint32_t rotation;          /* PCPU that is first in window 0 */
     uint32_t seed;              /* of what follows */
     bool jitter;                /* windows in two parts, uneven timeslices */
     int running;                /* PCPU that is being run, or VSCHED_NONE */
+    int sole;                   /* the only one that has anything to run */
     VschedPCPU *pcpu;
     VschedVCPU *vcpu;
 } VschedCore;
 
 /*
- * All VCPUs are blocked at first.  @seed draws the PCPUs' slice
+ * All VCPUs are blocked at first, all PCPUs on, all affinity masks full, all
+ * weights and caps at their defaults.  @vm: the VM of each VCPU, numbers from 0
+ * on without a gap; NULL: one VM has all.  @seed draws the PCPUs' slice
  * phases, and which PCPU is first in the first window.
  */
-VschedCore *vsched_core_new(const VschedTopology *topology, int64_t window,
-                            int64_t switch_cost, uint32_t seed,
+VschedCore *vsched_core_new(int vcpus, int pcpus, const int *vm,
+                            int64_t window, int64_t switch_cost, uint32_t seed,
                             const VschedHost *host, void *opaque);
 void vsched_core_free(VschedCore *core);
 
 /*
- * Run under @ops with parameter @values (times in cycles) from now on.  Takes
- * over all VCPUs of the policy before; those that run keep running out their
- * timeslice.
+ * What follows down to vsched_core_set_speed() is called between windows.
+ * Where it returns false, nothing has changed, and *@why, which the caller
+ * frees, is a reason in words for a user.
  */
-void vsched_core_set_policy(VschedCore *core, const VschedPolicyOps *ops,
-                            const int64_t *values);
+
+/*
+ * Run under @ops with parameter @values (times in cycles) from now on.  Every
+ * VCPU is handed over with its account: how long a waiting one has waited, how
+ * much of its timeslice a running one has used.
+ */
+bool vsched_core_set_policy(VschedCore *core, const VschedPolicyOps *ops,
+                            const int64_t *values, char **why);
+
+/*
+ * As vsched_core_set_policy(), after all of @core was loaded from a saved
+ * state.  @n >= 0: that of the policy itself, vsched_core_save_policy(), is
+ * put on top; false also if it cannot be right.  @same: @values too are what
+ * they were, so timeslices end where they would have ended.
+ */
+bool vsched_core_load_policy(VschedCore *core, const VschedPolicyOps *ops,
+                             const int64_t *values, const int64_t *words,
+                             int n, bool same, char **why);
+void vsched_core_save_policy(VschedCore *core, GArray *words);
+
+/* Which PCPUs are on: bits of @online.  At least one has to be. */
+bool vsched_core_set_online(VschedCore *core, uint64_t online, char **why);
+
+/* On which PCPUs @vcpu may run: bits of @affinity, of PCPUs that exist. */
+bool vsched_core_set_affinity(VschedCore *core, int vcpu, uint64_t affinity,
+                              char **why);
+
+/* Weight and cap of @vm; a cap is at most 100 for each PCPU. */
+bool vsched_core_set_share(VschedCore *core, int vm, VschedShare share,
+                           char **why);
+
+/* @pcpu retires @insns instructions in @cycles cycles; the carry is dropped. */
+bool vsched_core_set_speed(VschedCore *core, int pcpu, uint32_t insns,
+                           uint32_t cycles, char **why);
+
+/* Cycles that the next @insns instructions take. */
+int64_t vsched_speed_cycles(const VschedSpeed *speed, int64_t insns);
+/* The most instructions that take no more than @cycles. */
+int64_t vsched_speed_insns(const VschedSpeed *speed, int64_t cycles);
+/* They were retired. */
+void vsched_speed_pass(VschedSpeed *speed, int64_t insns);
 
 /*
  * One window: window_end has moved when it returns.  If only one PCPU has
@@ -142,9 +253,13 @@ void vsched_core_window(VschedCore *core, int64_t horizon);
 
 /*
  * Something has happened that the host deals with between windows, on the
- * PCPU that runs, at cycle @now: no window goes beyond the next boundary.
+ * PCPU that runs, at cycle @now without the stalls of the piece of code that
+ * executes: no window goes beyond the next boundary.
  */
 void vsched_core_cut(VschedCore *core, int64_t now);
+
+/* While run() runs: the cycles that it has in all, as things are now. */
+int64_t vsched_core_budget(const VschedCore *core);
 
 /*
  * No PCPU has anything to run before the boundary @until; INT64_MAX if only an
@@ -162,7 +277,7 @@ int64_t vsched_core_split(const VschedCore *core, int64_t end);
 int64_t vsched_core_slice_cut(const VschedCore *core, int pcpu, int64_t now,
                               int64_t timeslice);
 
-/* A number that two equal runs have in common, and nothing else. */
+/* Pseudo-random number from seed, PCPU and time; equal in repeated runs. */
 uint32_t vsched_core_draw(const VschedCore *core, int pcpu, int64_t time);
 
 /* All PCPUs pass the time until cycle @time: the window's end moves there. */
@@ -183,6 +298,16 @@ void vsched_core_wake(VschedCore *core, int vcpu);
 
 /* A VCPU was stopped from outside (reset, power off); it waits for a wake. */
 void vsched_core_block(VschedCore *core, int vcpu);
+
+/* Whether the policy wants to hear of such hints. */
+static inline bool vsched_core_listens(const VschedCore *core,
+                                       VschedHintKind kind)
+{
+    return core->ops->hints & VSCHED_LISTEN(kind);
+}
+
+/* Tell the policy, if it listens; at any time. */
+void vsched_core_hint(VschedCore *core, const VschedHint *hint);
 
 /* The part of @vcpu's time in @state so far, cycles. */
 int64_t vsched_core_cycles(const VschedCore *core, int vcpu,

@@ -18,9 +18,11 @@
 #include "qemu/rcu.h"
 #include "qemu/timer.h"
 #include "qapi/error.h"
+#include "qapi/qapi-events-vsched.h"
 #include "accel/tcg/cpu-ops.h"
 #include "accel/tcg/threading.h"
 #include "accel/tcg/tcg-accel-ops.h"
+#include "exec/cpu-interrupt.h"
 #include "exec/translation-block.h"
 #include "system/accel-ops.h"
 #include "system/cpu-timers.h"
@@ -65,6 +67,14 @@ int64_t vsched_ns_to_cycles(const VschedEngine *e, int64_t ns)
            muldiv(ns, e->clock_hz, NANOSECONDS_PER_SECOND, true);
 }
 
+int64_t vsched_present(const VschedEngine *e)
+{
+    const VschedCore *core = e->core;
+
+    return core->running == VSCHED_NONE ? core->window_end :
+           core->pcpu[core->running].clock + vsched_exec_elapsed();
+}
+
 /* The guest's time: the clock of the PCPU that asks, else that of all. */
 static int64_t vsched_get_virtual_clock(void)
 {
@@ -72,10 +82,21 @@ static int64_t vsched_get_virtual_clock(void)
     VschedCore *core = e->core;
 
     if (in_engine_thread && core->running != VSCHED_NONE && current_cpu) {
-        return vsched_cycles_to_ns(e, core->pcpu[core->running].clock +
-                                      vsched_exec_elapsed());
+        return vsched_cycles_to_ns(e, vsched_present(e));
     }
     return qatomic_read_i64(&e->now);
+}
+
+/* The cycle counter of the guest's processors. */
+static int64_t vsched_get_cycles(void)
+{
+    VschedCore *core = vsched_engine->core;
+
+    if (in_engine_thread && core->running != VSCHED_NONE && current_cpu) {
+        return vsched_present(vsched_engine);
+    }
+    return vsched_ns_to_cycles(vsched_engine,
+                               qatomic_read_i64(&vsched_engine->now));
 }
 
 void vsched_publish_time(VschedEngine *e)
@@ -95,9 +116,9 @@ static bool vcpu_runnable(CPUState *cpu)
 
 void vsched_wake(VschedEngine *e, CPUState *cpu)
 {
-    vsched_core_notify(e->core, cpu->cpu_index);
+    vsched_core_notify(e->core, vsched_vcpu(cpu));
     if (vcpu_runnable(cpu)) {
-        vsched_core_wake(e->core, cpu->cpu_index);
+        vsched_core_wake(e->core, vsched_vcpu(cpu));
     }
 }
 
@@ -108,12 +129,44 @@ void vsched_reconsider(VschedEngine *e)
 
     CPU_FOREACH(cpu) {
         if (vcpu_runnable(cpu)) {
-            vsched_core_wake(e->core, cpu->cpu_index);
+            vsched_core_wake(e->core, vsched_vcpu(cpu));
         } else {
-            vsched_core_block(e->core, cpu->cpu_index);
+            vsched_core_block(e->core, vsched_vcpu(cpu));
         }
     }
 }
+
+/* The clock of the PCPU that runs is behind, or ahead of, that of @cpu's. */
+static bool on_another_pcpu(VschedEngine *e, CPUState *cpu)
+{
+    return e->core->running != VSCHED_NONE &&
+           e->core->vcpu[vsched_vcpu(cpu)].pcpu != e->core->running;
+}
+
+void vsched_tell_sent(VschedEngine *e, CPUState *sender, CPUState *target,
+                      VschedSent sent, bool cross_call)
+{
+    VschedCore *core = e->core;
+    VschedHint hint = {
+        .kind = VSCHED_HINT_SENT,
+        .pcpu = core->running,
+        .vcpu = vsched_vcpu(target),
+        .now = vsched_present(e),
+        .other = sender ? vsched_vcpu(sender) : VSCHED_NONE,
+        .sent = sent,
+        .cross_call = cross_call,
+    };
+
+    if (!vsched_core_listens(core, VSCHED_HINT_SENT)) {
+        return;
+    }
+    hint.running = core->vcpu[hint.vcpu].state == VSCHED_RUNNING;
+    vsched_core_hint(core, &hint);
+}
+
+/* Requests that are no interrupts of the guest's */
+#define NO_INTERRUPT (CPU_INTERRUPT_EXITTB | CPU_INTERRUPT_HALT | \
+                      CPU_INTERRUPT_DEBUG)
 
 /*
  * Interrupts that one VCPU raises at another on a different PCPU are taken
@@ -122,14 +175,23 @@ void vsched_reconsider(VschedEngine *e)
 static void vsched_handle_interrupt(CPUState *cpu, int mask)
 {
     VschedEngine *e = vsched_engine;
+    bool later = in_engine_thread && current_cpu != cpu &&
+                 on_another_pcpu(e, cpu);
 
     g_assert(bql_locked());
 
+    if (mask & ~NO_INTERRUPT && !e->dispatching) {
+        vsched_tell_sent(e, in_engine_thread ? current_cpu : NULL, cpu,
+                         later ? VSCHED_SENT_PENDING : VSCHED_SENT_ACCEPTED,
+                         false);
+    }
     if (in_engine_thread && current_cpu == cpu) {
         cpu->interrupt_request |= mask;
         qatomic_set(&cpu->neg.icount_decr.u16.high, -1);
-    } else if (in_engine_thread && e->core->running != VSCHED_NONE &&
-               e->core->vcpu[cpu->cpu_index].pcpu != e->core->running) {
+    } else if (later) {
+        if (!cpu->interrupt_deferred) {
+            cpu->accel->deferred_until = vsched_present(e);
+        }
         cpu->interrupt_deferred |= mask;
         qatomic_set(&e->attention, true);
         vsched_cut();
@@ -154,30 +216,71 @@ static void vsched_kick(CPUState *cpu)
     }
 }
 
-/* Before anything else happens between two windows: they were made earlier. */
+/*
+ * Interrupts that were deferred, in windows that are over by now.  A stall may
+ * have carried the sender beyond the end of the window; then they stay until
+ * the windows have caught up with it.
+ */
 static void deliver_deferred(VschedEngine *e)
 {
     CPUState *cpu;
 
     CPU_FOREACH(cpu) {
-        if (cpu->interrupt_deferred) {
-            cpu->interrupt_request |= cpu->interrupt_deferred;
-            cpu->interrupt_deferred = 0;
-            vsched_core_notify(e->core, cpu->cpu_index);
+        if (!cpu->interrupt_deferred) {
+            continue;
         }
+        if (cpu->accel->deferred_until > e->core->window_end) {
+            qatomic_set(&e->attention, true);
+            continue;
+        }
+        cpu->interrupt_request |= cpu->interrupt_deferred;
+        cpu->interrupt_deferred = 0;
+        vsched_core_notify(e->core, vsched_vcpu(cpu));
     }
 }
 
-void vsched_deliver_posts(VschedEngine *e)
+/* Those that are due; what one target is sent keeps its order. */
+static void deliver_posts(VschedEngine *e)
 {
+    QSIMPLEQ_HEAD(, VschedPost) later = QSIMPLEQ_HEAD_INITIALIZER(later);
+
+    e->dispatching = true;
     while (!QSIMPLEQ_EMPTY(&e->posts)) {
-        VschedPost *post = QSIMPLEQ_FIRST(&e->posts);
+        VschedPost *post = QSIMPLEQ_FIRST(&e->posts), *other;
+        bool due = post->due <= e->core->window_end;
 
         QSIMPLEQ_REMOVE_HEAD(&e->posts, next);
+        QSIMPLEQ_FOREACH(other, &later, next) {
+            due &= other->target != post->target;
+        }
+        if (!due) {
+            QSIMPLEQ_INSERT_TAIL(&later, post, next);
+            continue;
+        }
         post->func(post->target, post->opaque);
         vsched_wake(e, post->target);
         g_free(post);
     }
+    QSIMPLEQ_CONCAT(&e->posts, &later);
+    e->dispatching = false;
+}
+
+/* Cycle at which the next of all this is due; INT64_MAX: nothing is. */
+static int64_t next_delivery(VschedEngine *e)
+{
+    int64_t next = INT64_MAX;
+    VschedPost *post;
+    CPUState *cpu;
+
+    QSIMPLEQ_FOREACH(post, &e->posts, next) {
+        next = MIN(next, post->due);
+    }
+    CPU_FOREACH(cpu) {
+        if (cpu->interrupt_deferred) {
+            next = MIN(next, cpu->accel->deferred_until);
+        }
+    }
+    return next;
 }
 
 /* Wait for the main loop, or for somebody who wants something of a VCPU. */
@@ -216,7 +319,10 @@ static bool all_stopped(void)
 /* Queued work, and stop requests if it is a time to stop. */
 static void do_queued_work(VschedEngine *e)
 {
-    bool may_stop = !stop_requested() || vsched_devices_may_stop(e->now);
+    /* A machine that is stopped has nothing on its way: see save.c. */
+    bool may_stop = !stop_requested() ||
+                    (next_delivery(e) == INT64_MAX &&
+                     vsched_devices_may_stop(e->now));
     CPUState *cpu;
 
     CPU_FOREACH(cpu) {
@@ -254,7 +360,13 @@ static int64_t horizon(VschedEngine *e)
 {
     int64_t next = vsched_devices_next();
 
-    return next == INT64_MAX ? next : vsched_ns_to_cycles(e, next);
+    if (next != INT64_MAX) {
+        next = vsched_ns_to_cycles(e, next);
+    }
+    if (!QSIMPLEQ_EMPTY(&e->posts) || qatomic_read(&e->attention)) {
+        next = MIN(next, next_delivery(e));
+    }
+    return next;
 }
 
 /* Devices have something to do at the end of the window. */
@@ -315,10 +427,12 @@ static void *vsched_thread(void *arg)
             vsched_exec_leave();
             bql_lock();
             vsched_publish_time(e);
-            vsched_deliver_posts(e);
-            if (qatomic_read(&e->attention)) {
-                deliver_deferred(e);
-            }
+        }
+        if (!QSIMPLEQ_EMPTY(&e->posts)) {
+            deliver_posts(e);
+        }
+        if (qatomic_read(&e->attention)) {
+            deliver_deferred(e);
         }
         if (vsched_devices_due(e->now)) {
             vsched_devices_window_end(e->now);
@@ -337,7 +451,11 @@ static void vsched_create_vcpu_thread(CPUState *cpu)
     g_assert(tcg_enabled());
     tcg_cpu_init_cflags(cpu, false);
     cpu->tcg_cflags |= CF_USE_ICOUNT;
-    e->cpu[cpu->cpu_index] = cpu;
+    g_assert(e->created < e->core->topology.vcpus);
+    cpu->accel = g_new(struct AccelCPUState, 1);
+    cpu->accel->vcpu = e->created++;
+    e->cpu[vsched_vcpu(cpu)] = cpu;
+    vsched_objects_created_vcpu(e, cpu);
     if (!e->no_unplug) {
         error_setg(&e->no_unplug, "thread=vsched cannot take a CPU out of the "
                    "machine: one thread runs them all");
@@ -362,20 +480,19 @@ static void vsched_create_vcpu_thread(CPUState *cpu)
     }
 }
 
-static VschedStop host_run(void *opaque, int pcpu, int vcpu, int64_t budget,
-                           bool spin_stops, int64_t *used)
+static VschedStop host_run(void *opaque, VschedRun *run)
 {
     VschedEngine *e = opaque;
 
-    if (unlikely(!vcpu_runnable(e->cpu[vcpu]))) {
+    if (unlikely(!vcpu_runnable(e->cpu[run->vcpu]))) {
         return VSCHED_STOP_HALT;
     }
-    return vsched_exec(e, pcpu, vcpu, budget, spin_stops, used);
+    return vsched_exec(e, run);
 }
 
-static void host_switched(void *opaque, int pcpu, int vcpu)
+static void host_switched(void *opaque, int pcpu, int vcpu, int before)
 {
-    vsched_exec_switched(opaque, pcpu, vcpu);
+    vsched_exec_switched(opaque, pcpu, vcpu, before);
 }
 
 static bool host_runnable(void *opaque, int vcpu)
@@ -390,19 +507,94 @@ static int64_t host_elapsed(void *opaque)
     return vsched_exec_elapsed();
 }
 
+static int64_t host_elapsed_unstalled(void *opaque)
+{
+    return vsched_exec_elapsed_unstalled();
+}
+
+static void host_shorten(void *opaque)
+{
+    vsched_exec_shorten();
+}
+
+static bool host_user_mode(void *opaque, int vcpu)
+{
+    VschedEngine *e = opaque;
+
+    return e->cpu[vcpu] && e->cpu[vcpu]->neg.user_mode;
+}
+
+static bool host_interrupt_pending(void *opaque, int vcpu)
+{
+    VschedEngine *e = opaque;
+    CPUState *cpu = e->cpu[vcpu];
+
+    return cpu && ((cpu->interrupt_request | cpu->interrupt_deferred) &
+                   ~NO_INTERRUPT);
+}
+
+static void host_event(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
+                       int64_t other, int64_t now)
+{
+    static const char *const why[VSCHED_WHYS] = {
+        [VSCHED_EXPIRED] = "expired",
+        [VSCHED_YIELDED] = "yielded",
+        [VSCHED_PREEMPTED] = "preempted",
+        [VSCHED_EVICTED] = "evicted",
+    };
+    VschedEngine *e = opaque;
+
+    switch (kind) {
+    case VSCHED_EVENT_SWITCH:
+        trace_vsched_switch(now, pcpu, vcpu, other);
+        break;
+    case VSCHED_EVENT_WAKE:
+        trace_vsched_wake(now, pcpu, vcpu);
+        break;
+    case VSCHED_EVENT_BLOCK:
+        trace_vsched_block(now, pcpu, vcpu);
+        break;
+    case VSCHED_EVENT_PREEMPT:
+        trace_vsched_preempt(now, pcpu, vcpu, why[other]);
+        break;
+    case VSCHED_EVENT_MIGRATE:
+        trace_vsched_migrate(now, pcpu, vcpu, other);
+        break;
+    case VSCHED_EVENT_WINDOW:
+        trace_vsched_window(now, other);
+        break;
+    case VSCHED_EVENT_POLICY:
+        trace_vsched_policy(now, e->core->ops->name);
+        break;
+    case VSCHED_EVENT_PCPU:
+        trace_vsched_pcpu(now, pcpu, other ? "on" : "off");
+        break;
+    case VSCHED_EVENT_AFFINITY:
+        qapi_event_send_vsched_affinity(vcpu, !other);
+        break;
+    }
+}
+
 static const VschedHost host = {
     .run = host_run,
     .switched = host_switched,
     .runnable = host_runnable,
     .elapsed = host_elapsed,
+    .elapsed_unstalled = host_elapsed_unstalled,
+    .shorten = host_shorten,
+    .user_mode = host_user_mode,
+    .interrupt_pending = host_interrupt_pending,
+    .event = host_event,
 };
 
 static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
                                 Error **errp)
 {
     VschedEngine *e;
-    VschedTopology topology;
     int64_t values[VSCHED_PARAMETERS_MAX];
+    g_autofree int *vm = NULL;
+    g_autofree char *why = NULL;
+    VschedCoreState *state;
 
     if (!chosen) {
         return vsched_options_unused(errp);
@@ -417,25 +609,38 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
         return false;
     }
 
-    topology.vcpus = ms->smp.max_cpus;
-    topology.pcpus = e->pcpus;
+    vm = vsched_option_vms(e, ms->smp.max_cpus, errp);
+    if (!vm) {
+        return false;
+    }
     vsched_devices_init();
     vsched_devices_wanted = devices_wanted;
     vsched_devices_set_disk_latency(e->disk_latency);
     vsched_engine = e;
-    e->core = vsched_core_new(&topology, vsched_ns_to_cycles(e, e->window),
+    e->core = vsched_core_new(ms->smp.max_cpus, e->pcpus, vm,
+                              vsched_ns_to_cycles(e, e->window),
                               e->switch_cost, vsched_devices_seed(), &host,
                               e);
     e->random[VSCHED_MAIN_RANDOM] = qemu_guest_random_of_thread();
     e->core->skip = vsched_ns_to_cycles(e, e->skip);
     e->core->jitter = e->jitter;
-    vsched_policy_values(e, values);
-    vsched_core_set_policy(e->core, VSCHED_POLICY_GET_CLASS(e->policy)->ops,
-                           values);
-    e->cpu = g_new0(CPUState *, topology.vcpus);
-    e->exec = g_new0(VschedExec, topology.pcpus);
+    e->cpu = g_new0(CPUState *, ms->smp.max_cpus);
+    e->exec = g_new0(VschedExec, e->pcpus);
     QSIMPLEQ_INIT(&e->posts);
-    for (int p = 0; p < topology.pcpus; p++) {
+    vsched_objects_create(e, ms);
+    state = vsched_state_new(e->core);
+    if (!vsched_objects_given(e, state, errp)) {
+        return false;
+    }
+    vsched_policy_values(e, values);
+    if (!vsched_state_load(e->core, state,
+                           VSCHED_POLICY_GET_CLASS(e->policy)->ops, values,
+                           NULL, -1, false, &why)) {
+        error_setg(errp, "policy '%s' is impossible here: %s", e->sched, why);
+        return false;
+    }
+    vsched_state_free(state);
+    for (int p = 0; p < e->pcpus; p++) {
         vsched_exec_connect(e, p);
     }
 
@@ -457,7 +662,7 @@ static void vsched_ops_init(AccelOpsClass *ops)
     ops->kick_vcpu_thread = vsched_kick;
     ops->handle_interrupt = vsched_handle_interrupt;
     ops->get_virtual_clock = vsched_get_virtual_clock;
-    ops->get_elapsed_ticks = vsched_get_virtual_clock;
+    ops->get_elapsed_ticks = vsched_get_cycles;
 }
 
 static const TCGThreading vsched_threading = {

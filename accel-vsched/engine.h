@@ -4,6 +4,8 @@
  *   engine.c   the host thread that runs all VCPUs, AccelOps, the clock
  *   exec.c     one stretch of guest code: budget, periods, modes (TCG hooks)
  *   options.c  parameters: -accel, -M, QOM; the objects that carry them
+ *   objects.c  VMs, PCPUs and VCPUs as QOM objects
+ *   devices.c  completions of devices at simulated times
  *   stats.c    query-stats
  *   save.c     VMState
  *   notify.c   what one VCPU does to another (vsched.h)
@@ -22,7 +24,7 @@
 #include "hw/core/cpu.h"
 #include "hw/boards.h"
 #include "hw/sdb/sdb.h"
-#include "core.h"
+#include "state.h"
 
 #define TYPE_VSCHED "vsched"
 OBJECT_DECLARE_SIMPLE_TYPE(VschedEngine, VSCHED)
@@ -46,20 +48,36 @@ struct VschedPolicyState {
 /* Longest translation block, instructions: see docs/devel/engine.rst. */
 #define VSCHED_BLOCK_INSNS 64
 
-/* What exec.c keeps of the PCPU that runs. */
+/* What the engine keeps at a CPUState. */
+struct AccelCPUState {
+    int vcpu;                   /* its number: VCPUs count from 0 as created */
+    int64_t deferred_until;     /* cycle: of CPUState.interrupt_deferred */
+};
+
+static inline int vsched_vcpu(CPUState *cpu)
+{
+    return cpu->accel->vcpu;
+}
+
+/* What exec.c keeps of a PCPU. */
 typedef struct VschedExec {
     SDBState *device;           /* or NULL: nothing watches this PCPU */
     SDB *sdb;                   /* its core */
     int64_t retired;            /* instructions committed, while not running */
+    int64_t cycles;             /* that these took, stalls included */
     int64_t period_end;         /* in these instructions */
     int64_t counted;            /* insns[] of the VCPU are counted up to here */
+    int64_t period_cycles;      /* @cycles when the period began */
+    int64_t repeating;          /* cycles of the periods that repeat so far */
     bool spin;                  /* a spin was found, not yet told */
     int64_t tell;               /* position: not before */
     uint64_t pc;                /* of the block in which a period ended */
 } VschedExec;
 
+/* What one VCPU does to another, on its way. */
 typedef struct VschedPost {
     CPUState *target;
+    int64_t due;                /* cycle: the sender's clock */
     void (*func)(CPUState *target, void *opaque);
     void *opaque;
     QSIMPLEQ_ENTRY(VschedPost) next;
@@ -68,10 +86,15 @@ typedef struct VschedPost {
 /* Random numbers for devices, drawn by the main thread, and for instructions */
 enum { VSCHED_MAIN_RANDOM, VSCHED_INSN_RANDOM, VSCHED_GENERATORS };
 
-/* What is the same for as long as the machine exists. */
+/*
+ * What a saved state says of the machine that it was saved on, before all
+ * else.  VCPUs, their VMs and the clock have to be the same where it is
+ * loaded; PCPUs and the window may differ.
+ */
 typedef struct VschedShape {
     uint32_t pcpus;
     uint32_t vcpus;
+    uint32_t vms;
     uint64_t window;            /* ns */
     uint64_t clock_hz;
 } VschedShape;
@@ -83,14 +106,26 @@ typedef enum VschedStale {
     VSCHED_HALF_A_STATE,        /* loading failed */
 } VschedStale;
 
+/* A PCPU in a saved state, which may have other ones than this machine. */
+typedef struct VschedSavedPCPU {
+    VschedPCPU pcpu;
+    VschedExec exec;
+    SDBSnapshot sdb;
+} VschedSavedPCPU;
+
 /* What VMState carries besides the objects themselves. */
 typedef struct VschedSaved {
     VschedShape shape;
-    QemuGuestRandomState random[VSCHED_GENERATORS];
+    VschedCoreState *core;
+    VschedSavedPCPU *pcpu;      /* room for VSCHED_PCPUS_MAX */
+    bool *user;                 /* of each VCPU: mode of its last instruction */
+    uint64_t switch_cost, skip, disk_latency;   /* as in VschedEngine */
+    bool watch, jitter;
     uint8_t sched[64];
     uint64_t values[VSCHED_PARAMETERS_MAX];
-    int32_t order_length;
-    int32_t *order;             /* of each VCPU: those that wait */
+    uint32_t words_length;
+    int64_t *words;             /* of the policy */
+    QemuGuestRandomState random[VSCHED_GENERATORS];
 } VschedSaved;
 
 struct VschedEngine {
@@ -106,16 +141,20 @@ struct VschedEngine {
     bool watch;                 /* SDBs are connected: sdb=on */
     bool jitter;                /* of the core */
     char *sched;
+    /* What the machine is like at first, in the words of the command line */
+    char *vms, *affinity, *offline, *speed, *weights, *caps;
     VschedPolicyState *policy;
     SDBState **sdb_device;      /* of each PCPU */
+    SDBState *sdb_given;        /* of none: properties as given */
 
     VschedCore *core;           /* NULL until the machine is created */
     CPUState **cpu;             /* of each VCPU, NULL while there is none */
+    int created;                /* VCPUs that there are */
     VschedExec *exec;           /* of each PCPU */
 
     int64_t now;                /* ns, end of the last window: atomic */
     bool attention;             /* look at all VCPUs between windows: atomic */
-    bool dispatching;           /* delivering posts */
+    bool dispatching;           /* delivering posts: nobody's doing just now */
     Error *no_unplug;           /* why not, of all CPUs */
     QSIMPLEQ_HEAD(, VschedPost) posts;
 
@@ -124,7 +163,6 @@ struct VschedEngine {
     VschedStale stale;          /* nothing may run */
     bool refused;               /* and that was said */
     uint64_t posted;            /* statistics */
-    uint64_t cut_blocks;
 };
 
 extern VschedEngine *vsched_engine;     /* NULL: another engine runs */
@@ -135,7 +173,11 @@ int64_t vsched_ns_to_cycles(const VschedEngine *e, int64_t ns);
 bool vsched_in_engine_thread(void);
 void vsched_wake(VschedEngine *e, CPUState *cpu);
 void vsched_reconsider(VschedEngine *e);
-void vsched_deliver_posts(VschedEngine *e);
+/* The clock of the PCPU that runs; between windows, the end of the last. */
+int64_t vsched_present(const VschedEngine *e);
+/* An interrupt goes to @target, of @sender or, if that is NULL, of a device. */
+void vsched_tell_sent(VschedEngine *e, CPUState *sender, CPUState *target,
+                      VschedSent sent, bool cross_call);
 void vsched_publish_time(VschedEngine *e);
 
 /* exec.c */
@@ -144,11 +186,15 @@ void vsched_exec_enter(void);
 void vsched_exec_leave(void);
 void vsched_exec_connect(VschedEngine *e, int pcpu);
 void vsched_exec_watch(VschedEngine *e, int pcpu, bool on);
-VschedStop vsched_exec(VschedEngine *e, int pcpu, int vcpu, int64_t budget,
-                       bool spin_stops, int64_t *used);
-void vsched_exec_switched(VschedEngine *e, int pcpu, int vcpu);
+VschedStop vsched_exec(VschedEngine *e, VschedRun *run);
+void vsched_exec_switched(VschedEngine *e, int pcpu, int vcpu, int before);
+void vsched_exec_shorten(void);
+/* The period that @pcpu is in is given up, a new one begins. */
+void vsched_exec_begin_anew(VschedEngine *e, int pcpu);
 /* Cycles of the running PCPU beyond its clock; 0 if none runs. */
 int64_t vsched_exec_elapsed(void);
+/* The same without the stalls of the block that executes. */
+int64_t vsched_exec_elapsed_unstalled(void);
 /* On the engine's thread: something is to be done between two windows. */
 void vsched_cut(void);
 
@@ -158,8 +204,34 @@ void vsched_options_class_init(ObjectClass *oc);
 void vsched_policy_values(VschedEngine *e, int64_t *values);
 /* False, and @errp, if there are parameters and no engine to take them. */
 bool vsched_options_unused(Error **errp);
+/* Whether the user gave @name, and has not changed it live since. */
+bool vsched_options_given(const char *name);
+void vsched_options_forget(const char *name);
+/*
+ * The policy of a machine that is loaded: of name @sched with parameter values
+ * @saved, but for what the user gave.  @values: its parameters, times in cycles;
+ * @same: it is what was saved.  NULL, and @errp, if it is none.
+ */
+VschedPolicyState *vsched_options_policy(VschedEngine *e, const char *sched,
+                                         const uint64_t *saved,
+                                         int64_t *values, bool *same,
+                                         Error **errp);
+void vsched_options_install_policy(VschedEngine *e, VschedPolicyState *policy);
+/* What the user gave of an SDB's properties takes effect in @sdb. */
+bool vsched_options_given_sdb(VschedEngine *e, SDBState *sdb, Error **errp);
+/* @sdb has another configuration than before. */
+void vsched_options_sdb_changed(VschedEngine *e, SDBState *sdb);
 VschedEngine *vsched_options_engine(Object *accel, MachineState *ms,
                                     Error **errp);
+
+/* objects.c */
+void vsched_objects_create(VschedEngine *e, MachineState *ms);
+void vsched_objects_created_vcpu(VschedEngine *e, CPUState *cpu);
+/* What vms= says of each VCPU; NULL, and @errp, if that is impossible. */
+int *vsched_option_vms(VschedEngine *e, int vcpus, Error **errp);
+/* affinity=, offline=, speed=, weights=, caps= as given, in @state. */
+bool vsched_objects_given(VschedEngine *e, VschedCoreState *state,
+                          Error **errp);
 
 /* stats.c */
 void vsched_stats_init(void);

@@ -34,6 +34,7 @@
 #include "system/cpus.h"
 #include "system/runstate.h"
 #include "hw/sdb/sdb-fast.h"
+#include "vsched/vsched.h"
 #include "devices.h"
 #include "engine.h"
 #include "trace.h"
@@ -48,14 +49,19 @@ QEMU_BUILD_BUG_ON(SDB_LOOK_STORES != 1 || SDB_LOOK_LOADS != 2);
 /* The stretch that runs now. */
 static struct {
     VschedExec *x;
-    VschedVCPU *v;
+    VschedRun *account;
+    const VschedSpeed *speed;
     CPUState *cpu;
     int pcpu, vcpu;
     int64_t begin;              /* position */
+    int64_t budget;             /* cycles */
+    int64_t stalled;            /* cycles */
+    int64_t stall_position;     /* end of the block that stalled last */
+    int64_t block_stalled;      /* cycles, of that block */
     int64_t stop_position;      /* of the budget's end */
+    int64_t first_stop;         /* the same for the first block alone */
     int64_t end_position;       /* where the counter is zero */
     unsigned look;              /* what blocks from now on look at */
-    bool spin_stops;
     bool stopped;
     VschedStop stop;
 } run;
@@ -63,6 +69,19 @@ static struct {
 static inline int64_t position(CPUState *cpu)
 {
     return run.end_position - cpu->neg.icount_decr.u16.low;
+}
+
+/* Cycles of this stretch until the instruction at position @at. */
+static inline int64_t cycles_until(int64_t at)
+{
+    return vsched_speed_cycles(run.speed, at - run.begin) + run.stalled;
+}
+
+/* The position at which @cycles of this stretch are used up. */
+static inline int64_t position_after(int64_t cycles)
+{
+    return run.begin + vsched_speed_insns(run.speed,
+                                          MAX(0, cycles - run.stalled));
 }
 
 /* Let the counter stand for the instructions up to @limit. */
@@ -139,13 +158,34 @@ static int64_t tell_at(const VschedExec *x)
            (draw % 4 ? 0 : (draw >> 5) % (8 << (draw >> 2) % 8));
 }
 
+/*
+ * A watch that ends in a spin was one from its first repeating period on.
+ * @cycles: those of the period that is over.
+ */
+static void count_spin(VschedExec *x, const SDBVerdict *verdict,
+                       int64_t cycles)
+{
+    if (verdict->spin) {
+        run.account->spins++;
+        run.account->spin_cycles += x->repeating + cycles;
+        x->repeating = 0;
+    } else if (verdict->reason[SDB_RECURRENCE] == SDB_FEW_REPEATS) {
+        x->repeating += cycles;
+    } else {
+        x->repeating = 0;
+    }
+}
+
 /* All instructions of the period have committed; the next begins. */
 static void end_period(CPUState *cpu, bool user)
 {
     VschedExec *x = run.x;
     uint32_t n = sdb_config(x->sdb)->period;
     SDBVerdict verdict = sdb_judge(x->device, user);
+    int64_t cycles = x->cycles + cycles_until(x->period_end);
 
+    count_spin(x, &verdict, cycles - x->period_cycles);
+    x->period_cycles = cycles;
     if (verdict.spin && !x->spin) {
         x->tell = tell_at(x);
     }
@@ -157,8 +197,6 @@ static void end_period(CPUState *cpu, bool user)
                             sdb_reason_name(verdict.reason[SDB_RECURRENCE]));
     }
     if (verdict.spin) {
-        run.v->spins++;
-        run.v->spin_cycles += n;
         x->spin = true;
         trace_vsched_spin(run.pcpu, run.vcpu, verdict.user,
                           verdict.detectors, x->period_end - n);
@@ -176,6 +214,9 @@ static inline void end_periods(CPUState *cpu, int64_t last, bool user)
         passed = trace_event_get_state_backends(TRACE_VSCHED_PERIOD) ? 0 :
                  sdb_judge_unwatched(x->device, (last - x->period_end) / n + 1);
         if (passed) {
+            x->repeating = 0;
+            x->period_cycles = x->cycles +
+                cycles_until(x->period_end + (int64_t)(passed - 1) * n);
             x->period_end += (int64_t)passed * n;
             cpu->neg.observe_marks = *sdb_marks(x->sdb);
         } else {
@@ -214,8 +255,21 @@ static void vsched_store(CPUState *cpu, vaddr addr, unsigned size,
 
 static void count_insns(CPUState *cpu, int64_t now, bool user)
 {
-    run.v->insns[user] += now - run.x->counted;
+    run.account->insns[user] += now - run.x->counted;
     run.x->counted = now;
+}
+
+static void tell_mode(bool user)
+{
+    VschedCore *core = vsched_engine->core;
+    const VschedHint hint = {
+        .kind = user ? VSCHED_HINT_USER : VSCHED_HINT_PRIVILEGED,
+        .pcpu = run.pcpu,
+        .vcpu = run.vcpu,
+        .now = core->pcpu[run.pcpu].clock + vsched_exec_elapsed(),
+    };
+
+    vsched_core_hint(core, &hint);
 }
 
 static void vsched_mode(CPUState *cpu, bool user)
@@ -228,6 +282,10 @@ static void vsched_mode(CPUState *cpu, bool user)
     }
     now = position(cpu);
     count_insns(cpu, now, !user);
+    if (vsched_core_listens(vsched_engine->core, user ? VSCHED_HINT_USER :
+                                                 VSCHED_HINT_PRIVILEGED)) {
+        tell_mode(user);
+    }
     if (!x->sdb) {
         return;
     }
@@ -243,21 +301,56 @@ static void vsched_mode(CPUState *cpu, bool user)
     expire(cpu);
 }
 
-void vsched_cut(void)
+/* The window's end, or that of the timeslice, has come closer. */
+void vsched_exec_shorten(void)
 {
     VschedCore *core = vsched_engine->core;
-    VschedPCPU *pcpu;
-    int64_t end;
+    int64_t stop;
 
     if (!run.cpu) {
         return;
     }
-    pcpu = &core->pcpu[run.pcpu];
-    vsched_core_cut(core, pcpu->clock + vsched_exec_elapsed());
-    end = run.begin + MIN(core->window_end, pcpu->slice_end) - pcpu->clock;
-    if (end < run.stop_position) {
-        run.stop_position = end;
+    run.budget = MIN(run.budget, vsched_core_budget(core));
+    stop = position_after(run.budget);
+    if (core->pcpu[run.pcpu].resched) {
+        run.first_stop = 0;
+    }
+    if (stop < run.stop_position) {
+        run.stop_position = stop;
         expire(run.cpu);
+    }
+}
+
+void vsched_cut(void)
+{
+    VschedCore *core = vsched_engine->core;
+
+    if (run.cpu) {
+        vsched_core_cut(core, core->pcpu[run.pcpu].clock +
+                              vsched_exec_elapsed_unstalled());
+        vsched_exec_shorten();
+    }
+}
+
+void vsched_stall(CPUState *cpu, int64_t cycles)
+{
+    int64_t now, rest;
+
+    if (cpu != run.cpu) {
+        return;                 /* not a VCPU that runs: a debugger's look */
+    }
+    now = position(cpu);        /* where the block ends: it is charged whole */
+    if (now != run.stall_position) {
+        run.stall_position = now;
+        run.block_stalled = 0;
+    }
+    run.block_stalled += cycles;
+    run.stalled += cycles;
+    run.stop_position = position_after(run.budget);
+    rest = MAX(0, run.stop_position - now);
+    if (rest < cpu->neg.icount_decr.u16.low) {
+        run.end_position = now + rest;
+        cpu->neg.icount_decr.u16.low = rest;
     }
 }
 
@@ -283,7 +376,7 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
         }
         end_periods(cpu, now, cpu->neg.user_mode);
         if (x->spin) {
-            if (!run.spin_stops) {
+            if (!run.account->spin_stops) {
                 x->spin = false;
             } else if (now + tb->icount > x->tell) {
                 x->spin = false;
@@ -294,7 +387,10 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
         }
     }
     if (now + tb->icount > run.stop_position) {
-        return leave(cpu, VSCHED_STOP_BUDGET);
+        if (now > run.begin || now + tb->icount > run.first_stop) {
+            return leave(cpu, VSCHED_STOP_BUDGET);
+        }
+        limit = now + tb->icount;       /* of its timeslice: one at least */
     }
     if (x->sdb) {
         blind_end = x->period_end;
@@ -356,14 +452,27 @@ void vsched_exec_init(void)
     tcg_exec_hooks = &hooks;
 }
 
-void vsched_exec_switched(VschedEngine *e, int pcpu, int vcpu)
+/* A new period begins, with what the PCPU executes next. */
+static void begin_anew(VschedExec *x)
+{
+    x->period_end = x->retired + sdb_config(x->device->core)->period;
+    x->period_cycles = x->cycles;
+    x->repeating = 0;
+    x->spin = false;
+}
+
+void vsched_exec_begin_anew(VschedEngine *e, int pcpu)
+{
+    begin_anew(&e->exec[pcpu]);
+}
+
+void vsched_exec_switched(VschedEngine *e, int pcpu, int vcpu, int before)
 {
     VschedExec *x = &e->exec[pcpu];
 
     if (x->sdb) {
         sdb_switch(x->device, e->cpu[vcpu]->neg.user_mode);
-        x->period_end = x->retired + sdb_config(x->sdb)->period;
-        x->spin = false;
+        begin_anew(x);
     }
 }
 
@@ -373,8 +482,8 @@ static void sdb_changed(SDBState *device, void *opaque)
     VschedExec *x = opaque;
 
     sdb_apply(device);
-    x->period_end = x->retired + sdb_config(device->core)->period;
-    x->spin = false;
+    vsched_options_sdb_changed(vsched_engine, device);
+    begin_anew(x);
 }
 
 void vsched_exec_connect(VschedEngine *e, int pcpu)
@@ -403,7 +512,16 @@ void vsched_exec_watch(VschedEngine *e, int pcpu, bool on)
 
 int64_t vsched_exec_elapsed(void)
 {
-    return run.cpu ? position(run.cpu) - run.begin : 0;
+    return run.cpu ? cycles_until(position(run.cpu)) : 0;
+}
+
+int64_t vsched_exec_elapsed_unstalled(void)
+{
+    if (!run.cpu) {
+        return 0;
+    }
+    return vsched_exec_elapsed() -
+           (position(run.cpu) == run.stall_position ? run.block_stalled : 0);
 }
 
 /*
@@ -454,21 +572,24 @@ static void do_queued_work(CPUState *cpu)
     vsched_exec_enter();
 }
 
-VschedStop vsched_exec(VschedEngine *e, int pcpu, int vcpu, int64_t budget,
-                       bool spin_stops, int64_t *used)
+VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
 {
-    VschedExec *x = &e->exec[pcpu];
-    CPUState *cpu = e->cpu[vcpu];
+    VschedExec *x = &e->exec[account->pcpu];
+    CPUState *cpu = e->cpu[account->vcpu];
     int64_t now;
     int r;
 
     run.x = x;
-    run.v = &e->core->vcpu[vcpu];
-    run.pcpu = pcpu;
-    run.vcpu = vcpu;
+    run.account = account;
+    run.speed = &e->core->pcpu[account->pcpu].speed;
+    run.pcpu = account->pcpu;
+    run.vcpu = account->vcpu;
     run.begin = x->retired;
-    run.stop_position = x->retired + budget;
-    run.spin_stops = spin_stops;
+    run.stalled = 0;
+    run.stall_position = -1;
+    run.budget = account->budget;
+    run.stop_position = position_after(account->budget);
+    run.first_stop = position_after(account->first);
     run.stopped = false;
     run.stop = VSCHED_STOP_EXIT;
     x->counted = x->retired;
@@ -492,8 +613,10 @@ VschedStop vsched_exec(VschedEngine *e, int pcpu, int vcpu, int64_t budget,
     if (x->sdb) {
         end_periods(cpu, now - 1, cpu->neg.user_mode);
     }
+    account->cycles = cycles_until(now);
+    account->stalled = run.stalled;
     x->retired = now;
-    *used = now - run.begin;
+    x->cycles += account->cycles;
     run.cpu = NULL;
     cpu->neg.observe = 0;
 

@@ -9,11 +9,6 @@
 #include "engine.h"
 #include "trace.h"
 
-bool vsched_enabled(void)
-{
-    return vsched_engine;
-}
-
 void vsched_post(CPUState *target,
                  void (*func)(CPUState *target, void *opaque), void *opaque)
 {
@@ -22,7 +17,7 @@ void vsched_post(CPUState *target,
 
     if (!e || !vsched_in_engine_thread() ||
         e->core->running == VSCHED_NONE ||
-        e->core->vcpu[target->cpu_index].pcpu == e->core->running) {
+        e->core->vcpu[vsched_vcpu(target)].pcpu == e->core->running) {
         func(target, opaque);
         if (!e) {
             return;
@@ -38,6 +33,7 @@ void vsched_post(CPUState *target,
     post->target = target;
     post->func = func;
     post->opaque = opaque;
+    post->due = vsched_present(e);
     QSIMPLEQ_INSERT_TAIL(&e->posts, post, next);
     e->posted++;
     vsched_cut();
@@ -47,12 +43,16 @@ void vsched_cross_call(CPUState *sender, CPUState *target, bool accepted)
 {
     VschedEngine *e = vsched_engine;
 
-    trace_vsched_cross_call(sender->cpu_index, target->cpu_index, accepted);
-    if (e) {
-        if (accepted) {
-            e->core->vcpu[sender->cpu_index].calls_sent++;
-        } else {
-            e->core->vcpu[sender->cpu_index].calls_refused++;
-        }
+    if (!e) {
+        return;
     }
+    trace_vsched_cross_call(vsched_vcpu(sender), vsched_vcpu(target),
+                            accepted);
+    if (accepted) {
+        e->core->vcpu[vsched_vcpu(sender)].calls_sent++;
+    } else {
+        e->core->vcpu[vsched_vcpu(sender)].calls_refused++;
+    }
+    vsched_tell_sent(e, sender, target, accepted ? VSCHED_SENT_ACCEPTED
+                                                 : VSCHED_SENT_REFUSED, true);
 }

@@ -37,6 +37,48 @@
 
 /*
  * ------------------------------------------------------------------------
+ * Options that were given, by name.
+ */
+
+/* All of them; those given to the machine; those that the machine itself gave,
+ * its own defaults included. */
+static GHashTable *given, *given_to_machine, *told_by_machine;
+
+/*
+ * Those that the user gave and has not overridden since by a live change: a
+ * saved state does not override them.
+ */
+static GHashTable *user_given;
+
+static const char *lookup(GHashTable *options, const char *name)
+{
+    return options ? g_hash_table_lookup(options, name) : NULL;
+}
+
+static void remember(GHashTable **options, const char *name, const char *value)
+{
+    if (!*options) {
+        *options = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
+                                         g_free);
+    }
+    g_hash_table_replace(*options, g_strdup(name), g_strdup(value));
+}
+
+bool vsched_options_given(const char *name)
+{
+    return lookup(user_given, name);
+}
+
+/* It was changed while the machine runs. */
+void vsched_options_forget(const char *name)
+{
+    if (user_given) {
+        g_hash_table_remove(user_given, name);
+    }
+}
+
+/*
+ * ------------------------------------------------------------------------
  * Times: nanoseconds, or a number with ns, us, ms or s behind it.
  */
 
@@ -85,10 +127,10 @@ static char *describe(const VschedParameter *p)
 {
     g_autofree char *low = format_value(p, p->minimum);
     g_autofree char *high = format_value(p, p->maximum);
-    g_autofree char *standard = format_value(p, p->standard);
+    g_autofree char *value = format_value(p, p->value);
 
     return g_strdup_printf("%s; %s to %s, default %s", p->description,
-                           low, high, standard);
+                           low, high, value);
 }
 
 /* A number, or for a time also a string with a unit. */
@@ -164,16 +206,22 @@ static int parameter_index(const VschedPolicyOps *ops, const char *name)
     g_assert_not_reached();
 }
 
-void vsched_policy_values(VschedEngine *e, int64_t *values)
+static void policy_values(VschedEngine *e, const VschedPolicyState *policy,
+                          int64_t *values)
 {
-    const VschedPolicyOps *ops = VSCHED_POLICY_GET_CLASS(e->policy)->ops;
+    const VschedPolicyOps *ops = VSCHED_POLICY_GET_CLASS(policy)->ops;
 
     for (int i = 0; ops->parameters[i].name; i++) {
-        values[i] = e->policy->values[i];
+        values[i] = policy->values[i];
         if (ops->parameters[i].unit == VSCHED_TIME) {
             values[i] = vsched_ns_to_cycles(e, values[i]);
         }
     }
+}
+
+void vsched_policy_values(VschedEngine *e, int64_t *values)
+{
+    policy_values(e, e->policy, values);
 }
 
 static void policy_get(Object *obj, Visitor *v, const char *name,
@@ -194,13 +242,20 @@ static void policy_set(Object *obj, Visitor *v, const char *name,
     int i = parameter_index(ops, name);
     VschedEngine *e = vsched_engine;
     int64_t values[VSCHED_PARAMETERS_MAX];
+    g_autofree char *why = NULL;
+    uint64_t before = s->values[i];
 
     if (!visit_parameter(v, name, &ops->parameters[i], &s->values[i], errp)) {
         return;
     }
     if (e && e->policy == s && e->core) {
         vsched_policy_values(e, values);
-        e->core->ops->set(e->core->policy, values);
+        if (!e->core->ops->set(e->core->policy, values, &why)) {
+            s->values[i] = before;
+            error_setg(errp, "%s is not possible: %s", name, why);
+            return;
+        }
+        vsched_options_forget(name);
     }
 }
 
@@ -210,7 +265,7 @@ static void policy_init(Object *obj)
     const VschedPolicyOps *ops = VSCHED_POLICY_GET_CLASS(s)->ops;
 
     for (int i = 0; ops->parameters[i].name; i++) {
-        s->values[i] = ops->parameters[i].standard;
+        s->values[i] = ops->parameters[i].value;
     }
 }
 
@@ -279,41 +334,41 @@ static const VschedParameter engine_parameters[ENGINE_PARAMETERS + 1] = {
     [PCPUS] = {
         .name = "pcpus",
         .description = "simulated cores",
-        .minimum = 1, .maximum = 64, .standard = 8,
+        .minimum = 1, .maximum = 64, .value = 8,
     },
     [WINDOW] = {
         .name = "window",
         .description = "simulated time that every PCPU completes before any "
                        "goes further",
         .unit = VSCHED_TIME,
-        .minimum = 100, .maximum = 1000 * 1000, .standard = 1000,
+        .minimum = 100, .maximum = 1000 * 1000, .value = 1000,
     },
     [CLOCK_HZ] = {
         .name = "clock-hz",
         .description = "clock of a PCPU, cycles a second",
         /* The shortest timeslice is then longer than any block. */
         .minimum = 10 * 1000 * 1000, .maximum = 10ull * 1000 * 1000 * 1000,
-        .standard = 1000 * 1000 * 1000,
+        .value = 1000 * 1000 * 1000,
     },
     [SWITCH_COST] = {
         .name = "switch-cost",
         .description = "cycles of a VCPU switch: 277 registers of 64 bits "
                        "written and 277 read, a word a cycle",
-        .minimum = 0, .maximum = 1000 * 1000 * 1000, .standard = 2 * 277,
+        .minimum = 0, .maximum = 1000 * 1000 * 1000, .value = 2 * 277,
     },
     [SKIP] = {
         .name = "skip",
         .description = "longest jump of a PCPU on which all VCPUs spin "
                        "(0: none; results are inexact by at most this)",
         .unit = VSCHED_TIME,
-        .minimum = 0, .maximum = 1000 * 1000, .standard = 0,
+        .minimum = 0, .maximum = 1000 * 1000, .value = 0,
     },
     [DISK_LATENCY] = {
         .name = "disk-latency",
         .description = "time from a disk request to its completion",
         .unit = VSCHED_TIME,
         .minimum = 0, .maximum = 1000 * 1000 * 1000,
-        .standard = VSCHED_DISK_LATENCY_DEFAULT,
+        .value = VSCHED_DISK_LATENCY_DEFAULT,
     },
 };
 
@@ -372,6 +427,70 @@ static void engine_store(VschedEngine *e, int which, uint64_t value)
     }
 }
 
+/* What the machine is like at first: objects.c says what these may be. */
+static const struct {
+    const char *name, *description;
+    size_t offset;                      /* in VschedEngine */
+    const char *instead;                /* what changes it later */
+} first_parameters[] = {
+    { "vms", "VCPUs of each VM, such as 8+8+8; default all in one",
+      offsetof(VschedEngine, vms), NULL },
+    { "affinity", "PCPUs that VCPUs may run on, VCPUS:PCPUS joined by '+', such"
+      " as 0-7:0-3+8:0x30; default all",
+      offsetof(VschedEngine, affinity), "'affinity' of vcpu[n]" },
+    { "offline", "PCPUs that are off, such as 6-7 or 0x81; default none",
+      offsetof(VschedEngine, offline), "'online' of pcpu[n]" },
+    { "speed", "instructions that PCPUs retire in a cycle, RATIO or PCPUS:RATIO"
+      " joined by '+', such as 4-7:1/2; default 1",
+      offsetof(VschedEngine, speed), "'speed' of pcpu[n]" },
+    { "weights", "weight of each VM, such as 512+256; default 256",
+      offsetof(VschedEngine, weights), "'weight' of /machine/vm[n]" },
+    { "caps", "cap of each VM in percent of a PCPU, such as 0+150; default 0,"
+      " no cap",
+      offsetof(VschedEngine, caps), "'cap' of /machine/vm[n]" },
+};
+
+static char **first_value(VschedEngine *e, const char *name, int *index)
+{
+    for (int i = 0; i < ARRAY_SIZE(first_parameters); i++) {
+        if (!strcmp(first_parameters[i].name, name)) {
+            *index = i;
+            return (char **)((char *)e + first_parameters[i].offset);
+        }
+    }
+    g_assert_not_reached();
+}
+
+static void first_get(Object *obj, Visitor *v, const char *name, void *opaque,
+                      Error **errp)
+{
+    int i;
+    char *none = (char *)"";
+    char **value = first_value(VSCHED(obj), name, &i);
+
+    visit_type_str(v, name, *value ? value : &none, errp);
+}
+
+static void first_set(Object *obj, Visitor *v, const char *name, void *opaque,
+                      Error **errp)
+{
+    VschedEngine *e = VSCHED(obj);
+    int i;
+    char **value = first_value(e, name, &i), *text;
+
+    if (e->core) {
+        error_setg(errp, "%s is what the machine was started with%s%s", name,
+                   first_parameters[i].instead ? "; what can be changed now is "
+                                               : "",
+                   first_parameters[i].instead ?: "");
+        return;
+    }
+    if (visit_type_str(v, name, &text, errp)) {
+        g_free(*value);
+        *value = text;
+    }
+}
+
 static int engine_index(const char *name)
 {
     for (int i = 0; i < ENGINE_PARAMETERS; i++) {
@@ -406,6 +525,9 @@ static void engine_set(Object *obj, Visitor *v, const char *name,
     }
     if (visit_parameter(v, name, &engine_parameters[i], &value, errp)) {
         engine_store(e, i, value);
+        if (e->core) {
+            vsched_options_forget(name);
+        }
     }
 }
 
@@ -423,6 +545,7 @@ static void engine_set_watch(Object *obj, bool value, Error **errp)
         for (int p = 0; p < e->pcpus; p++) {
             vsched_exec_watch(e, p, value);
         }
+        vsched_options_forget("sdb");
     }
 }
 
@@ -438,6 +561,7 @@ static void engine_set_jitter(Object *obj, bool value, Error **errp)
     e->jitter = value;
     if (e->core) {
         e->core->jitter = value;
+        vsched_options_forget("jitter");
     }
 }
 
@@ -446,40 +570,124 @@ static char *engine_get_sched(Object *obj, Error **errp)
     return g_strdup(VSCHED(obj)->sched);
 }
 
-/* A new policy starts with its default parameters. */
-static void engine_set_sched(Object *obj, const char *value, Error **errp)
+void vsched_options_install_policy(VschedEngine *e, VschedPolicyState *policy)
 {
-    VschedEngine *e = VSCHED(obj);
-    const VschedPolicyOps *ops = vsched_policy_find(value);
-    g_autofree char *type = NULL;
-    int64_t values[VSCHED_PARAMETERS_MAX];
+    if (e->policy) {
+        object_unparent(OBJECT(e->policy));
+    }
+    e->policy = policy;
+    object_property_add_child(OBJECT(e), "policy", OBJECT(policy));
+    object_unref(OBJECT(policy));
+    g_free(e->sched);
+    e->sched = g_strdup(VSCHED_POLICY_GET_CLASS(policy)->ops->name);
+}
+
+static const VschedPolicyOps *find_policy(const char *name, Error **errp)
+{
+    const VschedPolicyOps *ops = vsched_policy_find(name);
 
     if (!ops) {
         g_autofree char *names = policy_names();
 
         error_setg(errp, "unknown scheduling policy '%s': allowed are %s",
-                   value, names);
+                   name, names);
+    }
+    return ops;
+}
+
+static VschedPolicyState *new_policy(const char *name)
+{
+    g_autofree char *type = policy_type(name);
+
+    return VSCHED_POLICY(object_new(type));
+}
+
+/*
+ * A new policy starts with its default parameters.  If it cannot be, the one
+ * before goes on.
+ */
+static void engine_set_sched(Object *obj, const char *value, Error **errp)
+{
+    VschedEngine *e = VSCHED(obj);
+    const VschedPolicyOps *ops = find_policy(value, errp);
+    int64_t values[VSCHED_PARAMETERS_MAX];
+    g_autofree char *why = NULL;
+    VschedPolicyState *policy;
+
+    if (!ops) {
         return;
     }
-    if (e->policy) {
-        object_unparent(OBJECT(e->policy));
-    }
-    type = policy_type(value);
-    e->policy = VSCHED_POLICY(object_new(type));
-    object_property_add_child(obj, "policy", OBJECT(e->policy));
-    object_unref(OBJECT(e->policy));
-    g_free(e->sched);
-    e->sched = g_strdup(value);
+    policy = new_policy(value);
     if (e->core) {
-        vsched_policy_values(e, values);
-        vsched_core_set_policy(e->core, ops, values);
+        policy_values(e, policy, values);
+        if (!vsched_core_set_policy(e->core, ops, values, &why)) {
+            error_setg(errp, "policy '%s' is impossible here: %s", value, why);
+            object_unref(OBJECT(policy));
+            return;
+        }
+        vsched_options_forget("sched");
+        for (int i = 0; ops->parameters[i].name; i++) {
+            vsched_options_forget(ops->parameters[i].name);
+        }
     }
+    vsched_options_install_policy(e, policy);
+}
+
+/* Parameter @i as given; else as saved, if the policy is the same. */
+static bool load_parameter(VschedPolicyState *policy, int i,
+                           const uint64_t *saved, bool *same, Error **errp)
+{
+    const VschedParameter *p =
+        &VSCHED_POLICY_GET_CLASS(policy)->ops->parameters[i];
+    const char *value = lookup(user_given, p->name);
+
+    if (value) {
+        if (!object_property_parse(OBJECT(policy), p->name, value, errp)) {
+            return false;
+        }
+    } else if (saved) {
+        if (saved[i] < p->minimum || saved[i] > p->maximum) {
+            error_setg(errp, "'%s' of the saved policy is out of range",
+                       p->name);
+            return false;
+        }
+        policy->values[i] = saved[i];
+    }
+    *same &= saved && policy->values[i] == saved[i];
+    return true;
+}
+
+VschedPolicyState *vsched_options_policy(VschedEngine *e, const char *sched,
+                                         const uint64_t *saved,
+                                         int64_t *values, bool *same,
+                                         Error **errp)
+{
+    const char *name = lookup(user_given, "sched") ?: sched;
+    const VschedPolicyOps *ops = find_policy(name, errp);
+    VschedPolicyState *policy;
+
+    if (!ops) {
+        return NULL;
+    }
+    policy = new_policy(name);
+    *same = !strcmp(name, sched);
+    if (!*same) {
+        saved = NULL;
+    }
+    for (int i = 0; ops->parameters[i].name; i++) {
+        if (!load_parameter(policy, i, saved, same, errp)) {
+            object_unref(OBJECT(policy));
+            return NULL;
+        }
+    }
+    policy_values(e, policy, values);
+    return policy;
 }
 
 static void engine_init(Object *obj)
 {
     for (int i = 0; i < ENGINE_PARAMETERS; i++) {
-        engine_store(VSCHED(obj), i, engine_parameters[i].standard);
+        engine_store(VSCHED(obj), i, engine_parameters[i].value);
     }
     VSCHED(obj)->watch = true;
     VSCHED(obj)->jitter = true;
@@ -496,6 +704,12 @@ static void engine_class_init(ObjectClass *oc, void *data)
                                   engine_get, engine_set, NULL, NULL);
         object_class_property_set_description(oc, p->name, text);
     }
+    for (int i = 0; i < ARRAY_SIZE(first_parameters); i++) {
+        object_class_property_add(oc, first_parameters[i].name, "str",
+                                  first_get, first_set, NULL, NULL);
+        object_class_property_set_description(oc, first_parameters[i].name,
+                                              first_parameters[i].description);
+    }
     object_class_property_add_str(oc, "sched", engine_get_sched,
                                   engine_set_sched);
     object_class_property_set_description(oc, "sched", SCHED_DESCRIPTION);
@@ -511,26 +725,6 @@ static void engine_class_init(ObjectClass *oc, void *data)
  * ------------------------------------------------------------------------
  * The command line.
  */
-
-/*
- * What was given, by name: in all; to the machine; by the machine, which tells
- * its own defaults too.
- */
-static GHashTable *given, *given_to_machine, *told_by_machine;
-
-static const char *lookup(GHashTable *options, const char *name)
-{
-    return options ? g_hash_table_lookup(options, name) : NULL;
-}
-
-static void remember(GHashTable **options, const char *name, const char *value)
-{
-    if (!*options) {
-        *options = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
-                                         g_free);
-    }
-    g_hash_table_replace(*options, g_strdup(name), g_strdup(value));
-}
 
 /* The object that an option is a property of, and the property's name. */
 static Object *option_owner(VschedEngine *e, const char *name,
@@ -608,6 +802,9 @@ static void accel_option_set(Object *obj, Visitor *v, const char *name,
         return;
     }
     remember(&given, name, value);
+    if (!lookup(told_by_machine, name) || lookup(given_to_machine, name)) {
+        remember(&user_given, name, value);
+    }
 }
 
 void vsched_machine_option(const char *name, const char *value)
@@ -682,6 +879,9 @@ static void for_all_options(ObjectClass *oc, OptionFunc *add)
         g_autofree char *text = describe(&engine_parameters[i]);
 
         add(oc, engine_parameters[i].name, text);
+    }
+    for (int i = 0; i < ARRAY_SIZE(first_parameters); i++) {
+        add(oc, first_parameters[i].name, first_parameters[i].description);
     }
     for (int i = 0; vsched_policies[i]; i++) {
         const VschedParameter *q = vsched_policies[i]->parameters;
@@ -761,32 +961,93 @@ static bool apply_policy_options(VschedEngine *e, Error **errp)
     return true;
 }
 
-/* The SDBs' own properties say what is wrong; every SDB gets the same. */
+/* The SDB's own properties say what is wrong. */
+static bool set_sdb_options(SDBState *sdb, Error **errp)
+{
+    ObjectPropertyIterator iter;
+    ObjectProperty *q;
+    ERRP_GUARD();
+
+    object_class_property_iter_init(&iter, object_get_class(OBJECT(sdb)));
+    while ((q = object_property_iter_next(&iter))) {
+        g_autofree char *name = sdb_option_name(q->name);
+        const char *value = lookup(given, name);
+
+        if (is_sdb_option(q) && value &&
+            !object_property_parse(OBJECT(sdb), q->name, value, errp)) {
+            error_prepend(errp, "%s=%s: ", name, value);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* @option of the user, property @name of an SDB, is something else in @sdb. */
+static bool sdb_differs(VschedEngine *e, SDBState *sdb, const char *name,
+                        const char *option)
+{
+    g_autofree char *here = NULL, *wanted = NULL;
+
+    if (!vsched_options_given(option)) {
+        return false;
+    }
+    here = object_property_print(OBJECT(sdb), name, false, &error_abort);
+    wanted = object_property_print(OBJECT(e->sdb_given), name, false,
+                                   &error_abort);
+    return strcmp(here, wanted);
+}
+
+bool vsched_options_given_sdb(VschedEngine *e, SDBState *sdb, Error **errp)
+{
+    ObjectPropertyIterator iter;
+    ObjectProperty *q;
+
+    object_class_property_iter_init(&iter, object_get_class(OBJECT(sdb)));
+    while ((q = object_property_iter_next(&iter))) {
+        g_autofree char *name = sdb_option_name(q->name);
+
+        if (is_sdb_option(q) && sdb_differs(e, sdb, q->name, name) &&
+            !object_property_parse(OBJECT(sdb), q->name,
+                                   lookup(user_given, name), errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void vsched_options_sdb_changed(VschedEngine *e, SDBState *sdb)
+{
+    ObjectPropertyIterator iter;
+    ObjectProperty *q;
+
+    object_class_property_iter_init(&iter, object_get_class(OBJECT(sdb)));
+    while ((q = object_property_iter_next(&iter))) {
+        g_autofree char *name = sdb_option_name(q->name);
+
+        if (is_sdb_option(q) && sdb_differs(e, sdb, q->name, name)) {
+            vsched_options_forget(name);
+        }
+    }
+}
+
+/* Every SDB gets the same. */
 static bool create_sdbs(VschedEngine *e, Error **errp)
 {
     ERRP_GUARD();
 
+    e->sdb_given = SDB_DEVICE(qdev_new(TYPE_SDB_DEVICE));
+    if (!set_sdb_options(e->sdb_given, errp)) {
+        return false;
+    }
     e->sdb_device = g_new0(SDBState *, e->pcpus);
     for (int p = 0; p < e->pcpus; p++) {
         g_autofree char *child = g_strdup_printf("sdb[%d]", p);
         DeviceState *dev = qdev_new(TYPE_SDB_DEVICE);
-        ObjectPropertyIterator iter;
-        ObjectProperty *q;
 
         e->sdb_device[p] = SDB_DEVICE(dev);
         object_property_set_uint(OBJECT(dev), "pcpu", p, &error_abort);
         object_property_add_child(OBJECT(e), child, OBJECT(dev));
-        object_class_property_iter_init(&iter, object_get_class(OBJECT(dev)));
-        while ((q = object_property_iter_next(&iter))) {
-            g_autofree char *name = sdb_option_name(q->name);
-            const char *value = lookup(given, name);
-
-            if (is_sdb_option(q) && value &&
-                !object_property_parse(OBJECT(dev), q->name, value, errp)) {
-                error_prepend(errp, "%s=%s: ", name, value);
-                return false;
-            }
-        }
+        set_sdb_options(e->sdb_device[p], &error_abort);
         if (!qdev_realize_and_unref(dev, NULL, errp)) {
             error_prepend(errp, SDB_PREFIX);    /* before the name */
             return false;

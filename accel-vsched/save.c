@@ -2,10 +2,18 @@
  * What savevm and migration keep of the engine.
  *
  * The machine stops at the end of a window, so that no VCPU is in the middle
- * of anything: clocks, run states, counters and the order in which VCPUs wait
- * are the whole state.  (The SDBs save their own.)  A destination with other
- * PCPUs or VCPUs, another window or another clock is refused; the policy and
- * all that can change while running comes along.
+ * of anything, and nothing is on its way from one PCPU to another: clocks, run
+ * states, counters, the periods of the SDBs and the policy's own state are all
+ * there is.
+ *
+ * A state may be loaded into a machine with another policy, other parameters,
+ * another window or another number of PCPUs (state.h says what becomes of it).
+ * What the user gave to the QEMU that loads it, on the command line, holds;
+ * whatever was not given, or was changed live since, is as it was saved.
+ * VCPUs, their VMs and the clock have to be the same.
+ *
+ * The core does not change before all of its state has been read and found
+ * possible, so that an engine whose load failed can be reset, or load another.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -27,19 +35,37 @@ static const VMStateDescription vmstate_vcpu = {
     .fields = (const VMStateField[]) {
         VMSTATE_UINT32(state, VschedVCPU),
         VMSTATE_INT32(pcpu, VschedVCPU),
+        VMSTATE_INT32(holder, VschedVCPU),
+        VMSTATE_UINT64(affinity, VschedVCPU),
         VMSTATE_INT64(seen, VschedVCPU),
         VMSTATE_INT64(since, VschedVCPU),
+        VMSTATE_UINT64(turn, VschedVCPU),
         VMSTATE_INT64_ARRAY(cycles, VschedVCPU, VSCHED_STATES),
         VMSTATE_BOOL(spinning, VschedVCPU),
         VMSTATE_INT64(spin_cycles, VschedVCPU),
         VMSTATE_UINT64_ARRAY(insns, VschedVCPU, 2),
-        VMSTATE_BOOL(user, VschedVCPU),
         VMSTATE_UINT64(spins, VschedVCPU),
+        VMSTATE_UINT64(expired, VschedVCPU),
+        VMSTATE_UINT64(ended_by_spin, VschedVCPU),
+        VMSTATE_UINT64(ended_by_hint, VschedVCPU),
         VMSTATE_UINT64(preempted, VschedVCPU),
-        VMSTATE_UINT64(yielded, VschedVCPU),
+        VMSTATE_UINT64(evicted, VschedVCPU),
         VMSTATE_UINT64(switches, VschedVCPU),
+        VMSTATE_UINT64(migrations, VschedVCPU),
         VMSTATE_UINT64(calls_sent, VschedVCPU),
         VMSTATE_UINT64(calls_refused, VschedVCPU),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static const VMStateDescription vmstate_speed = {
+    .name = "vsched/speed",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT32(insns, VschedSpeed),
+        VMSTATE_UINT32(cycles, VschedSpeed),
+        VMSTATE_UINT32(carry, VschedSpeed),
         VMSTATE_END_OF_LIST()
     }
 };
@@ -50,17 +76,24 @@ static const VMStateDescription vmstate_pcpu = {
     .minimum_version_id = 1,
     .fields = (const VMStateField[]) {
         VMSTATE_INT64(clock, VschedPCPU),
+        VMSTATE_STRUCT(speed, VschedPCPU, 1, vmstate_speed, VschedSpeed),
+        VMSTATE_INT64(slice_start, VschedPCPU),
         VMSTATE_INT64(slice_end, VschedPCPU),
+        VMSTATE_INT64(ran, VschedPCPU),
+        VMSTATE_BOOL(fresh, VschedPCPU),
         VMSTATE_INT32(current, VschedPCPU),
         VMSTATE_INT32(last, VschedPCPU),
         VMSTATE_INT64(skip_until, VschedPCPU),
         VMSTATE_INT64(skip_step, VschedPCPU),
-        VMSTATE_BOOL(resched, VschedPCPU),
+        VMSTATE_UINT32(resched, VschedPCPU),
         VMSTATE_UINT32(phase, VschedPCPU),
-        VMSTATE_INT64(idle, VschedPCPU),
         VMSTATE_INT64(busy, VschedPCPU),
+        VMSTATE_INT64(stalled, VschedPCPU),
         VMSTATE_INT64(switching, VschedPCPU),
+        VMSTATE_INT64(idle, VschedPCPU),
         VMSTATE_INT64(skipped, VschedPCPU),
+        VMSTATE_INT64(offline, VschedPCPU),
+        VMSTATE_UINT64(insns, VschedPCPU),
         VMSTATE_UINT64(switches, VschedPCPU),
         VMSTATE_END_OF_LIST()
     }
@@ -72,9 +105,36 @@ static const VMStateDescription vmstate_exec = {
     .minimum_version_id = 1,
     .fields = (const VMStateField[]) {
         VMSTATE_INT64(retired, VschedExec),
+        VMSTATE_INT64(cycles, VschedExec),
         VMSTATE_INT64(period_end, VschedExec),
+        VMSTATE_INT64(period_cycles, VschedExec),
+        VMSTATE_INT64(repeating, VschedExec),
         VMSTATE_BOOL(spin, VschedExec),
         VMSTATE_INT64(tell, VschedExec),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static const VMStateDescription vmstate_saved_pcpu = {
+    .name = "vsched/saved-pcpu",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_STRUCT(pcpu, VschedSavedPCPU, 1, vmstate_pcpu, VschedPCPU),
+        VMSTATE_STRUCT(exec, VschedSavedPCPU, 1, vmstate_exec, VschedExec),
+        VMSTATE_STRUCT(sdb, VschedSavedPCPU, 1, vmstate_sdb_snapshot,
+                       SDBSnapshot),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static const VMStateDescription vmstate_share = {
+    .name = "vsched/share",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT32(weight, VschedShare),
+        VMSTATE_UINT32(cap, VschedShare),
         VMSTATE_END_OF_LIST()
     }
 };
@@ -96,9 +156,13 @@ static int post_load_shape(void *opaque, int version_id)
     VschedEngine *e = opaque;
     const VschedShape *s = &e->saved.shape;
 
-    return same("pcpus", e->pcpus, s->pcpus, "") &&
-           same("vcpus", e->core->topology.vcpus, s->vcpus, "") &&
-           same("window", e->window, s->window, "ns") &&
+    if (s->pcpus < 1 || s->pcpus > VSCHED_PCPUS_MAX || !s->window) {
+        error_report("the saved state has %u PCPUs and windows of %" PRIu64
+                     "ns, which no machine has", s->pcpus, s->window);
+        return -EINVAL;
+    }
+    return same("vcpus", e->core->topology.vcpus, s->vcpus, "") &&
+           same("number of VMs", e->core->topology.vms, s->vms, "") &&
            same("clock-hz", e->clock_hz, s->clock_hz, "") ? 0 : -EINVAL;
 }
 
@@ -110,56 +174,12 @@ static const VMStateDescription vmstate_shape = {
     .fields = (const VMStateField[]) {
         VMSTATE_UINT32(saved.shape.pcpus, VschedEngine),
         VMSTATE_UINT32(saved.shape.vcpus, VschedEngine),
+        VMSTATE_UINT32(saved.shape.vms, VschedEngine),
         VMSTATE_UINT64(saved.shape.window, VschedEngine),
         VMSTATE_UINT64(saved.shape.clock_hz, VschedEngine),
         VMSTATE_END_OF_LIST()
     }
 };
-
-/* Nothing was saved by this QEMU that is not so. */
-static bool order_fits(void *opaque, int version_id)
-{
-    VschedEngine *e = opaque;
-
-    return e->saved.order_length >= 0 &&
-           e->saved.order_length <= e->core->topology.vcpus;
-}
-
-static bool possible(int value, int from, int n)
-{
-    return value >= from && value < n;
-}
-
-static bool core_possible(void *opaque, int version_id)
-{
-    VschedCore *core = opaque;
-    int vcpus = core->topology.vcpus, pcpus = core->topology.pcpus;
-
-    for (int p = 0; p < pcpus; p++) {
-        if (!possible(core->pcpu[p].current, VSCHED_NONE, vcpus) ||
-            !possible(core->pcpu[p].last, VSCHED_NONE, vcpus)) {
-            return false;
-        }
-    }
-    for (int v = 0; v < vcpus; v++) {
-        if (!possible(core->vcpu[v].pcpu, 0, pcpus) ||
-            core->vcpu[v].state >= VSCHED_STATES) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool values_possible(const VschedPolicyOps *ops, const uint64_t *values)
-{
-    for (int i = 0; ops->parameters[i].name; i++) {
-        if (values[i] < ops->parameters[i].minimum ||
-            values[i] > ops->parameters[i].maximum) {
-            return false;
-        }
-    }
-    return true;
-}
 
 /* More would take minutes to repeat; a guest that draws so many is not known */
 #define DRAWN_MAX (UINT64_C(1) << 34)
@@ -187,22 +207,33 @@ static const VMStateDescription vmstate_random = {
     }
 };
 
+/* A policy of today has a few numbers for each VCPU, PCPU and VM (choice) */
+#define WORDS_MAX (1 << 20)
+
+static bool words_possible(void *opaque, int version_id)
+{
+    VschedEngine *e = opaque;
+
+    return e->saved.words_length <= WORDS_MAX;
+}
+
 static const VMStateDescription vmstate_core = {
     .name = "vsched/core",
     .version_id = 1,
     .minimum_version_id = 1,
     .fields = (const VMStateField[]) {
-        VMSTATE_INT64(switch_cost, VschedCore),
-        VMSTATE_INT64(skip, VschedCore),
-        VMSTATE_INT64(window_end, VschedCore),
-        VMSTATE_UINT64(windows, VschedCore),
-        VMSTATE_UINT32(rotation, VschedCore),
-        VMSTATE_UINT32(seed, VschedCore),
-        VMSTATE_STRUCT_VARRAY_POINTER_INT32(pcpu, VschedCore, topology.pcpus,
-                                            vmstate_pcpu, VschedPCPU),
-        VMSTATE_STRUCT_VARRAY_POINTER_INT32(vcpu, VschedCore, topology.vcpus,
+        VMSTATE_INT64(window_end, VschedCoreState),
+        VMSTATE_UINT64(windows, VschedCoreState),
+        VMSTATE_UINT64(turns, VschedCoreState),
+        VMSTATE_UINT32(rotation, VschedCoreState),
+        VMSTATE_UINT32(seed, VschedCoreState),
+        VMSTATE_UINT64(online, VschedCoreState),
+        VMSTATE_STRUCT_VARRAY_POINTER_INT32(share, VschedCoreState, vms,
+                                            vmstate_share, VschedShare),
+        VMSTATE_STRUCT_VARRAY_POINTER_INT32(vcpu, VschedCoreState, vcpus,
                                             vmstate_vcpu, VschedVCPU),
-        VMSTATE_VALIDATE("VCPUs and PCPUs that exist", core_possible),
+        VMSTATE_VARRAY_INT32(vm, VschedCoreState, vcpus, 0,
+                             vmstate_info_int32, int),
         VMSTATE_END_OF_LIST()
     }
 };
@@ -211,6 +242,7 @@ static int pre_save(void *opaque)
 {
     VschedEngine *e = opaque;
     VschedSaved *s = &e->saved;
+    g_autoptr(GArray) words = NULL;
 
     if (e->stale) {
         error_report("the machine cannot be saved: it has the state of a "
@@ -221,80 +253,174 @@ static int pre_save(void *opaque)
     s->shape = (VschedShape) {
         .pcpus = e->pcpus,
         .vcpus = e->core->topology.vcpus,
+        .vms = e->core->topology.vms,
         .window = e->window,
         .clock_hz = e->clock_hz,
     };
+    vsched_state_free(s->core);
+    s->core = vsched_state_new(e->core);
+    for (int p = 0; p < e->pcpus; p++) {
+        s->pcpu[p].pcpu = e->core->pcpu[p];
+        s->pcpu[p].exec = e->exec[p];
+        sdb_save(e->exec[p].device->core, &s->pcpu[p].sdb);
+    }
+    s->switch_cost = e->switch_cost;
+    s->skip = e->skip;
+    s->disk_latency = e->disk_latency;
+    s->watch = e->watch;
+    s->jitter = e->jitter;
     pstrcpy((char *)s->sched, sizeof(s->sched), e->sched);
     memcpy(s->values, e->policy->values, sizeof(s->values));
-    s->order_length = e->core->ops->order(e->core->policy, s->order);
+    words = g_array_new(false, false, sizeof(int64_t));
+    vsched_core_save_policy(e->core, words);
+    g_free(s->words);
+    s->words_length = words->len;
+    s->words = (int64_t *)g_array_free(g_steal_pointer(&words), false);
     for (int i = 0; i < VSCHED_GENERATORS; i++) {
         s->random[i] = qemu_guest_random_state(e->random[i]);
     }
     for (int v = 0; v < e->core->topology.vcpus; v++) {
-        e->core->vcpu[v].user = e->cpu[v] && e->cpu[v]->neg.user_mode;
+        s->user[v] = e->cpu[v] && e->cpu[v]->neg.user_mode;
     }
     return 0;
 }
 
-/* The order in which they waited is that in which they come to wait again. */
-static void restore_order(VschedEngine *e, const int *before, int n)
+/* What was given to this QEMU holds. */
+static void keep_given(VschedEngine *e)
 {
-    VschedCore *core = e->core;
+    VschedSaved *s = &e->saved;
 
-    for (int i = 0; i < n; i++) {
-        core->ops->dequeue(core->policy, before[i]);
+    if (!vsched_options_given("switch-cost")) {
+        e->switch_cost = e->core->switch_cost = s->switch_cost;
     }
-    for (int i = 0; i < e->saved.order_length; i++) {
-        core->ops->enqueue(core->policy, e->saved.order[i], core->window_end);
+    if (!vsched_options_given("skip")) {
+        e->skip = s->skip;
+        e->core->skip = vsched_ns_to_cycles(e, s->skip);
     }
+    if (!vsched_options_given("disk-latency")) {
+        e->disk_latency = s->disk_latency;
+        vsched_devices_set_disk_latency(e->disk_latency);
+    }
+    if (!vsched_options_given("sdb")) {
+        e->watch = s->watch;
+    }
+    if (!vsched_options_given("jitter")) {
+        e->jitter = e->core->jitter = s->jitter;
+    }
+}
+
+/* The core's state as this machine has it. */
+static bool adapt_core(VschedEngine *e, Error **errp)
+{
+    VschedCoreState *st = e->saved.core;
+
+    st->window = vsched_ns_to_cycles(e, e->saved.shape.window);
+    st->pcpus = e->saved.shape.pcpus;
+    g_free(st->pcpu);
+    st->pcpu = g_new(VschedPCPU, st->pcpus);
+    for (int p = 0; p < st->pcpus; p++) {
+        st->pcpu[p] = e->saved.pcpu[p].pcpu;
+    }
+    for (int p = 0; p < st->pcpus; p++) {
+        int v = st->pcpu[p].current;
+
+        /* It is looked at before vsched_state_load() looks at all of it. */
+        if (v < VSCHED_NONE || v >= st->vcpus) {
+            error_setg(errp, "a PCPU of the saved state runs a VCPU that does "
+                       "not exist");
+            return false;
+        }
+    }
+    vsched_state_convert(st, e->pcpus, e->core->window);
+    return vsched_objects_given(e, st, errp);
+}
+
+/* A PCPU that was not saved is like the first one. */
+static bool load_exec(VschedEngine *e, bool converted, Error **errp)
+{
+    VschedSaved *s = &e->saved;
+
+    for (int p = 0; p < e->pcpus; p++) {
+        bool there = p < s->shape.pcpus;
+        VschedSavedPCPU *saved = &s->pcpu[there ? p : 0];
+        VschedExec *x = &e->exec[p];
+        SDBState *device = x->device;
+
+        if (!there) {
+            SDBSnapshot fresh = { .config = saved->sdb.config };
+
+            saved->sdb = fresh;
+            saved->exec = (VschedExec) { };
+        }
+        if (!sdb_device_load(device, &saved->sdb, errp)) {
+            return false;
+        }
+        *x = saved->exec;
+        x->device = device;
+        x->sdb = e->watch ? device->core : NULL;
+        if (!vsched_options_given_sdb(e, device, errp)) {
+            return false;
+        }
+        if (converted && x->sdb) {
+            int v = e->core->pcpu[p].current;
+
+            sdb_switch(device, v != VSCHED_NONE && s->user[v]);
+            vsched_exec_begin_anew(e, p);
+        }
+    }
+    return true;
+}
+
+static bool load(VschedEngine *e, Error **errp)
+{
+    VschedSaved *s = &e->saved;
+    bool converted = s->shape.pcpus != e->pcpus || s->shape.window != e->window;
+    bool same_policy;
+    int64_t values[VSCHED_PARAMETERS_MAX];
+    g_autofree char *why = NULL;
+    VschedPolicyState *policy;
+    const VschedPolicyOps *ops;
+
+    s->sched[sizeof(s->sched) - 1] = 0;
+    if (!adapt_core(e, errp)) {
+        return false;
+    }
+    policy = vsched_options_policy(e, (char *)s->sched, s->values, values,
+                                   &same_policy, errp);
+    if (!policy) {
+        return false;
+    }
+    ops = VSCHED_POLICY_GET_CLASS(policy)->ops;
+    if (!vsched_state_load(e->core, s->core, ops, values, s->words,
+                           s->shape.pcpus == e->pcpus &&
+                           !strcmp(ops->name, (char *)s->sched) ?
+                           (int)s->words_length : -1,
+                           same_policy && !converted, &why)) {
+        error_setg(errp, "the saved state: %s", why);
+        object_unref(OBJECT(policy));
+        return false;
+    }
+    vsched_options_install_policy(e, policy);
+    keep_given(e);
+    return load_exec(e, converted, errp);
 }
 
 static int post_load(void *opaque, int version_id)
 {
     VschedEngine *e = opaque;
-    VschedCore *core = e->core;
     VschedSaved *s = &e->saved;
-    g_autofree int *before = g_new(int, core->topology.vcpus);
-    int64_t values[VSCHED_PARAMETERS_MAX];
     Error *err = NULL;
     CPUState *cpu;
-    int n;
 
-    s->sched[sizeof(s->sched) - 1] = 0;
-    for (int i = 0; i < s->order_length; i++) {
-        if (s->order[i] < 0 || s->order[i] >= core->topology.vcpus) {
-            return -EINVAL;
-        }
-    }
-    /* VCPUs that the saved state lets wait wait by the saved order alone. */
-    n = core->ops->order(core->policy, before);
-    restore_order(e, before, n);
-    if (strcmp((char *)s->sched, e->sched) &&
-        !object_property_set_str(OBJECT(e), "sched", (char *)s->sched,
-                                 &err)) {
+    if (!load(e, &err)) {
         error_report_err(err);
         return -EINVAL;
     }
-    if (!values_possible(core->ops, s->values)) {
-        error_report("a parameter of the saved policy is out of range");
-        return -EINVAL;
-    }
-    memcpy(e->policy->values, s->values, sizeof(s->values));
-    vsched_policy_values(e, values);
-    core->ops->set(core->policy, values);
-
-    for (int p = 0; p < e->pcpus; p++) {
-        e->exec[p].sdb = e->watch ? e->exec[p].device->core : NULL;
-    }
-    for (int v = 0; v < core->topology.vcpus; v++) {
+    for (int v = 0; v < e->core->topology.vcpus; v++) {
         if (e->cpu[v]) {
-            e->cpu[v]->neg.user_mode = core->vcpu[v].user;
+            e->cpu[v]->neg.user_mode = s->user[v];
         }
     }
-    vsched_devices_set_disk_latency(e->disk_latency);
-    e->switch_cost = core->switch_cost;
-    e->skip = vsched_cycles_to_ns(e, core->skip);
-    core->jitter = e->jitter;
     CPU_FOREACH(cpu) {
         cpu->interrupt_deferred = 0;
     }
@@ -317,6 +443,10 @@ static int pre_load(void *opaque)
     VschedEngine *e = opaque;
 
     e->stale = VSCHED_HALF_A_STATE;
+    vsched_state_free(e->saved.core);
+    e->saved.core = vsched_state_new(e->core);      /* room for as many */
+    g_free(e->saved.words);
+    e->saved.words = NULL;
     return 0;
 }
 
@@ -344,8 +474,8 @@ void vsched_refuse_stale(VschedEngine *e)
 
 static const VMStateDescription vmstate_engine = {
     .name = "vsched",
-    .version_id = 1,
-    .minimum_version_id = 1,
+    .version_id = 2,
+    .minimum_version_id = 2,
     .priority = MIG_PRI_MAX,    /* before any device looks at its timers */
     .pre_save = pre_save,
     .pre_load = pre_load,
@@ -357,32 +487,42 @@ static const VMStateDescription vmstate_engine = {
             .size = sizeof(VschedEngine),
             .flags = VMS_STRUCT,
         },
-        VMSTATE_STRUCT_POINTER(core, VschedEngine, vmstate_core, VschedCore),
-        VMSTATE_STRUCT_VARRAY_POINTER_UINT32(exec, VschedEngine, pcpus,
-                                             vmstate_exec, VschedExec),
-        VMSTATE_BOOL(watch, VschedEngine),
-        VMSTATE_BOOL(jitter, VschedEngine),
-        VMSTATE_UINT64(disk_latency, VschedEngine),
+        VMSTATE_STRUCT_POINTER(saved.core, VschedEngine, vmstate_core,
+                               VschedCoreState),
+        VMSTATE_STRUCT_VARRAY_POINTER_UINT32(saved.pcpu, VschedEngine,
+                                             saved.shape.pcpus,
+                                             vmstate_saved_pcpu,
+                                             VschedSavedPCPU),
+        VMSTATE_VARRAY_UINT32(saved.user, VschedEngine, saved.shape.vcpus, 0,
+                              vmstate_info_bool, bool),
+        VMSTATE_UINT64(saved.switch_cost, VschedEngine),
+        VMSTATE_UINT64(saved.skip, VschedEngine),
+        VMSTATE_UINT64(saved.disk_latency, VschedEngine),
+        VMSTATE_BOOL(saved.watch, VschedEngine),
+        VMSTATE_BOOL(saved.jitter, VschedEngine),
         VMSTATE_BUFFER(saved.sched, VschedEngine),
         VMSTATE_UINT64_ARRAY(saved.values, VschedEngine,
                              VSCHED_PARAMETERS_MAX),
-        VMSTATE_INT32(saved.order_length, VschedEngine),
-        VMSTATE_VALIDATE("as many wait as there are", order_fits),
-        VMSTATE_VARRAY_INT32(saved.order, VschedEngine, saved.order_length, 0,
-                             vmstate_info_int32, int32_t),
+        VMSTATE_UINT32(saved.words_length, VschedEngine),
+        VMSTATE_VALIDATE("a policy's state of a possible size",
+                         words_possible),
+        VMSTATE_VARRAY_UINT32_ALLOC(saved.words, VschedEngine,
+                                    saved.words_length, 0,
+                                    vmstate_info_int64, int64_t),
         VMSTATE_STRUCT_ARRAY(saved.random, VschedEngine, VSCHED_GENERATORS, 1,
                              vmstate_random, QemuGuestRandomState),
         VMSTATE_VALIDATE("random numbers that can be repeated",
                          random_possible),
         VMSTATE_UINT64(posted, VschedEngine),
-        VMSTATE_UINT64(cut_blocks, VschedEngine),
         VMSTATE_END_OF_LIST()
     }
 };
 
 void vsched_save_init(VschedEngine *e)
 {
-    e->saved.order = g_new0(int32_t, e->core->topology.vcpus);
+    e->saved.pcpu = g_new0(VschedSavedPCPU, VSCHED_PCPUS_MAX);
+    e->saved.user = g_new0(bool, e->core->topology.vcpus);
+    e->saved.core = vsched_state_new(e->core);
     vmstate_register(NULL, 0, &vmstate_engine, e);
     qemu_register_reset(reset, e);
 }

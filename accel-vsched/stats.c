@@ -47,8 +47,12 @@ VCPU_STAT(ready, vsched_core_cycles(e->core, i, VSCHED_READY))
 VCPU_STAT(blocked, vsched_core_cycles(e->core, i, VSCHED_BLOCKED))
 VCPU_STAT(switching, vsched_core_cycles(e->core, i, VSCHED_SWITCHING))
 VCPU_STAT(spins, v->spins)
+VCPU_STAT(expired, v->expired)
+VCPU_STAT(ended_by_spin, v->ended_by_spin)
+VCPU_STAT(ended_by_hint, v->ended_by_hint)
 VCPU_STAT(preempted, v->preempted)
-VCPU_STAT(yielded, v->yielded)
+VCPU_STAT(evicted, v->evicted)
+VCPU_STAT(migrations, v->migrations)
 VCPU_STAT(switches, v->switches)
 VCPU_STAT(calls_sent, v->calls_sent)
 VCPU_STAT(calls_refused, v->calls_refused)
@@ -62,9 +66,13 @@ static const Stat vcpu_stats[] = {
     { "blocked", vcpu_blocked, .cycles = true },
     { "switching", vcpu_switching, .cycles = true },
     { "spin-periods", vcpu_spins },
-    { "slices-expired", vcpu_preempted },
-    { "slices-ended-by-spin", vcpu_yielded },
+    { "slices-expired", vcpu_expired },
+    { "slices-ended-by-spin", vcpu_ended_by_spin },
+    { "slices-ended-by-hint", vcpu_ended_by_hint },
+    { "slices-preempted", vcpu_preempted },
+    { "slices-evicted", vcpu_evicted },
     { "switched-in", vcpu_switches },
+    { "migrations", vcpu_migrations },
     { "cross-calls-accepted", vcpu_calls_sent },
     { "cross-calls-refused", vcpu_calls_refused },
     {}
@@ -76,7 +84,10 @@ static const SDBCounters *counters(VschedEngine *e, int pcpu)
 }
 
 PCPU_STAT(clock, p->clock)
+PCPU_STAT(insns, p->insns)
 PCPU_STAT(busy, p->busy)
+PCPU_STAT(stalled, p->stalled)
+PCPU_STAT(offline, p->offline)
 PCPU_STAT(idle, p->idle)
 PCPU_STAT(switching, p->switching)
 PCPU_STAT(skipped, p->skipped)
@@ -105,8 +116,11 @@ SDB_REASON(recurrence_privileged, SDB_RECURRENCE, 0, SDB_SPIN)
 
 static const Stat pcpu_stats[] = {
     { "clock", pcpu_clock, .cycles = true },
+    { "insns", pcpu_insns },
     { "busy", pcpu_busy, .cycles = true },
+    { "stalled", pcpu_stalled, .cycles = true },
     { "idle", pcpu_idle, .cycles = true },
+    { "offline", pcpu_offline, .cycles = true },
     { "switching", pcpu_switching, .cycles = true },
     { "skipped", pcpu_skipped, .cycles = true },
     { "switches", pcpu_switches },
@@ -137,17 +151,11 @@ static uint64_t vm_posted(VschedEngine *e, int i)
     return e->posted;
 }
 
-static uint64_t vm_cut_blocks(VschedEngine *e, int i)
-{
-    return e->cut_blocks;
-}
-
 /* Besides these, the sums of all statistics of PCPUs and VCPUs. */
 static const Stat vm_stats[] = {
     { "time", vm_time, .type = STATS_TYPE_INSTANT, .cycles = true },
     { "windows", vm_windows },
     { "posted-events", vm_posted },
-    { "cut-blocks", vm_cut_blocks },
     {}
 };
 
@@ -234,7 +242,7 @@ static void query(StatsResultList **result, StatsTarget target,
                 continue;
             }
             list = NULL;
-            prepend_all(&list, e, vcpu_stats, cpu->cpu_index, names);
+            prepend_all(&list, e, vcpu_stats, vsched_vcpu(cpu), names);
             add_stats_entry(result, STATS_PROVIDER_VSCHED, path, list);
         }
         break;

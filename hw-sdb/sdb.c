@@ -11,7 +11,6 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qapi/visitor.h"
-#include "qemu/error-report.h"
 #include "qemu/module.h"
 #include "hw/qdev-properties.h"
 #include "migration/vmstate.h"
@@ -277,27 +276,21 @@ static void sdb_finalize(Object *obj)
     sdb_free(SDB_DEVICE(obj)->core);
 }
 
-/* VMState: a period that was cut by savevm goes on after loadvm. */
+/*
+ * What is saved of an SDB.  Whoever runs the PCPU saves it and loads it: the
+ * PCPU may be missing where a saved state is loaded.
+ */
 
-static int sdb_pre_save(void *opaque)
+bool sdb_device_load(SDBState *s, const SDBSnapshot *snapshot, Error **errp)
 {
-    SDBState *s = opaque;
-
-    sdb_save(s->core, &s->snapshot);
-    return 0;
-}
-
-static int sdb_post_load(void *opaque, int version_id)
-{
-    SDBState *s = opaque;
     g_autofree char *why = NULL;
 
-    if (!sdb_restore(s->core, &s->snapshot, &why)) {
-        error_report("sdb of PCPU %u: %s", s->pcpu, why);
-        return -EINVAL;
+    if (!sdb_restore(s->core, snapshot, &why)) {
+        error_setg(errp, "sdb of PCPU %u: %s", s->pcpu, why);
+        return false;
     }
     s->config = *sdb_config(s->core);
-    return 0;
+    return true;
 }
 
 static const VMStateDescription vmstate_config = {
@@ -334,7 +327,7 @@ static const VMStateDescription vmstate_counters = {
     }
 };
 
-static const VMStateDescription vmstate_snapshot = {
+const VMStateDescription vmstate_sdb_snapshot = {
     .name = "sdb/core",
     .version_id = 1,
     .minimum_version_id = 1,
@@ -365,18 +358,6 @@ static const VMStateDescription vmstate_snapshot = {
     }
 };
 
-static const VMStateDescription vmstate_sdb = {
-    .name = TYPE_SDB_DEVICE,
-    .version_id = 1,
-    .minimum_version_id = 1,
-    .pre_save = sdb_pre_save,
-    .post_load = sdb_post_load,
-    .fields = (const VMStateField[]) {
-        VMSTATE_STRUCT(snapshot, SDBState, 1, vmstate_snapshot, SDBSnapshot),
-        VMSTATE_END_OF_LIST()
-    }
-};
-
 static const Property sdb_properties[] = {
     DEFINE_PROP_UINT32("pcpu", SDBState, pcpu, 0),
 };
@@ -387,7 +368,6 @@ static void sdb_class_init(ObjectClass *oc, void *data)
 
     dc->desc = "Spin detection buffer of a PCPU";
     dc->realize = sdb_realize;
-    dc->vmsd = &vmstate_sdb;
     dc->user_creatable = false;         /* the engine makes one a PCPU */
     dc->hotpluggable = false;
     set_bit(DEVICE_CATEGORY_CPU, dc->categories);

@@ -13,6 +13,7 @@
 #define HW_SDB_SDB_H
 
 #include "hw/qdev-core.h"
+#include "migration/vmstate.h"
 #include "qom/object.h"
 #include "hw/sdb/sdb-core.h"
 
@@ -34,9 +35,13 @@ struct SDBState {
      */
     void (*changed)(SDBState *s, void *opaque);
     void *changed_opaque;
-
-    SDBSnapshot snapshot;       /* of the core, while it is saved or loaded */
 };
+
+/* Of an SDBSnapshot; the core's is taken by sdb_save(). */
+extern const VMStateDescription vmstate_sdb_snapshot;
+
+/* Go on from @snapshot, configuration included; false if it is impossible. */
+bool sdb_device_load(SDBState *s, const SDBSnapshot *snapshot, Error **errp);
 
 /* Let the properties take effect: flushes the core. */
 void sdb_apply(SDBState *s);

@@ -19,16 +19,14 @@
 void vsched_machine_class_options(ObjectClass *oc);
 void vsched_machine_option(const char *name, const char *value);
 
-/* True when VCPUs run on PCPUs (-accel tcg,thread=vsched). */
-bool vsched_enabled(void);
-
 /*
  * Run @func(@target, @opaque), with the BQL held, at the first moment at which
  * the clock of @target's PCPU is not before the present of the caller: at once
  * when both share a PCPU, at the end of the window otherwise.  Without the
- * engine: at once.  Takes the order of calls; the caller keeps @opaque alive
- * (state that must survive savevm belongs to the caller's VMState: nothing is
- * pending when the machine is stopped, because it stops at window ends).
+ * engine: at once.  Calls are delivered in the order in which they were made.
+ * The caller keeps @opaque alive.  State that must survive savevm belongs to
+ * the caller's VMState: nothing is pending when the machine is stopped, because
+ * it stops at window ends.
  */
 void vsched_post(CPUState *target,
                  void (*func)(CPUState *target, void *opaque), void *opaque);
@@ -38,5 +36,14 @@ void vsched_post(CPUState *target,
  * refused (NACK), and @sender waits.  Counted, and passed on to the policy.
  */
 void vsched_cross_call(CPUState *sender, CPUState *target, bool accepted);
+
+/*
+ * The VCPU @cpu, which is executing, stalls for @cycles (at least 0): the clock
+ * of its PCPU moves on by so much, beyond what its instructions cost, and the
+ * rest of its budget shrinks.  For models of caches and page walks, right after
+ * the access that costs.  Generated code is not left.  A call for a VCPU that
+ * does not execute (a debugger's look at memory) charges nothing.
+ */
+void vsched_stall(CPUState *cpu, int64_t cycles);
 
 #endif /* VSCHED_H */

@@ -3,8 +3,14 @@
  *
  * "To maintain cache and TLB affinity, we assume that three VCPUs are
  * statically mapped to a given PCPU" (Wells et al., PACT 2006, section 2.2.3):
- * VCPU i belongs to PCPU i mod P for ever.  The VCPUs of a PCPU take turns,
- * first come first served.
+ * VCPU i belongs to PCPU i mod P.  The VCPUs of a PCPU take turns, first come
+ * first served.
+ *
+ * The paper has neither affinity masks nor PCPUs that are off.  Ours: of the n
+ * PCPUs that VCPU i may run on now, it belongs to number i mod n, so that the
+ * map is the paper's where all PCPUs are on and nothing is forbidden.  When
+ * this changes, a VCPU that waits goes to its new PCPU and stands there in
+ * front of all that have waited less.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,20 +24,43 @@ const VschedParameter vsched_fifo_parameters[] = {
         .unit = VSCHED_TIME,
         .minimum = 10 * 1000,           /* 10 us */
         .maximum = 1000 * 1000 * 1000,  /* 1 s */
-        .standard = 100 * 1000,         /* 100 us, section 5.2 of the paper */
+        .value = 100 * 1000,            /* 100 us, section 5.2 of the paper */
     },
     { }
 };
 
-void *vsched_fifo_create(const VschedTopology *topology, const int64_t *values)
+/* Number @n of the bits that are set in @mask, the lowest being number 0. */
+static int nth_bit(uint64_t mask, int n)
 {
+    while (n--) {
+        mask &= mask - 1;
+    }
+    return __builtin_ctzll(mask);
+}
+
+static int find_home(const VschedFifo *fifo, int vcpu)
+{
+    uint64_t allowed = fifo->topology->allowed[vcpu];
+
+    return nth_bit(allowed, vcpu % __builtin_popcountll(allowed));
+}
+
+void *vsched_fifo_create(const VschedServices *services,
+                         const int64_t *values, char **why)
+{
+    const VschedTopology *topology = services->topology;
     VschedFifo *fifo = g_new0(VschedFifo, 1);
 
-    fifo->topology = *topology;
+    fifo->topology = topology;
     fifo->timeslice = values[0];
+    fifo->home = g_new(int, topology->vcpus);
     fifo->next = g_new(int, topology->vcpus);
+    fifo->since = g_new(int64_t, topology->vcpus);
     fifo->head = g_new(int, topology->pcpus);
     fifo->tail = g_new(int, topology->pcpus);
+    for (int v = 0; v < topology->vcpus; v++) {
+        fifo->home[v] = find_home(fifo, v);
+    }
     for (int p = 0; p < topology->pcpus; p++) {
         fifo->head[p] = fifo->tail[p] = VSCHED_NONE;
     }
@@ -42,44 +71,56 @@ void vsched_fifo_destroy(void *policy)
 {
     VschedFifo *fifo = policy;
 
+    g_free(fifo->home);
     g_free(fifo->next);
+    g_free(fifo->since);
     g_free(fifo->head);
     g_free(fifo->tail);
     g_free(fifo);
 }
 
-void vsched_fifo_set(void *policy, const int64_t *values)
+bool vsched_fifo_set(void *policy, const int64_t *values, char **why)
 {
     VschedFifo *fifo = policy;
 
     fifo->timeslice = values[0];
+    return true;
 }
 
 int vsched_fifo_place(void *policy, int vcpu)
 {
     VschedFifo *fifo = policy;
 
-    return vcpu % fifo->topology.pcpus;
+    return fifo->home[vcpu];
 }
 
-void vsched_fifo_enqueue(void *policy, int vcpu, int64_t now)
+/* Behind @before, or first in the queue if that is VSCHED_NONE. */
+static void insert(VschedFifo *fifo, int vcpu, int before)
 {
-    VschedFifo *fifo = policy;
-    int pcpu = vsched_fifo_place(policy, vcpu);
+    int pcpu = fifo->home[vcpu];
+    int *link = before == VSCHED_NONE ? &fifo->head[pcpu]
+                                      : &fifo->next[before];
 
-    fifo->next[vcpu] = VSCHED_NONE;
-    if (fifo->head[pcpu] == VSCHED_NONE) {
-        fifo->head[pcpu] = vcpu;
-    } else {
-        fifo->next[fifo->tail[pcpu]] = vcpu;
+    fifo->next[vcpu] = *link;
+    *link = vcpu;
+    if (fifo->tail[pcpu] == before) {
+        fifo->tail[pcpu] = vcpu;
     }
-    fifo->tail[pcpu] = vcpu;
 }
 
-void vsched_fifo_dequeue(void *policy, int vcpu)
+void vsched_fifo_enqueue(void *policy, int vcpu, VschedWhy why, int64_t since,
+                         int64_t now)
 {
     VschedFifo *fifo = policy;
-    int pcpu = vsched_fifo_place(policy, vcpu);
+
+    fifo->since[vcpu] = since;
+    insert(fifo, vcpu, fifo->tail[fifo->home[vcpu]]);
+}
+
+void vsched_fifo_dequeue(void *policy, int vcpu, int64_t now)
+{
+    VschedFifo *fifo = policy;
+    int pcpu = fifo->home[vcpu];
     int before = VSCHED_NONE;
 
     for (int v = fifo->head[pcpu]; v != VSCHED_NONE; v = fifo->next[v]) {
@@ -101,30 +142,133 @@ void vsched_fifo_dequeue(void *policy, int vcpu)
 VschedPick vsched_fifo_pick(void *policy, int pcpu, int64_t now)
 {
     VschedFifo *fifo = policy;
-    VschedPick pick = { fifo->head[pcpu], fifo->timeslice };
+    VschedPick pick = {
+        .vcpu = fifo->head[pcpu],
+        .timeslice = fifo->timeslice,
+    };
 
     if (pick.vcpu != VSCHED_NONE) {
-        vsched_fifo_dequeue(policy, pick.vcpu);
+        vsched_fifo_dequeue(policy, pick.vcpu, now);
     }
     return pick;
 }
 
-bool vsched_fifo_waiting(void *policy, int pcpu)
+bool vsched_fifo_waiting(void *policy, int pcpu, int64_t now)
 {
     VschedFifo *fifo = policy;
 
     return fifo->head[pcpu] != VSCHED_NONE;
 }
 
-int vsched_fifo_order(void *policy, int *order)
+VschedPick vsched_fifo_take_over(void *policy, int pcpu, int vcpu,
+                                 int64_t used, int64_t now)
 {
     VschedFifo *fifo = policy;
-    int n = 0;
 
-    for (int p = 0; p < fifo->topology.pcpus; p++) {
+    return (VschedPick) {
+        .vcpu = vcpu,
+        .timeslice = fifo->home[vcpu] == pcpu ? fifo->timeslice : 0,
+    };
+}
+
+/* To the queue of its new home, in front of all that have waited less. */
+static void move(VschedFifo *fifo, int vcpu, int home)
+{
+    int before = VSCHED_NONE;
+
+    fifo->home[vcpu] = home;
+    for (int v = fifo->head[home];
+         v != VSCHED_NONE && fifo->since[v] <= fifo->since[vcpu];
+         v = fifo->next[v]) {
+        before = v;
+    }
+    insert(fifo, vcpu, before);
+}
+
+void vsched_fifo_changed(void *policy, int64_t now)
+{
+    VschedFifo *fifo = policy;
+    int vcpus = fifo->topology->vcpus;
+    g_autofree bool *waits = g_new0(bool, vcpus);
+
+    for (int p = 0; p < fifo->topology->pcpus; p++) {
         for (int v = fifo->head[p]; v != VSCHED_NONE; v = fifo->next[v]) {
-            order[n++] = v;
+            waits[v] = true;
         }
     }
-    return n;
+    for (int v = 0; v < vcpus; v++) {
+        int home = find_home(fifo, v);
+
+        if (home == fifo->home[v]) {
+            continue;
+        }
+        if (waits[v]) {
+            vsched_fifo_dequeue(fifo, v, now);
+            move(fifo, v, home);
+        } else {
+            fifo->home[v] = home;
+        }
+    }
+}
+
+/* The queues, one after the other. */
+void vsched_fifo_save(void *policy, GArray *words)
+{
+    VschedFifo *fifo = policy;
+
+    for (int p = 0; p < fifo->topology->pcpus; p++) {
+        for (int v = fifo->head[p]; v != VSCHED_NONE; v = fifo->next[v]) {
+            int64_t word = v;
+
+            g_array_append_val(words, word);
+        }
+    }
+}
+
+/* The same VCPUs wait already; they are put in the saved order. */
+bool vsched_fifo_load(void *policy, const int64_t *words, int n)
+{
+    VschedFifo *fifo = policy;
+    int vcpus = fifo->topology->vcpus, waiting = 0;
+    g_autofree bool *waits = g_new0(bool, vcpus);
+
+    for (int p = 0; p < fifo->topology->pcpus; p++) {
+        for (int v = fifo->head[p]; v != VSCHED_NONE; v = fifo->next[v]) {
+            waits[v] = true;
+            waiting++;
+        }
+    }
+    if (n != waiting) {
+        return false;
+    }
+    for (int i = 0; i < n; i++) {
+        if (words[i] < 0 || words[i] >= vcpus || !waits[words[i]]) {
+            return false;
+        }
+        waits[words[i]] = false;        /* not twice */
+    }
+    for (int i = 0; i < n; i++) {
+        vsched_fifo_dequeue(fifo, words[i], 0);
+        insert(fifo, words[i], fifo->tail[fifo->home[words[i]]]);
+    }
+    return true;
+}
+
+/*
+ * With n VCPUs on a PCPU, timeslices of S cycles and a switch cost of C:
+ * n - 1 others run before, n are switched in, and a window may pass until the
+ * PCPU notices.
+ */
+int64_t vsched_fifo_longest_wait(void *policy, int64_t switch_cost,
+                                 int64_t window)
+{
+    VschedFifo *fifo = policy;
+    g_autofree int *belong = g_new0(int, fifo->topology->pcpus);
+    int most = 0;
+
+    for (int v = 0; v < fifo->topology->vcpus; v++) {
+        belong[fifo->home[v]]++;
+        most = MAX(most, belong[fifo->home[v]]);
+    }
+    return (most - 1) * fifo->timeslice + most * switch_cost + window;
 }

@@ -10,37 +10,35 @@
 #include "../policy.h"
 
 typedef struct VschedFifo {
-    VschedTopology topology;
+    const VschedTopology *topology;
     int64_t timeslice;          /* cycles */
-    int *next;                  /* of each VCPU that waits: who is behind it */
-    int *head, *tail;           /* of each PCPU, or VSCHED_NONE */
+    /* of each VCPU */
+    int *home;                  /* the PCPU that it belongs to */
+    int *next;                  /* while it waits: who is behind it */
+    int64_t *since;             /* cycle since which it waits */
+    /* of each PCPU */
+    int *head, *tail;           /* or VSCHED_NONE */
 } VschedFifo;
 
-void *vsched_fifo_create(const VschedTopology *topology,
-                         const int64_t *values);
+void *vsched_fifo_create(const VschedServices *services,
+                         const int64_t *values, char **why);
 void vsched_fifo_destroy(void *policy);
-void vsched_fifo_set(void *policy, const int64_t *values);
+bool vsched_fifo_set(void *policy, const int64_t *values, char **why);
 int vsched_fifo_place(void *policy, int vcpu);
-void vsched_fifo_enqueue(void *policy, int vcpu, int64_t now);
-void vsched_fifo_dequeue(void *policy, int vcpu);
+void vsched_fifo_enqueue(void *policy, int vcpu, VschedWhy why, int64_t since,
+                         int64_t now);
+void vsched_fifo_dequeue(void *policy, int vcpu, int64_t now);
 VschedPick vsched_fifo_pick(void *policy, int pcpu, int64_t now);
-bool vsched_fifo_waiting(void *policy, int pcpu);
-int vsched_fifo_order(void *policy, int *order);
+bool vsched_fifo_waiting(void *policy, int pcpu, int64_t now);
+VschedPick vsched_fifo_take_over(void *policy, int pcpu, int vcpu,
+                                 int64_t used, int64_t now);
+void vsched_fifo_changed(void *policy, int64_t now);
+void vsched_fifo_save(void *policy, GArray *words);
+bool vsched_fifo_load(void *policy, const int64_t *words, int n);
+int64_t vsched_fifo_longest_wait(void *policy, int64_t switch_cost,
+                                 int64_t window);
 
 /* The one parameter that all policies of this kind have. */
 extern const VschedParameter vsched_fifo_parameters[];
-
-/* All operations but spin, for the table of a policy. */
-#define VSCHED_FIFO_OPERATIONS                        \
-    .parameters = vsched_fifo_parameters,             \
-    .create = vsched_fifo_create,                     \
-    .destroy = vsched_fifo_destroy,                   \
-    .set = vsched_fifo_set,                           \
-    .place = vsched_fifo_place,                       \
-    .enqueue = vsched_fifo_enqueue,                   \
-    .dequeue = vsched_fifo_dequeue,                   \
-    .pick = vsched_fifo_pick,                         \
-    .waiting = vsched_fifo_waiting,                   \
-    .order = vsched_fifo_order
 
 #endif /* VSCHED_FIFO_H */

@@ -14,14 +14,28 @@
 
 #include "fifo.h"
 
-static bool spin(void *policy, int pcpu, int vcpu, int64_t now)
+static bool sdb_hint(void *policy, const VschedHint *hint)
 {
-    return vsched_fifo_waiting(policy, pcpu);
+    return vsched_fifo_waiting(policy, hint->pcpu, hint->now);
 }
 
 const VschedPolicyOps vsched_policy_sdb = {
     .name = "sdb",
     .description = "static map; a spin ends the timeslice",
-    VSCHED_FIFO_OPERATIONS,
-    .spin = spin,
+    .parameters = vsched_fifo_parameters,
+    .hints = VSCHED_LISTEN(VSCHED_HINT_SPIN),
+    .create = vsched_fifo_create,
+    .destroy = vsched_fifo_destroy,
+    .set = vsched_fifo_set,
+    .place = vsched_fifo_place,
+    .enqueue = vsched_fifo_enqueue,
+    .dequeue = vsched_fifo_dequeue,
+    .pick = vsched_fifo_pick,
+    .waiting = vsched_fifo_waiting,
+    .take_over = vsched_fifo_take_over,
+    .changed = vsched_fifo_changed,
+    .hint = sdb_hint,
+    .save = vsched_fifo_save,
+    .load = vsched_fifo_load,
+    .longest_wait = vsched_fifo_longest_wait,
 };

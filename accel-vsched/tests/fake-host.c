@@ -1,0 +1,381 @@
+/*
+ * A scripted host for the engine's core.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <string.h>
+#include "fake-host.h"
+
+uint32_t hash(uint32_t a, uint32_t b, uint32_t c)
+{
+    uint32_t h = a * 2654435761u ^ b * 2246822519u ^ c * 3266489917u;
+
+    h = (h ^ h >> 15) * 2246822519u;
+    h = (h ^ h >> 13) * 3266489917u;
+    return h ^ h >> 16;
+}
+
+Block random_block(const World *w, int vcpu, int i)
+{
+    uint32_t h = hash(w->seed, vcpu, i), e = h >> 8 & 0xff;
+    Block b = { .length = h % 64 + 1 };
+
+    if (e < 3) {
+        b.event = HALT;
+        b.arg = 1 + hash(h, 1, 1) % 20000;
+    } else if (e < 7) {
+        b.event = POKE;
+        b.arg = hash(h, 2, 2) % w->vcpus;
+    } else if (e < 15) {
+        b.event = SPIN;
+    } else if (e < 19) {
+        b.event = EXIT;
+    }
+    return b;
+}
+
+Block block_of(const World *w, int vcpu)
+{
+    const Block *program = w->program[vcpu];
+    int n = 0;
+
+    if (!program) {
+        return random_block(w, vcpu, w->next[vcpu]);
+    }
+    while (program[n].length) {
+        n++;
+    }
+    return program[w->next[vcpu] % n];
+}
+
+void world_init(World *w, int vcpus, uint32_t seed)
+{
+    memset(w, 0, sizeof(*w));
+    w->seed = seed;
+    w->vcpus = vcpus;
+    w->log = g_array_new(false, false, sizeof(Executed));
+    for (int v = 0; v < MANY; v++) {
+        w->timer[v] = w->poked[v] = INT64_MAX;
+    }
+}
+
+/* Block @b of @vcpu runs from @start on @pcpu. */
+void world_execute(World *w, int pcpu, int vcpu, int64_t start)
+{
+    Executed x = { pcpu, vcpu, w->next[vcpu], start };
+
+    g_assert_false(w->halted[vcpu]);
+    g_assert_cmpint(start, >=, w->not_before[vcpu]);
+    w->not_before[vcpu] = start + block_of(w, vcpu).length;
+    w->next[vcpu]++;
+    g_array_append_val(w->log, x);
+}
+
+int64_t world_horizon(const World *w)
+{
+    int64_t time = INT64_MAX;
+
+    for (int v = 0; v < w->vcpus; v++) {
+        time = MIN(time, MIN(w->timer[v], w->poked[v]));
+    }
+    return time;
+}
+
+/*
+ * ------------------------------------------------------------------------
+ * The core with a fake host.
+ */
+
+void interrupt(Fake *f, int vcpu)
+{
+    World *w = &f->world;
+
+    if (f->core->running == VSCHED_NONE) {
+        w->not_before[vcpu] = MAX(w->not_before[vcpu], f->core->window_end);
+    }
+    w->halted[vcpu] = false;
+    vsched_core_notify(f->core, vcpu);
+    vsched_core_wake(f->core, vcpu);
+}
+
+/* One block in four stalls. */
+static int64_t stall_of(const Fake *f, int vcpu)
+{
+    uint32_t h = hash(f->world.seed, vcpu, 1000000 + f->world.next[vcpu]);
+
+    return f->stalls && h % 4 == 0 ? 1 + (h >> 2) % f->stalls : 0;
+}
+
+static VschedStop fake_run(void *opaque, VschedRun *run)
+{
+    Fake *f = opaque;
+    World *w = &f->world;
+    VschedCore *core = f->core;
+    int pcpu = run->pcpu, vcpu = run->vcpu;
+    VschedVCPU *v = &core->vcpu[vcpu];
+    const VschedSpeed *speed = &core->pcpu[pcpu].speed;
+    int64_t budget = run->budget, *used = &run->cycles;
+
+    g_assert_cmpint(budget, >=, 0);
+    g_assert_cmpint(core->pcpu[pcpu].current, ==, vcpu);
+    f->longest_wait = MAX(f->longest_wait,
+                          v->cycles[VSCHED_READY] - f->ready[vcpu]);
+    f->ready[vcpu] = v->cycles[VSCHED_READY];
+    for (;;) {
+        Block b = block_of(w, vcpu);
+        int64_t now, end, stall, unstalled;
+
+        /* Blocks are so many instructions; stalls come at their ends. */
+        end = vsched_speed_cycles(speed, run->insns[0] + b.length) +
+              run->stalled;
+        if (end > budget && (run->insns[0] || end > run->first)) {
+            return VSCHED_STOP_BUDGET;
+        }
+        world_execute(w, pcpu, vcpu, core->pcpu[pcpu].clock + *used);
+        run->insns[0] += b.length;
+        stall = stall_of(f, vcpu);
+        run->stalled += stall;
+        f->stalled += stall;
+        *used = end + stall;
+        now = core->pcpu[pcpu].clock + *used;
+        unstalled = now - stall;
+        switch (b.event) {
+        case HALT:
+            w->timer[vcpu] = now + b.arg;
+            vsched_core_cut(core, unstalled);
+            /* fall through */
+        case STOP:
+            w->halted[vcpu] = true;
+            return VSCHED_STOP_HALT;
+        case POKE:
+            if (core->vcpu[b.arg].pcpu == pcpu) {
+                f->elapsed = *used;
+                f->elapsed_unstalled = end;
+                interrupt(f, b.arg);
+                budget = MIN(budget, vsched_core_budget(core));
+                f->elapsed = f->elapsed_unstalled = 0;
+            } else {
+                w->poked[b.arg] = MIN(w->poked[b.arg], now);
+                vsched_core_cut(core, unstalled);
+                budget = MIN(budget, core->window_end -
+                                     core->pcpu[pcpu].clock);
+            }
+            break;
+        case SPIN:
+            if (run->spin_stops) {
+                return VSCHED_STOP_SPIN;
+            }
+            break;
+        case EXIT:
+            return VSCHED_STOP_EXIT;
+        default:
+            break;
+        }
+    }
+}
+
+static void fake_switched(void *opaque, int pcpu, int vcpu, int before)
+{
+    Fake *f = opaque;
+
+    f->switched++;
+}
+
+static bool fake_runnable(void *opaque, int vcpu)
+{
+    Fake *f = opaque;
+
+    return !f->world.halted[vcpu];
+}
+
+static int64_t fake_elapsed(void *opaque)
+{
+    Fake *f = opaque;
+
+    return f->elapsed;
+}
+
+static int64_t fake_elapsed_unstalled(void *opaque)
+{
+    Fake *f = opaque;
+
+    return f->elapsed_unstalled;
+}
+
+/* Budgets are looked at again after each event. */
+static void fake_shorten(void *opaque)
+{
+}
+
+static bool fake_user_mode(void *opaque, int vcpu)
+{
+    return false;
+}
+
+static bool fake_interrupt_pending(void *opaque, int vcpu)
+{
+    Fake *f = opaque;
+
+    return f->world.poked[vcpu] != INT64_MAX;
+}
+
+const VschedHost fake_host = {
+    .run = fake_run,
+    .switched = fake_switched,
+    .runnable = fake_runnable,
+    .elapsed = fake_elapsed,
+    .elapsed_unstalled = fake_elapsed_unstalled,
+    .shorten = fake_shorten,
+    .user_mode = fake_user_mode,
+    .interrupt_pending = fake_interrupt_pending,
+};
+
+/* Whole windows and slices, the first too, unless a test wants otherwise. */
+void fake_init(Fake *f, int vcpus, int pcpus, int64_t window,
+               int64_t cost, const VschedPolicyOps *ops, int64_t slice)
+{
+    char *why = NULL;
+
+    memset(f, 0, sizeof(*f));
+    world_init(&f->world, vcpus, 0);
+    f->slice = slice;
+    f->core = vsched_core_new(vcpus, pcpus, NULL, window, cost, 1, &fake_host,
+                              f);
+    f->core->rotation = 0;
+    f->core->jitter = false;
+    for (int p = 0; p < pcpus; p++) {
+        f->core->pcpu[p].phase = UINT32_MAX;
+    }
+    g_assert_true(vsched_core_set_policy(f->core, ops, &slice, &why));
+}
+
+void fake_free(Fake *f)
+{
+    vsched_core_free(f->core);
+    g_array_free(f->world.log, true);
+}
+
+void start_all(Fake *f)
+{
+    for (int v = 0; v < f->world.vcpus; v++) {
+        vsched_core_wake(f->core, v);
+    }
+}
+
+void windows(Fake *f, int n)
+{
+    while (n--) {
+        vsched_core_window(f->core, 0);
+    }
+}
+
+/* "pcpu:vcpu@start ..." of what was executed since the last call. */
+void assert_log(Fake *f, const char *expected)
+{
+    g_autoptr(GString) s = g_string_new(NULL);
+
+    for (guint i = 0; i < f->world.log->len; i++) {
+        Executed *x = &g_array_index(f->world.log, Executed, i);
+
+        g_string_append_printf(s, "%s%d:%d@%" G_GINT64_FORMAT, i ? " " : "",
+                               x->pcpu, x->vcpu, x->start);
+    }
+    g_array_set_size(f->world.log, 0);
+    g_assert_cmpstr(s->str, ==, expected);
+}
+
+static void assert_pcpu(const Fake *f, int p)
+{
+    const VschedCore *core = f->core;
+    const VschedPCPU *c = &core->pcpu[p];
+    VschedSpeed speed = { c->speed.insns, c->speed.cycles, 0 };
+
+    g_assert_cmpint(c->idle + c->busy + c->stalled + c->switching +
+                    c->skipped + c->offline, ==, c->clock);
+    /* Short of the window's end by less than a block, rounded up */
+    g_assert_cmpint(c->clock + 1 + (f->mixed_speeds ? 7 * MANY :
+                                    vsched_speed_cycles(&speed, MANY)), >,
+                    core->window_end);
+    if (!f->mixed_speeds) {
+        g_assert_cmpint(c->busy, ==, vsched_speed_cycles(&speed, c->insns));
+    }
+    if (c->current != VSCHED_NONE) {
+        g_assert_true(core->topology.online >> p & 1);
+        g_assert_true(core->topology.allowed[c->current] >> p & 1);
+        g_assert_cmpint(core->vcpu[c->current].state, ==, VSCHED_RUNNING);
+        g_assert_cmpint(core->vcpu[c->current].pcpu, ==, p);
+    }
+}
+
+void assert_sums(const Fake *f)
+{
+    const VschedCore *core = f->core;
+    int64_t used = 0, switching = 0, ran = 0, switched = 0;
+    int current = 0, running = 0;
+
+    for (int p = 0; p < core->topology.pcpus; p++) {
+        assert_pcpu(f, p);
+        used += core->pcpu[p].busy + core->pcpu[p].stalled;
+        switching += core->pcpu[p].switching;
+        current += core->pcpu[p].current != VSCHED_NONE;
+    }
+    for (int v = 0; v < core->topology.vcpus; v++) {
+        const VschedVCPU *c = &core->vcpu[v];
+        int64_t sum = 0, time = c->state == VSCHED_RUNNING ?
+                                core->pcpu[c->pcpu].clock : core->window_end;
+
+        for (int s = 0; s < VSCHED_STATES; s++) {
+            g_assert_cmpint(vsched_core_cycles(core, v, s), >=, 0);
+            sum += vsched_core_cycles(core, v, s);
+        }
+        /* One that was stopped beyond the end has no time to account for. */
+        g_assert_cmpint(sum, ==, MAX(time, c->since));
+        ran += vsched_core_cycles(core, v, VSCHED_RUNNING);
+        switched += vsched_core_cycles(core, v, VSCHED_SWITCHING);
+        running += c->state == VSCHED_RUNNING;
+    }
+    g_assert_cmpint(running, ==, current);
+    if (!f->lost_pcpus) {
+        g_assert_cmpint(switched, ==, switching);
+        if (!core->skip) {
+            g_assert_cmpint(ran, ==, used);
+        }
+    }
+}
+
+/* What the engine does, until @time. */
+void fake_drive(Fake *f, int64_t time)
+{
+    World *w = &f->world;
+    VschedCore *core = f->core;
+
+    while (core->window_end < time) {
+        int64_t until, horizon = MIN(time, world_horizon(w));
+
+        if (vsched_core_idle(core, &until)) {
+            until = MIN(until, horizon);
+            vsched_core_jump(core, (until + core->window - 1) / core->window *
+                                   core->window);
+        } else {
+            vsched_core_window(core, f->merge ? horizon : 0);
+        }
+        g_assert_cmpint(core->window_end % core->window, ==, 0);
+        for (int v = 0; v < w->vcpus; v++) {
+            bool timer = w->timer[v] <= core->window_end;
+            bool poked = w->poked[v] <= core->window_end;
+
+            if (timer) {
+                w->timer[v] = INT64_MAX;
+            }
+            if (poked) {
+                w->poked[v] = INT64_MAX;
+            }
+            if (timer || poked) {
+                interrupt(f, v);
+            }
+        }
+        assert_sums(f);
+    }
+}
+

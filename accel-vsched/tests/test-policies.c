@@ -1,0 +1,937 @@
+/*
+ * What a policy may do and what is done to it: the policies of the list and
+ * toys that do what these do not, against the scripted host.
+ *
+ * First cases worked out by hand, then invariants at random that hold for every
+ * policy: each VCPU is in one place, none is lost, accounts add up, no wait is
+ * longer than the policy says, a state is saved and loaded at any moment.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <string.h>
+#include "../state.h"
+#include "fake-host.h"
+#include "toy-policies.h"
+
+static const Block tens[] = { { 10 }, { } };
+
+static void all_run(Fake *f, const Block *program)
+{
+    for (int v = 0; v < f->world.vcpus; v++) {
+        f->world.program[v] = program;
+    }
+    start_all(f);
+}
+
+static void must(bool done, char **why)
+{
+    g_assert_true(done);
+    g_assert_null(*why);
+}
+
+static void refused(bool done, char **why, const char *says)
+{
+    g_assert_false(done);
+    g_assert_nonnull(strstr(*why, says));
+    g_clear_pointer(why, g_free);
+}
+
+static void set_online(Fake *f, uint64_t online)
+{
+    char *why = NULL;
+
+    must(vsched_core_set_online(f->core, online, &why), &why);
+}
+
+static void set_affinity(Fake *f, int vcpu, uint64_t mask)
+{
+    char *why = NULL;
+
+    must(vsched_core_set_affinity(f->core, vcpu, mask, &why), &why);
+}
+
+static void set_policy(Fake *f, const VschedPolicyOps *ops, int64_t slice)
+{
+    char *why = NULL;
+
+    must(vsched_core_set_policy(f->core, ops, &slice, &why), &why);
+}
+
+/*
+ * ------------------------------------------------------------------------
+ * By hand.
+ */
+
+static void test_refusal(void)
+{
+    const int64_t slice = 20, odd = 21;
+    char *why = NULL;
+    Fake f;
+
+    /* What cannot be created changes nothing: 1 still runs until 20. */
+    fake_init(&f, 2, 1, 10, 0, &vsched_policy_timeslice, 20);
+    all_run(&f, tens);
+    windows(&f, 1);
+    refused(vsched_core_set_policy(f.core, &toy_picky, &slice, &why), &why,
+            "more VCPUs than PCPUs");
+    g_assert_true(f.core->ops == &vsched_policy_timeslice);
+    windows(&f, 3);
+    assert_log(&f, "0:0@0 0:0@10 0:1@20 0:1@30");
+    fake_free(&f);
+
+    fake_init(&f, 2, 2, 10, 0, &toy_picky, 20);
+    refused(vsched_core_set_policy(f.core, &toy_picky, &odd, &why), &why,
+            "21 cycles is odd");
+    fake_free(&f);
+}
+
+static void test_last_after_elsewhere(void)
+{
+    Fake f;
+
+    /*
+     * One VCPU, two PCPUs, switch 5.  It runs on PCPU 0, then its mask sends it
+     * to PCPU 1, then back: PCPU 0 has to take its registers in again, though
+     * nobody else was there.
+     */
+    fake_init(&f, 1, 2, 100, 5, &vsched_policy_timeslice, 1000);
+    all_run(&f, tens);
+    windows(&f, 1);
+    set_affinity(&f, 0, 2);
+    windows(&f, 1);
+    set_affinity(&f, 0, 1);
+    windows(&f, 1);
+    g_assert_cmpint(f.core->pcpu[0].switches, ==, 2);
+    g_assert_cmpint(f.core->pcpu[1].switches, ==, 1);
+    g_assert_cmpint(f.core->vcpu[0].migrations, ==, 2);
+    g_assert_cmpint(f.core->vcpu[0].evicted, ==, 2);
+    g_assert_cmpint(f.switched, ==, 3);
+    assert_sums(&f);
+    fake_free(&f);
+}
+
+static void test_slice_shorter_than_a_block(void)
+{
+    Fake f;
+
+    /*
+     * Slices of 3, blocks of 10, switch 5: one block in each slice.  Alone it
+     * runs on; two take turns.
+     */
+    fake_init(&f, 1, 1, 100, 5, &vsched_policy_timeslice, 3);
+    all_run(&f, tens);
+    windows(&f, 1);
+    g_assert_cmpint(f.core->pcpu[0].busy, ==, 90);
+    g_assert_cmpint(f.core->vcpu[0].expired, ==, 9);
+    fake_free(&f);
+
+    fake_init(&f, 2, 1, 100, 5, &vsched_policy_timeslice, 3);
+    all_run(&f, tens);
+    windows(&f, 1);
+    assert_log(&f, "0:0@5 0:1@20 0:0@35 0:1@50 0:0@65 0:1@80");
+    fake_free(&f);
+}
+
+static void test_skip_asks_who_waits(void)
+{
+    static const Block spins[] = { { 10, SPIN }, { } };
+    Fake f;
+
+    /*
+     * VCPU 1 ran last on PCPU 1, which is off by now, and waits for any PCPU;
+     * VCPU 0 spins on PCPU 0.  Time must not pass there without VCPU 1.
+     */
+    fake_init(&f, 2, 2, 100, 0, &toy_shared, 1000);
+    f.core->skip = 1000;
+    f.world.program[0] = tens;
+    f.world.program[1] = tens;
+    start_all(&f);
+    windows(&f, 1);
+    g_assert_cmpint(f.core->vcpu[1].pcpu, ==, 1);
+    set_online(&f, 1);
+    g_assert_cmpint(f.core->vcpu[1].state, ==, VSCHED_READY);
+    f.world.program[0] = spins;
+    windows(&f, 1);
+    g_assert_cmpint(f.core->pcpu[0].skipped, ==, 0);
+    g_assert_cmpint(f.core->pcpu[0].busy, ==, 200);
+    fake_free(&f);
+}
+
+static void test_held_back(void)
+{
+    int64_t until;
+    Fake f;
+
+    /*
+     * Capped to one slice of 100 in each round of 400, windows of 50: it runs
+     * from 0 to 100 and from 400 to 500, and the engine goes on at the tick.
+     */
+    fake_init(&f, 1, 1, 50, 0, &toy_capped, 100);
+    all_run(&f, tens);
+    windows(&f, 2);
+    g_assert_false(vsched_core_idle(f.core, &until));   /* it runs still */
+    windows(&f, 1);
+    g_assert_cmpint(f.core->vcpu[0].state, ==, VSCHED_READY);
+    g_assert_true(vsched_core_idle(f.core, &until));
+    g_assert_cmpint(until, ==, 400);
+    fake_drive(&f, 1000);
+    g_assert_cmpint(f.core->pcpu[0].busy, ==, 300);     /* 0, 400 and 800 */
+    g_assert_cmpint(f.core->pcpu[0].idle, ==, 700);
+    fake_free(&f);
+
+    /* It says nothing of when: the engine asks at each boundary. */
+    fake_init(&f, 1, 1, 50, 0, &toy_silent, 120);
+    all_run(&f, tens);
+    g_assert_true(vsched_core_idle(f.core, &until));
+    g_assert_cmpint(until, ==, 50);
+    fake_drive(&f, 200);
+    /* Held until 120; the first window that begins after that is at 150. */
+    assert_log(&f, "0:0@150 0:0@160 0:0@170 0:0@180 0:0@190");
+    fake_free(&f);
+}
+
+static void test_preempt(void)
+{
+    static const Block pokes[] = { { 10 }, { 10, POKE, 2 }, { 10 }, { 70 }, { } };
+    Fake f;
+
+    /*
+     * VCPU 1, on PCPU 1, sends VCPU 2 an interrupt at 20, by way of the window's
+     * end.  The toy then preempts PCPU 2 mod 2 = 0: VCPU 0 stops at 100, though
+     * its slice lasts until 1000, and 2 runs.
+     */
+    fake_init(&f, 3, 2, 100, 0, &toy_rude, 1000);
+    f.world.program[1] = pokes;
+    f.world.program[0] = f.world.program[2] = tens;
+    f.world.halted[2] = true;
+    vsched_core_wake(f.core, 0);
+    vsched_core_wake(f.core, 1);
+    fake_drive(&f, 100);
+    g_assert_cmpint(f.core->vcpu[2].state, ==, VSCHED_READY);
+    g_array_set_size(f.world.log, 0);
+    windows(&f, 1);
+    g_assert_cmpint(f.core->vcpu[0].preempted, ==, 1);
+    g_assert_cmpint(f.core->pcpu[0].current, ==, 2);
+    g_assert_cmpint(f.core->vcpu[0].state, ==, VSCHED_READY);
+    fake_free(&f);
+}
+
+/* VCPU 0 wakes VCPU 1, of the same PCPU, in the middle of a window. */
+static void test_preempt_at_once(void)
+{
+    static const Block pokes[] = { { 10 }, { 10, POKE, 1 }, { 10 }, { } };
+    Fake f;
+
+    fake_init(&f, 2, 1, 100, 0, &toy_rude, 1000);
+    f.world.program[0] = pokes;
+    f.world.program[1] = tens;
+    f.world.halted[1] = true;
+    vsched_core_wake(f.core, 0);
+    windows(&f, 1);
+    assert_log(&f, "0:0@0 0:0@10 0:1@20 0:1@30 0:1@40 0:1@50 0:1@60 0:1@70 "
+                   "0:1@80 0:1@90");
+    g_assert_cmpint(f.core->vcpu[0].preempted, ==, 1);
+    fake_free(&f);
+}
+
+static void test_exact_slices(void)
+{
+    Fake f;
+
+    /*
+     * With jitter and an initial phase: slices of the toy are 6400 to the
+     * cycle, those of timeslice are shorter.
+     */
+    fake_init(&f, 2, 1, 100, 0, &toy_exact, 6400);
+    f.core->jitter = true;
+    f.core->pcpu[0].phase = 0x3fffffff;
+    all_run(&f, tens);
+    fake_drive(&f, 100);
+    for (int i = 1; i <= 20; i++) {
+        g_assert_cmpint(f.core->pcpu[0].slice_end, ==, i * 6400);
+        fake_drive(&f, i * 6400 + 100);
+    }
+    fake_free(&f);
+}
+
+static void test_off_and_on(void)
+{
+    char *why = NULL;
+    Fake f;
+
+    /*
+     * 4 VCPUs on 2 PCPUs, slices of 100, windows of 50.  At 50, PCPU 1 goes
+     * off: VCPU 1 gives its place up and belongs to PCPU 0 like VCPU 3, which
+     * has waited since 0, as 2 has.  So PCPU 0 runs 0 to the end of its slice,
+     * then 2, 3 and 1.
+     */
+    fake_init(&f, 4, 2, 50, 0, &vsched_policy_timeslice, 100);
+    all_run(&f, (const Block[]) { { 50 }, { } });
+    windows(&f, 1);
+    set_online(&f, 1);
+    g_assert_cmpint(f.core->vcpu[1].evicted, ==, 1);
+    g_assert_cmpint(f.core->vcpu[1].state, ==, VSCHED_READY);
+    windows(&f, 9);
+    assert_log(&f, "0:0@0 1:1@0 0:0@50 0:2@100 0:2@150 0:3@200 0:3@250 "
+                   "0:1@300 0:1@350 0:0@400 0:0@450");
+    g_assert_cmpint(f.core->pcpu[1].offline, ==, 450);
+    g_assert_cmpint(f.core->pcpu[1].busy, ==, 50);
+    assert_sums(&f);
+
+    /* Neither the last one nor one that does not exist */
+    refused(vsched_core_set_online(f.core, 0, &why), &why, "cannot go off");
+    refused(vsched_core_set_online(f.core, 5, &why), &why, "0 to 1");
+    g_assert_cmpuint(f.core->topology.online, ==, 1);
+
+    /* On again: 1 and 3 go home, 3 first, as it has waited longer. */
+    set_online(&f, 3);
+    windows(&f, 4);
+    assert_log(&f, "0:2@500 1:3@500 1:3@550 0:2@550 0:0@600 1:1@600 1:1@650 "
+                   "0:0@650");
+    fake_free(&f);
+}
+
+static GString *suspensions;
+
+static void note_event(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
+                       int64_t other, int64_t now)
+{
+    if (kind == VSCHED_EVENT_AFFINITY) {
+        g_string_append_printf(suspensions, "%d %s @%d; ", vcpu,
+                               other ? "in force" : "suspended", (int)now);
+    }
+}
+
+static void test_affinity(void)
+{
+    VschedHost host = fake_host;
+    char *why = NULL;
+    Fake f;
+
+    host.event = note_event;
+    suspensions = g_string_new(NULL);
+    fake_init(&f, 4, 4, 10, 0, &vsched_policy_timeslice, 1000);
+    f.core->host = &host;
+    all_run(&f, tens);
+
+    /*
+     * VCPU 1 may run on 2 and 3: of these it belongs to number 1 mod 2, that is
+     * 3, and waits there behind VCPU 3, which has waited as long.
+     */
+    set_affinity(&f, 1, 0xc);
+    windows(&f, 1);
+    assert_log(&f, "0:0@0 2:2@0 3:3@0");
+    g_assert_cmpint(f.core->vcpu[1].state, ==, VSCHED_READY);
+
+    /* None of its PCPUs is on: it may run on all that are, here 1 mod 2. */
+    set_online(&f, 0x3);
+    windows(&f, 1);
+    g_assert_cmpint(f.core->vcpu[1].pcpu, ==, 1);
+    g_assert_cmpuint(f.core->vcpu[1].affinity, ==, 0xc);
+    g_assert_cmpuint(f.core->topology.allowed[1], ==, 0x3);
+    set_online(&f, 0x7);
+    windows(&f, 1);
+    g_assert_cmpuint(f.core->topology.allowed[1], ==, 0x4);
+    g_assert_cmpstr(suspensions->str, ==,
+                    "1 suspended @10; 1 in force @20; ");
+
+    refused(vsched_core_set_affinity(f.core, 1, 0, &why), &why, "0 to 3");
+    refused(vsched_core_set_affinity(f.core, 1, 0x10, &why), &why, "0 to 3");
+    g_assert_cmpuint(f.core->vcpu[1].affinity, ==, 0xc);
+    assert_sums(&f);
+    g_string_free(suspensions, true);
+    fake_free(&f);
+}
+
+static void test_shares(void)
+{
+    static const int vm[] = { 0, 0, 1, 1, 1 };
+    VschedCore *core = vsched_core_new(5, 2, vm, 10, 0, 1, &fake_host, NULL);
+    VschedShare *share = core->topology.share;
+    char *why = NULL;
+
+    g_assert_cmpint(core->topology.vms, ==, 2);
+    g_assert_cmpint(core->topology.vm[2], ==, 1);
+    g_assert_cmpint(share[1].weight, ==, 256);
+    g_assert_cmpint(share[1].cap, ==, 0);
+    must(vsched_core_set_share(core, 1, (VschedShare) { 65535, 200 }, &why),
+         &why);
+    refused(vsched_core_set_share(core, 1, (VschedShare) { 0, 0 }, &why), &why,
+            "1 to 65535");
+    refused(vsched_core_set_share(core, 1, (VschedShare) { 65536, 0 }, &why),
+            &why, "1 to 65535");
+    refused(vsched_core_set_share(core, 1, (VschedShare) { 1, 201 }, &why),
+            &why, "to 200");
+    g_assert_cmpint(share[1].weight, ==, 65535);
+    g_assert_cmpint(share[1].cap, ==, 200);
+    g_assert_cmpint(share[0].weight, ==, 256);
+    vsched_core_free(core);
+}
+
+static void test_speed(void)
+{
+    char *why = NULL;
+    VschedSpeed s = { 2, 3, 0 };
+    int64_t sum = 0;
+    Fake f;
+
+    /* 2 instructions in 3 cycles: 1, 2, 1, 2 ... cycles each */
+    for (int i = 0; i < 10; i++) {
+        int64_t cycles = vsched_speed_cycles(&s, 1);
+
+        g_assert_cmpint(cycles, ==, 1 + i % 2);
+        vsched_speed_pass(&s, 1);
+        sum += cycles;
+    }
+    g_assert_cmpint(sum, ==, 15);
+    /* In 4 cycles 3 of them, 1 + 2 + 1; after the first, 2: 2 + 1 */
+    g_assert_cmpint(vsched_speed_insns(&s, 4), ==, 3);
+    vsched_speed_pass(&s, 1);
+    g_assert_cmpint(vsched_speed_insns(&s, 4), ==, 2);
+    g_assert_cmpint(vsched_speed_insns(&s, 5), ==, 3);
+    g_assert_cmpint(vsched_speed_insns(&s, 0), ==, 0);
+
+    /* Half the speed: a block of 10 takes 20 cycles, windows stay. */
+    fake_init(&f, 2, 2, 100, 0, &vsched_policy_timeslice, 1000);
+    must(vsched_core_set_speed(f.core, 1, 1, 2, &why), &why);
+    all_run(&f, tens);
+    windows(&f, 10);
+    g_assert_cmpint(f.core->pcpu[0].insns, ==, 1000);
+    g_assert_cmpint(f.core->pcpu[1].insns, ==, 500);
+    g_assert_cmpint(f.core->pcpu[1].busy, ==, 1000);
+    assert_sums(&f);
+
+    refused(vsched_core_set_speed(f.core, 1, 3, 2, &why), &why, "1/1000 to 1");
+    refused(vsched_core_set_speed(f.core, 1, 0, 2, &why), &why, "1/1000 to 1");
+    refused(vsched_core_set_speed(f.core, 1, 1, 1001, &why), &why, "to 1000");
+    g_assert_cmpint(f.core->pcpu[1].speed.cycles, ==, 2);
+    fake_free(&f);
+
+    /* For all ratios: what fits, fits, and one more does not. */
+    for (unsigned i = 0; i < 20000; i++) {
+        VschedSpeed r = { .cycles = 1 + hash(i, 1, 1) % 1000 };
+        int64_t cycles = hash(i, 3, 3) % 100000, n;
+
+        r.insns = 1 + hash(i, 2, 2) % r.cycles;
+        r.carry = hash(i, 4, 4) % r.insns;
+        n = vsched_speed_insns(&r, cycles);
+        g_assert_cmpint(vsched_speed_cycles(&r, n), <=, cycles);
+        g_assert_cmpint(vsched_speed_cycles(&r, n + 1), >, cycles);
+    }
+}
+
+static void test_stall_beyond_the_window(void)
+{
+    VschedRun stall = { .cycles = 250 };
+    Fake f;
+
+    /*
+     * Windows of 100.  A stall carries PCPU 0 from 100 to 350: it does nothing
+     * in the windows that end at 200 and 300, and goes on in that of 400.
+     */
+    fake_init(&f, 2, 2, 100, 0, &vsched_policy_timeslice, 10000);
+    all_run(&f, tens);
+    windows(&f, 1);
+    f.core->pcpu[0].clock += stall.cycles;
+    f.core->pcpu[0].stalled += stall.cycles;
+    f.core->vcpu[0].seen += stall.cycles;
+    g_array_set_size(f.world.log, 0);
+    windows(&f, 2);
+    for (guint i = 0; i < f.world.log->len; i++) {
+        g_assert_cmpint(g_array_index(f.world.log, Executed, i).pcpu, ==, 1);
+    }
+    g_array_set_size(f.world.log, 0);
+    f.world.program[1] = (const Block[]) { { 10, STOP }, { } };
+    windows(&f, 1);
+    assert_log(&f, "1:1@300 0:0@350 0:0@360 0:0@370 0:0@380 0:0@390");
+    assert_sums(&f);
+    fake_free(&f);
+}
+
+static void test_handed_over_accounts(void)
+{
+    Fake f;
+
+    /*
+     * Three on one PCPU, slices of 100, windows and blocks of 10.  The policy
+     * changes after each window, and each policy counts on: 0 runs until 100, 1
+     * until 200, 2 until 300, as if nothing had happened.
+     */
+    fake_init(&f, 3, 1, 10, 0, &vsched_policy_timeslice, 100);
+    all_run(&f, tens);
+    for (int i = 0; i < 60; i++) {
+        windows(&f, 1);
+        set_policy(&f, i % 2 ? &vsched_policy_timeslice : &toy_shared, 100);
+    }
+    for (guint i = 0; i < f.world.log->len; i++) {
+        g_assert_cmpint(g_array_index(f.world.log, Executed, i).vcpu, ==,
+                        i / 10 % 3);
+    }
+    g_assert_cmpint(f.world.log->len, ==, 60);
+    fake_free(&f);
+}
+
+static void test_convert(void)
+{
+    const int64_t slice = 100;
+    VschedCoreState *state;
+    char *why = NULL;
+    Fake f, g;
+
+    /*
+     * 4 VCPUs on 4 PCPUs in windows of 10, blocks of 7: at 10 all clocks are
+     * at 7.  On 2 PCPUs with windows of 25: clocks go on at 25, the 18 cycles
+     * between are idle; 2 and 3 wait since 7, and run next where they belong,
+     * when 0 and 1 have used up their slices of 100, of which 7 are used.
+     */
+    fake_init(&f, 4, 4, 10, 0, &vsched_policy_timeslice, 100);
+    all_run(&f, (const Block[]) { { 7 }, { } });
+    windows(&f, 1);
+    fake_init(&g, 4, 2, 25, 0, &vsched_policy_timeslice, 100);
+    state = vsched_state_new(f.core);
+    vsched_state_convert(state, 2, 25);
+    must(vsched_state_load(g.core, state, &vsched_policy_timeslice, &slice,
+                           NULL, -1, false, &why), &why);
+    vsched_state_free(state);
+    g_assert_cmpint(g.core->window_end, ==, 25);
+    g_assert_cmpint(g.core->pcpu[0].clock, ==, 25);
+    g_assert_cmpint(g.core->pcpu[0].idle, ==, 18);
+    g_assert_cmpint(g.core->pcpu[0].slice_end, ==, 25 + 93);
+    g_assert_cmpint(g.core->vcpu[0].cycles[VSCHED_READY], ==, 18);
+    g_assert_cmpint(g.core->vcpu[2].state, ==, VSCHED_READY);
+    g_assert_cmpint(g.core->vcpu[2].since, ==, 7);
+    g_assert_cmpint(g.core->vcpu[2].evicted, ==, 1);
+    g_assert_cmpint(g.core->vcpu[3].pcpu, ==, 1);
+    g_assert_cmpuint(g.core->vcpu[3].affinity, ==, 3);
+
+    /* And back, and to more: new PCPUs have been idle and are on. */
+    state = vsched_state_new(g.core);
+    vsched_state_convert(state, 4, 10);
+    must(vsched_state_load(f.core, state, &vsched_policy_sdb, &slice, NULL, -1,
+                           false, &why), &why);
+    vsched_state_free(state);
+    g_assert_cmpint(f.core->window_end, ==, 30);
+    g_assert_cmpint(f.core->pcpu[3].idle, ==, 30);
+    g_assert_cmpuint(f.core->topology.online, ==, 15);
+    g_assert_cmpuint(f.core->vcpu[3].affinity, ==, 15);
+
+    /* A mask that names a PCPU that is missing is refused, then given anew. */
+    set_affinity(&f, 1, 0x8);
+    state = vsched_state_new(f.core);
+    vsched_state_convert(state, 2, 25);
+    refused(vsched_state_load(g.core, state, &vsched_policy_sdb, &slice, NULL,
+                              -1, false, &why), &why, "VCPU 1, 0x8");
+    g_assert_true(g.core->ops == &vsched_policy_timeslice);
+    g_assert_cmpint(g.core->window_end, ==, 25);
+    state->vcpu[1].affinity = 2;
+    must(vsched_state_load(g.core, state, &vsched_policy_sdb, &slice, NULL, -1,
+                           false, &why), &why);
+    vsched_state_free(state);
+    fake_free(&f);
+    fake_free(&g);
+}
+
+static void test_impossible_states(void)
+{
+    const int64_t slice = 100, words[] = { 2, 2 };
+    VschedCoreState *state;
+    char *why = NULL;
+    Fake f;
+
+    fake_init(&f, 3, 1, 10, 0, &vsched_policy_timeslice, 100);
+    all_run(&f, tens);
+    windows(&f, 1);
+#define IMPOSSIBLE(change, says)                                        \
+    do {                                                                \
+        state = vsched_state_new(f.core);                               \
+        change;                                                         \
+        refused(vsched_state_load(f.core, state, &vsched_policy_sdb,    \
+                                  &slice, NULL, -1, false, &why), &why,  \
+                says);                                                  \
+        vsched_state_free(state);                                       \
+    } while (0)
+    IMPOSSIBLE(state->pcpu[0].current = 7, "contradict");
+    IMPOSSIBLE(state->pcpu[0].current = 1, "contradict");
+    IMPOSSIBLE(state->pcpu[0].idle++, "contradict");
+    IMPOSSIBLE(state->pcpu[0].speed.insns = 0, "contradict");
+    IMPOSSIBLE(state->vcpu[1].state = VSCHED_RUNNING, "contradict");
+    IMPOSSIBLE(state->vcpu[1].pcpu = 1, "contradict");
+    IMPOSSIBLE(state->window_end++, "contradict");
+    IMPOSSIBLE(state->vm[1] = 1, "vms=");
+    IMPOSSIBLE(state->share[0].weight = 0, "weights=");
+    IMPOSSIBLE(state->online = 2, "offline=");
+#undef IMPOSSIBLE
+    /* 1 and 2 wait, not 2 twice */
+    state = vsched_state_new(f.core);
+    refused(vsched_state_load(f.core, state, &vsched_policy_sdb, &slice, words,
+                              2, true, &why), &why, "'sdb'");
+    vsched_state_free(state);
+    g_assert_true(f.core->ops == &vsched_policy_timeslice);
+    assert_sums(&f);
+    windows(&f, 30);
+    assert_sums(&f);
+    g_assert_cmpint(f.core->vcpu[2].switches, ==, 1);
+    fake_free(&f);
+}
+
+/*
+ * ------------------------------------------------------------------------
+ * At random.
+ */
+
+/* A machine of any size, with stalls, speeds and jitter. */
+static void random_fake(Fake *f, const VschedPolicyOps *ops, uint32_t seed)
+{
+    int vcpus = 1 + hash(seed, 1, 0) % 24, pcpus = 1 + hash(seed, 2, 0) % 8;
+    char *why = NULL;
+
+    fake_init(f, vcpus, pcpus, 50 + hash(seed, 3, 0) % 1000,
+              hash(seed, 4, 0) % 300, ops, 100 + hash(seed, 5, 0) % 3000);
+    f->world.seed = seed;
+    f->core->jitter = seed % 3;
+    f->stalls = seed % 2 ? hash(seed, 6, 0) % 2000 : 0;
+    for (int p = 0; seed % 5 < 2 && p < pcpus; p++) {
+        must(vsched_core_set_speed(f->core, p, 1 + p % 3, 3 + p % 3, &why),
+         &why);
+    }
+    start_all(f);
+}
+
+static void change_something(Fake *f, uint32_t h)
+{
+    VschedCore *core = f->core;
+    uint64_t all = UINT64_MAX >> (64 - core->topology.pcpus);
+    int vcpu = hash(h, 1, 1) % core->topology.vcpus;
+    uint64_t mask = hash(h, 2, 2) & all;
+    int64_t slice = 100 + hash(h, 5, 5) % 3000;
+    char *why = NULL;
+
+    switch (h % 5) {
+    case 0:
+        vsched_core_set_online(core, mask, &why);       /* 0 is refused */
+        break;
+    case 1:
+        vsched_core_set_affinity(core, vcpu, mask, &why);
+        break;
+    case 2:
+        vsched_core_set_share(core, 0, (VschedShare) { 1 + h % 9, h % 100 },
+                              &why);
+        break;
+    case 3:
+        f->mixed_speeds = true;
+        vsched_core_set_speed(core, hash(h, 3, 3) % core->topology.pcpus,
+                              1 + hash(h, 4, 4) % 7, 7, &why);
+        break;
+    default:
+        vsched_core_set_policy(core, core->ops, &slice, &why);
+    }
+    g_free(why);
+}
+
+/* Every VCPU that is not halted runs again before long. */
+static void assert_none_lost(Fake *f)
+{
+    VschedCore *core = f->core;
+    uint64_t all = UINT64_MAX >> (64 - core->topology.pcpus);
+    g_autofree int *before = g_memdup2(f->world.next, sizeof(f->world.next));
+
+    set_online(f, all);
+    for (int v = 0; v < core->topology.vcpus; v++) {
+        set_affinity(f, v, all);
+    }
+    set_policy(f, &vsched_policy_timeslice, 500);
+    fake_drive(f, core->window_end + 400000);
+    for (int v = 0; v < core->topology.vcpus; v++) {
+        g_assert_cmpint(f->world.next[v], >, before[v]);
+    }
+}
+
+static void test_invariants(gconstpointer data)
+{
+    const VschedPolicyOps *ops = data;
+
+    for (uint32_t seed = 1; seed <= 150; seed++) {
+        Fake f;
+
+        random_fake(&f, ops, seed);
+        f.merge = seed % 4;
+        for (uint32_t i = 0; i < 60; i++) {
+            uint32_t h = hash(seed, i, 77);
+
+            fake_drive(&f, f.core->window_end + h % 5000);
+            change_something(&f, h >> 8);
+            assert_sums(&f);
+        }
+        assert_none_lost(&f);
+        fake_free(&f);
+    }
+}
+
+/* All policies there are, in any order, often and long before a slice ends. */
+static void test_changes(void)
+{
+    const VschedPolicyOps *ops[16];
+    int n = 0;
+
+    for (int i = 0; vsched_policies[i]; i++) {
+        ops[n++] = vsched_policies[i];
+    }
+    for (int i = 0; toy_policies[i]; i++) {
+        ops[n++] = toy_policies[i];
+    }
+    for (uint32_t seed = 1; seed <= 200; seed++) {
+        Fake f;
+
+        random_fake(&f, ops[seed % n], seed);
+        for (uint32_t i = 0; i < 100; i++) {
+            uint32_t h = hash(seed, i, 78);
+
+            fake_drive(&f, f.core->window_end + h % 900);
+            if (h >> 20 & 1) {
+                set_policy(&f, ops[(h >> 8) % n], 100 + (h >> 12) % 3000);
+            } else {
+                change_something(&f, h >> 8);
+            }
+            assert_sums(&f);
+        }
+        assert_none_lost(&f);
+        fake_free(&f);
+    }
+}
+
+static int64_t formula(Fake *f)
+{
+    int64_t blocks = 0;
+
+    /*
+     * The formula is for windows that end on time; blocks, stalls and PCPUs
+     * that are slow make them end later, by one of each for every VCPU that
+     * runs before, and so does each slice that is shorter than a block.
+     */
+    for (int p = 0; p < f->core->topology.pcpus; p++) {
+        blocks = MAX(blocks, vsched_speed_cycles(&f->core->pcpu[p].speed,
+                                                 MANY) + f->stalls);
+    }
+    return f->core->ops->longest_wait(f->core->policy, f->core->switch_cost,
+                                      f->core->window) +
+           (f->stalls || f->core->pcpu[0].speed.cycles > 1 ?
+            (f->core->topology.vcpus + 1) * blocks : 0);
+}
+
+static void test_longest_wait(gconstpointer data)
+{
+    const VschedPolicyOps *ops = data;
+
+    for (uint32_t seed = 1; seed <= 300; seed++) {
+        int64_t bound;
+        Fake f;
+
+        random_fake(&f, ops, seed);
+        f.merge = true;
+        if (seed % 2) {                 /* masks and PCPUs that are off */
+            change_something(&f, hash(seed, 1, 79) / 5 * 5);
+            change_something(&f, hash(seed, 2, 79) / 5 * 5 + 1);
+        }
+        bound = formula(&f);
+        if (bound != INT64_MAX) {
+            fake_drive(&f, MIN(20 * bound, 2000000));
+            g_assert_cmpint(f.longest_wait, <=, bound);
+        }
+        fake_free(&f);
+    }
+}
+
+/* "timeslice", 3 VCPUs on a PCPU: two slices, three switches, one window */
+static void test_longest_wait_formula(void)
+{
+    Fake f;
+
+    fake_init(&f, 24, 8, 1000, 554, &vsched_policy_timeslice, 100000);
+    g_assert_cmpint(formula(&f), ==, 2 * 100000 + 3 * 554 + 1000);
+    /* 7 of 8 PCPUs: 24 = 3 x 4 + 4 x 3 */
+    set_online(&f, 0x7f);
+    g_assert_cmpint(formula(&f), ==, 3 * 100000 + 4 * 554 + 1000);
+    fake_free(&f);
+}
+
+static void test_windows_at_once(gconstpointer data)
+{
+    const VschedPolicyOps *ops = data;
+
+    for (int i = 0; i < 200; i++) {
+        int vcpus = 1 + hash(i, 1, 9) % 4, pcpus = 1 + hash(i, 2, 9) % 4;
+        int64_t slice = 64 + hash(i, 3, 9) % 9000;
+        Fake one, many;
+
+        fake_init(&one, vcpus, pcpus, 100, 20, ops, slice);
+        fake_init(&many, vcpus, pcpus, 100, 20, ops, slice);
+        one.world.seed = many.world.seed = i;
+        many.merge = true;
+        one.core->jitter = many.core->jitter = i % 3;
+        one.stalls = many.stalls = i % 5 ? 0 : 500;
+        start_all(&one);
+        start_all(&many);
+        fake_drive(&one, 200000);
+        fake_drive(&many, 200000);
+        g_assert_cmpmem(one.world.log->data, one.world.log->len *
+                        sizeof(Executed), many.world.log->data,
+                        many.world.log->len * sizeof(Executed));
+        for (int v = 0; v < vcpus; v++) {
+            g_assert_cmpint(one.core->vcpu[v].switches, ==,
+                            many.core->vcpu[v].switches);
+            g_assert_cmpint(one.core->vcpu[v].seen, ==,
+                            many.core->vcpu[v].seen);
+        }
+        fake_free(&one);
+        fake_free(&many);
+    }
+}
+
+/* @copy goes on where @f is, from a state that was saved. */
+static void save_and_load(const Fake *f, Fake *copy, bool same)
+{
+    VschedCore *core = f->core;
+    VschedCoreState *state = vsched_state_new(core);
+    g_autoptr(GArray) words = g_array_new(false, false, sizeof(int64_t));
+    char *why = NULL;
+
+    fake_init(copy, core->topology.vcpus, core->topology.pcpus, core->window,
+              core->switch_cost, core->ops, f->slice);
+    g_array_free(copy->world.log, true);
+    copy->world = f->world;
+    copy->world.log = g_array_new(false, false, sizeof(Executed));
+    copy->merge = f->merge;
+    copy->stalls = f->stalls;
+    copy->mixed_speeds = f->mixed_speeds;
+    copy->core->jitter = core->jitter;
+    vsched_core_save_policy(core, words);
+    must(vsched_state_load(copy->core, state, core->ops, &f->slice,
+                           (int64_t *)words->data, words->len, same, &why),
+         &why);
+    vsched_state_free(state);
+}
+
+static void test_save_and_load(gconstpointer data)
+{
+    const VschedPolicyOps *ops = data;
+
+    for (uint32_t seed = 1; seed <= 200; seed++) {
+        Fake f, copy;
+
+        random_fake(&f, ops, seed);
+        f.merge = seed % 2;
+        if (seed % 3) {
+            uint32_t h = hash(seed, 2, 80);
+
+            fake_drive(&f, hash(seed, 1, 80) % 20000);
+            change_something(&f, h / 5 * 5 + h % 4);   /* not the slice */
+        }
+        fake_drive(&f, f.core->window_end + hash(seed, 3, 80) % 20000);
+        save_and_load(&f, &copy, true);
+        g_array_set_size(f.world.log, 0);
+        fake_drive(&f, f.core->window_end + 50000);
+        fake_drive(&copy, copy.core->window_end + 50000);
+
+        g_assert_cmpint(f.world.log->len, ==, copy.world.log->len);
+        g_assert_cmpmem(f.world.log->data, f.world.log->len *
+                        sizeof(Executed), copy.world.log->data,
+                        copy.world.log->len * sizeof(Executed));
+        for (int p = 0; p < f.core->topology.pcpus; p++) {
+            g_assert_cmpint(f.core->pcpu[p].clock, ==,
+                            copy.core->pcpu[p].clock);
+            g_assert_cmpint(f.core->pcpu[p].slice_end, ==,
+                            copy.core->pcpu[p].slice_end);
+            g_assert_cmpint(f.core->pcpu[p].switches, ==,
+                            copy.core->pcpu[p].switches);
+        }
+        fake_free(&f);
+        fake_free(&copy);
+    }
+}
+
+/* Into machines of other sizes, under any other policy, and back. */
+static void test_load_elsewhere(gconstpointer data)
+{
+    const VschedPolicyOps *ops = data;
+
+    for (uint32_t seed = 1; seed <= 200; seed++) {
+        int64_t slice = 100 + hash(seed, 7, 81) % 3000;
+        Fake f, other[2];
+
+        random_fake(&f, ops, seed);
+        f.mixed_speeds = true;
+        fake_drive(&f, hash(seed, 1, 81) % 20000);
+        for (int i = 0; i < 2; i++) {   /* twice: one and the same run */
+            VschedCoreState *state = vsched_state_new(f.core);
+            Fake *o = &other[i];
+            char *why = NULL;
+
+            fake_init(o, f.core->topology.vcpus, 1 + hash(seed, 2, 81) % 9,
+                      1 + hash(seed, 3, 81) % 900, f.core->switch_cost,
+                      &vsched_policy_sdb, slice);
+            g_array_free(o->world.log, true);
+            o->world = f.world;
+            o->world.log = g_array_new(false, false, sizeof(Executed));
+            o->stalls = f.stalls;
+            o->mixed_speeds = o->lost_pcpus = true;
+            vsched_state_convert(state, o->core->topology.pcpus,
+                                 o->core->window);
+            must(vsched_state_load(o->core, state,
+                                   toy_policies[hash(seed, 4, 81) % 5],
+                                   &slice, NULL, -1, false, &why), &why);
+            vsched_state_free(state);
+            assert_sums(o);
+            fake_drive(o, o->core->window_end + 30000);
+        }
+        g_assert_cmpmem(other[0].world.log->data, other[0].world.log->len *
+                        sizeof(Executed), other[1].world.log->data,
+                        other[1].world.log->len * sizeof(Executed));
+        assert_none_lost(&other[0]);
+        fake_free(&f);
+        fake_free(&other[0]);
+        fake_free(&other[1]);
+    }
+}
+
+static void add_for_each(const char *path, const VschedPolicyOps *const *list,
+                         GTestDataFunc func)
+{
+    for (int i = 0; list[i]; i++) {
+        g_autofree char *name = g_strconcat(path, list[i]->name, NULL);
+
+        g_test_add_data_func(name, list[i], func);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/policy/refusal", test_refusal);
+    g_test_add_func("/policy/last-after-elsewhere", test_last_after_elsewhere);
+    g_test_add_func("/policy/short-slice", test_slice_shorter_than_a_block);
+    g_test_add_func("/policy/skip", test_skip_asks_who_waits);
+    g_test_add_func("/policy/held-back", test_held_back);
+    g_test_add_func("/policy/preempt", test_preempt);
+    g_test_add_func("/policy/preempt-at-once", test_preempt_at_once);
+    g_test_add_func("/policy/exact-slices", test_exact_slices);
+    g_test_add_func("/policy/off-and-on", test_off_and_on);
+    g_test_add_func("/policy/affinity", test_affinity);
+    g_test_add_func("/policy/shares", test_shares);
+    g_test_add_func("/policy/speed", test_speed);
+    g_test_add_func("/policy/stall", test_stall_beyond_the_window);
+    g_test_add_func("/policy/accounts", test_handed_over_accounts);
+    g_test_add_func("/policy/convert", test_convert);
+    g_test_add_func("/policy/impossible", test_impossible_states);
+    g_test_add_func("/policy/longest-wait", test_longest_wait_formula);
+    g_test_add_func("/policy/changes", test_changes);
+    add_for_each("/invariants/", vsched_policies, test_invariants);
+    add_for_each("/invariants/", toy_policies, test_invariants);
+    add_for_each("/wait/", vsched_policies, test_longest_wait);
+    add_for_each("/at-once/", toy_policies, test_windows_at_once);
+    add_for_each("/save/", vsched_policies, test_save_and_load);
+    add_for_each("/save/", toy_policies, test_save_and_load);
+    add_for_each("/elsewhere/", vsched_policies, test_load_elsewhere);
+    add_for_each("/elsewhere/", toy_policies, test_load_elsewhere);
+    return g_test_run();
+}
