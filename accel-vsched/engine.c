@@ -626,6 +626,7 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
     e->core->jitter = e->jitter;
     e->cpu = g_new0(CPUState *, ms->smp.max_cpus);
     e->exec = g_new0(VschedExec, e->pcpus);
+    e->periods = g_new0(VschedPeriods, e->pcpus);
     QSIMPLEQ_INIT(&e->posts);
     vsched_objects_create(e, ms);
     state = vsched_state_new(e->core);
@@ -641,7 +642,7 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
     }
     vsched_state_free(state);
     for (int p = 0; p < e->pcpus; p++) {
-        vsched_exec_connect(e, p);
+        vsched_periods_connect(e, p);
     }
 
     vsched_exec_init();

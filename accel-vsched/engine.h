@@ -2,7 +2,8 @@
  * The engine inside QEMU: what its parts share.
  *
  *   engine.c   the host thread that runs all VCPUs, AccelOps, the clock
- *   exec.c     one stretch of guest code: budget, periods, modes (TCG hooks)
+ *   exec.c     one stretch of guest code: budget, clock, modes (TCG hooks)
+ *   periods.c  the SDB of a PCPU as a listener
  *   options.c  parameters: -accel, -M, QOM; the objects that carry them
  *   objects.c  VMs, PCPUs and VCPUs as QOM objects
  *   devices.c  completions of devices at simulated times
@@ -24,7 +25,10 @@
 #include "hw/core/cpu.h"
 #include "hw/boards.h"
 #include "hw/sdb/sdb.h"
+#include "vsched/listener.h"
 #include "state.h"
+
+struct TCGv_i64_d;
 
 #define TYPE_VSCHED "vsched"
 OBJECT_DECLARE_SIMPLE_TYPE(VschedEngine, VSCHED)
@@ -61,18 +65,24 @@ static inline int vsched_vcpu(CPUState *cpu)
 
 /* What exec.c keeps of a PCPU. */
 typedef struct VschedExec {
-    SDBState *device;           /* or NULL: nothing watches this PCPU */
-    SDB *sdb;                   /* its core */
-    int64_t retired;            /* instructions committed, while not running */
+    VschedListener *listener[VSCHED_LISTENERS_MAX];
+    int listeners;
+    int64_t retired;            /* instructions, while not running */
     int64_t cycles;             /* that these took, stalls included */
-    int64_t period_end;         /* in these instructions */
     int64_t counted;            /* insns[] of the VCPU are counted up to here */
-    int64_t period_cycles;      /* @cycles when the period began */
-    int64_t repeating;          /* cycles of the periods that repeat so far */
     bool spin;                  /* a spin was found, not yet told */
     int64_t tell;               /* position: not before */
-    uint64_t pc;                /* of the block in which a period ended */
 } VschedExec;
+
+/* What periods.c keeps of a PCPU; all positions as in listener.h. */
+typedef struct VschedPeriods {
+    VschedListener listener;
+    SDBState *device;
+    int64_t end;                /* position: of the period */
+    int64_t begin_cycles;       /* VschedExec.cycles when the period began */
+    int64_t repeating;          /* cycles of the periods that repeat so far */
+    uint64_t pc;                /* of the block in which a period ended */
+} VschedPeriods;
 
 /* What one VCPU does to another, on its way. */
 typedef struct VschedPost {
@@ -110,6 +120,7 @@ typedef enum VschedStale {
 typedef struct VschedSavedPCPU {
     VschedPCPU pcpu;
     VschedExec exec;
+    VschedPeriods periods;
     SDBSnapshot sdb;
 } VschedSavedPCPU;
 
@@ -151,6 +162,7 @@ struct VschedEngine {
     CPUState **cpu;             /* of each VCPU, NULL while there is none */
     int created;                /* VCPUs that there are */
     VschedExec *exec;           /* of each PCPU */
+    VschedPeriods *periods;     /* of each PCPU */
 
     int64_t now;                /* ns, end of the last window: atomic */
     bool attention;             /* look at all VCPUs between windows: atomic */
@@ -184,19 +196,38 @@ void vsched_publish_time(VschedEngine *e);
 void vsched_exec_init(void);
 void vsched_exec_enter(void);
 void vsched_exec_leave(void);
-void vsched_exec_connect(VschedEngine *e, int pcpu);
-void vsched_exec_watch(VschedEngine *e, int pcpu, bool on);
 VschedStop vsched_exec(VschedEngine *e, VschedRun *run);
 void vsched_exec_switched(VschedEngine *e, int pcpu, int vcpu, int before);
 void vsched_exec_shorten(void);
-/* The period that @pcpu is in is given up, a new one begins. */
-void vsched_exec_begin_anew(VschedEngine *e, int pcpu);
+/* The listeners of @pcpu. */
+bool vsched_exec_listens(VschedEngine *e, int pcpu, const VschedListener *l);
+void vsched_exec_listen(VschedEngine *e, int pcpu, VschedListener *l);
+void vsched_exec_unlisten(VschedEngine *e, int pcpu, const VschedListener *l);
+/* For a listener, of the PCPU that runs: it spins, as is told at @tell. */
+void vsched_exec_spin(int64_t tell);
+/* It has spun for so many cycles. */
+void vsched_exec_count_spin(int64_t cycles);
+/* Cycles of all its instructions before position @at, stalls so far included */
+int64_t vsched_exec_cycles(int64_t at);
 /* Cycles of the running PCPU beyond its clock; 0 if none runs. */
 int64_t vsched_exec_elapsed(void);
 /* The same without the stalls of the block that executes. */
 int64_t vsched_exec_elapsed_unstalled(void);
 /* On the engine's thread: something is to be done between two windows. */
 void vsched_cut(void);
+
+/* periods.c */
+void vsched_periods_connect(VschedEngine *e, int pcpu);
+void vsched_periods_watch(VschedEngine *e, int pcpu, bool on);
+/* The period that @pcpu is in is given up, a new one begins. */
+void vsched_periods_begin_anew(VschedEngine *e, int pcpu);
+/* The period goes on as it was saved; the SDB is loaded already. */
+void vsched_periods_load(VschedEngine *e, int pcpu,
+                         const VschedPeriods *saved);
+/* Hooks of TCG: see struct TCGExecHooks. */
+void vsched_periods_gen_mark(struct TCGv_i64_d *addr,
+                             struct TCGv_i64_d *happened, bool store);
+void vsched_periods_mark(CPUState *cpu, vaddr addr, bool store);
 
 /* options.c */
 void vsched_options_class_init(ObjectClass *oc);

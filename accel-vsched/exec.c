@@ -1,26 +1,26 @@
 /*
- * One stretch of guest code: budget, periods of the SDB, modes.
+ * One stretch of guest code: budget, clock, modes, and who listens.
  *
- * A PCPU is given a budget of instructions and counts them in the counter
- * that -icount uses; blocks take their length off it when they begin.  What
- * has been committed is a position: the number of instructions that the PCPU
- * has retired since it was made.  end_position is the position at which the
- * counter would be zero, so
+ * A PCPU is given a budget of cycles, which is a budget of instructions as its
+ * speed and its stalls say, and counts instructions in the counter that -icount
+ * uses: blocks take their length off it when they begin.  What has been retired
+ * is a position: the number of instructions that the PCPU has retired since it
+ * was made.  end_position is the position at which the counter would be zero, so
  *
  *     position = end_position - counter
  *
  * whether the counter stands for a whole budget or for a part of it; a fault
  * in the middle of a block puts the block's rest back into the counter.
  *
- * The counter never spans the end of a period: the block that would cross it
- * calls vsched_expired() before it begins.  That block is run as one that
- * reports all, and its accesses tell which instruction they belong to, so that
- * each access falls in the right period, whatever the blocks.  Other blocks
- * report only what the SDB has to hear of, or just set marks for it, and when
- * nothing in the rest of a period, and of some that follow, can change what it
- * will say, unobserved blocks run, and these periods are judged together when
- * they are over.  None of this leaves generated code, unless a policy wants to
- * hear of spins and there is one.
+ *     begin        position       end_position       stop_position
+ *       |-------------|----------------|-------------------|
+ *       | retired     | counter        | rest of the budget
+ *
+ * When the counter does not cover the next block, that calls vsched_expired()
+ * before it begins, where listeners are asked (listener.h), the counter is
+ * filled again, or the stretch ends.  A stall takes its cycles off the budget:
+ * stop_position moves to the left, and the counter becomes smaller if it has to,
+ * which generated code sees at the next block.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -33,18 +33,12 @@
 #include "accel/tcg/tcg-accel-ops.h"
 #include "system/cpus.h"
 #include "system/runstate.h"
-#include "hw/sdb/sdb-fast.h"
 #include "vsched/vsched.h"
 #include "devices.h"
 #include "engine.h"
 #include "trace.h"
 
 #define COUNTER_MAX 0xffff
-
-/* Instructions of a period after which most code that makes progress shows. */
-#define PEEK 400
-
-QEMU_BUILD_BUG_ON(SDB_LOOK_STORES != 1 || SDB_LOOK_LOADS != 2);
 
 /* The stretch that runs now. */
 static struct {
@@ -100,21 +94,21 @@ static inline void expire(CPUState *cpu)
     cpu->neg.icount_decr.u16.low = 0;
 }
 
-/* The block in which a period ends. */
+/* A block in which something of a listener ends. */
 #define OBSERVE_ALL (CF_OBSERVE_ST | CF_OBSERVE_LD | CF_OBSERVE_INSN)
 
 /*
- * Few kinds of blocks, so that few are translated: in privileged mode stores
- * are reported or nothing is, and marks are set for all else; user mode knows
- * no marks.  Marks that nobody reads do no harm.
+ * Few forms of blocks, so that few are translated: stores are reported, or all
+ * accesses are, or nothing is; and marks are set for all that is not reported,
+ * which does no harm if nobody reads them.
  */
 static inline uint32_t look_cflags(unsigned look)
 {
-    if (look & SDB_LOOK_LOADS) {
+    if (look & VSCHED_LOOK_LOADS) {
         return CF_OBSERVE_ST | CF_OBSERVE_LD;
-    } else if (look & SDB_LOOK_STORES) {
+    } else if (look & VSCHED_LOOK_STORES) {
         return CF_OBSERVE_ST | CF_OBSERVE_MARK;
-    } else if (look & SDB_LOOK_MARKS) {
+    } else if (look & VSCHED_LOOK_MARKS) {
         return CF_OBSERVE_MARK;
     }
     return 0;
@@ -129,7 +123,7 @@ static inline void observe(CPUState *cpu, unsigned look)
     cpu->tcg_cflags = (cpu->tcg_cflags & ~CF_OBSERVE) | cflags;
 }
 
-/* What is worth looking at has become less, in the middle of a block. */
+/* What listeners want to be told of has changed, in the middle of a block. */
 static inline void observe_less(CPUState *cpu, unsigned look)
 {
     if (unlikely(look != run.look) &&
@@ -139,118 +133,72 @@ static inline void observe_less(CPUState *cpu, unsigned look)
     }
 }
 
-/*
- * When a spin is told.  A loop whose length divides that of a period would be
- * left at the same instruction each time, for ever: see core.h on resonance.
- * So every fourth, on average, is told later, by up to 1023 instructions,
- * short whiles being as likely as long ones (choice).
- */
-static int64_t tell_at(const VschedExec *x)
+static inline unsigned look_of_all(const VschedExec *x)
 {
-    const VschedCore *core = vsched_engine->core;
-    uint32_t draw;
+    unsigned look = 0;
 
-    if (!core->jitter) {
-        return x->period_end;
+    for (int i = 0; i < x->listeners; i++) {
+        look |= x->listener[i]->look;
     }
-    draw = vsched_core_draw(core, run.pcpu, x->period_end);
-    return x->period_end +
-           (draw % 4 ? 0 : (draw >> 5) % (8 << (draw >> 2) % 8));
+    return look;
 }
 
-/*
- * A watch that ends in a spin was one from its first repeating period on.
- * @cycles: those of the period that is over.
- */
-static void count_spin(VschedExec *x, const SDBVerdict *verdict,
-                       int64_t cycles)
+/* Where accesses that are not reported leave their marks. */
+static uint8_t nobodys_marks[2 * SDB_MARKS];
+
+static void find_marks(CPUState *cpu, const VschedExec *x)
 {
-    if (verdict->spin) {
-        run.account->spins++;
-        run.account->spin_cycles += x->repeating + cycles;
-        x->repeating = 0;
-    } else if (verdict->reason[SDB_RECURRENCE] == SDB_FEW_REPEATS) {
-        x->repeating += cycles;
-    } else {
-        x->repeating = 0;
-    }
-}
-
-/* All instructions of the period have committed; the next begins. */
-static void end_period(CPUState *cpu, bool user)
-{
-    VschedExec *x = run.x;
-    uint32_t n = sdb_config(x->sdb)->period;
-    SDBVerdict verdict = sdb_judge(x->device, user);
-    int64_t cycles = x->cycles + cycles_until(x->period_end);
-
-    count_spin(x, &verdict, cycles - x->period_cycles);
-    x->period_cycles = cycles;
-    if (verdict.spin && !x->spin) {
-        x->tell = tell_at(x);
-    }
-    x->period_end += n;
-    cpu->neg.observe_marks = *sdb_marks(x->sdb);
-    if (trace_event_get_state_backends(TRACE_VSCHED_PERIOD)) {
-        trace_vsched_period(run.pcpu, run.vcpu, verdict.user, x->pc,
-                            sdb_reason_name(verdict.reason[SDB_PAPER]),
-                            sdb_reason_name(verdict.reason[SDB_RECURRENCE]));
-    }
-    if (verdict.spin) {
-        x->spin = true;
-        trace_vsched_spin(run.pcpu, run.vcpu, verdict.user,
-                          verdict.detectors, x->period_end - n);
-    }
-}
-
-/* The periods that end up to @last; all in this mode, which goes on. */
-static inline void end_periods(CPUState *cpu, int64_t last, bool user)
-{
-    VschedExec *x = run.x;
-    uint32_t n, passed;
-
-    while (last >= x->period_end) {
-        n = sdb_config(x->sdb)->period;
-        passed = trace_event_get_state_backends(TRACE_VSCHED_PERIOD) ? 0 :
-                 sdb_judge_unwatched(x->device, (last - x->period_end) / n + 1);
-        if (passed) {
-            x->repeating = 0;
-            x->period_cycles = x->cycles +
-                cycles_until(x->period_end + (int64_t)(passed - 1) * n);
-            x->period_end += (int64_t)passed * n;
-            cpu->neg.observe_marks = *sdb_marks(x->sdb);
-        } else {
-            end_period(cpu, user);
+    cpu->neg.observe_marks = nobodys_marks;
+    for (int i = 0; i < x->listeners; i++) {
+        if (x->listener[i]->marks) {
+            cpu->neg.observe_marks = x->listener[i]->marks;
         }
     }
 }
 
-/* Before an access of the instruction that is being executed. */
-static inline void reach_instruction(CPUState *cpu)
+/* Position of the instruction that is being executed, if it is known. */
+static inline int64_t where(CPUState *cpu)
 {
-    VschedExec *x = run.x;
-    int64_t at;
+    return cpu->neg.observe & CF_OBSERVE_INSN ?
+           position(cpu) - cpu->neg.observe_insns + cpu->neg.observe_index :
+           VSCHED_ANYWHERE;
+}
 
-    if (!(cpu->neg.observe & CF_OBSERVE_INSN)) {
-        return;                 /* no period ends in this block */
-    }
-    at = position(cpu) - cpu->neg.observe_insns + cpu->neg.observe_index;
-    if (unlikely(at >= x->period_end)) {
-        end_periods(cpu, at, cpu->neg.user_mode);
-    }
+/* Whether @l is told of an access of kind @look at position @at. */
+static inline bool is_told(const VschedListener *l, unsigned look, int64_t at)
+{
+    return at != VSCHED_ANYWHERE || l->look & (look | VSCHED_LOOK_MARKS);
 }
 
 static void vsched_load(CPUState *cpu, vaddr addr, unsigned size)
 {
-    reach_instruction(cpu);
-    observe_less(cpu, sdb_fast_load(run.x->sdb, addr, size));
+    VschedExec *x = run.x;
+    int64_t at = where(cpu);
+
+    for (int i = 0; i < x->listeners; i++) {
+        VschedListener *l = x->listener[i];
+
+        if (is_told(l, VSCHED_LOOK_LOADS, at) && l->ops->load) {
+            l->ops->load(l, cpu, at, addr, size);
+        }
+    }
+    observe_less(cpu, look_of_all(x));
 }
 
 static void vsched_store(CPUState *cpu, vaddr addr, unsigned size,
                          uint64_t low, uint64_t high)
 {
-    reach_instruction(cpu);
-    observe_less(cpu, sdb_fast_store(run.x->sdb, addr, size, low, high));
+    VschedExec *x = run.x;
+    int64_t at = where(cpu);
+
+    for (int i = 0; i < x->listeners; i++) {
+        VschedListener *l = x->listener[i];
+
+        if (is_told(l, VSCHED_LOOK_STORES, at) && l->ops->store) {
+            l->ops->store(l, cpu, at, addr, size, low, high);
+        }
+    }
+    observe_less(cpu, look_of_all(x));
 }
 
 static void count_insns(CPUState *cpu, int64_t now, bool user)
@@ -286,19 +234,17 @@ static void vsched_mode(CPUState *cpu, bool user)
                                                  VSCHED_HINT_PRIVILEGED)) {
         tell_mode(user);
     }
-    if (!x->sdb) {
-        return;
+    for (int i = 0; i < x->listeners; i++) {
+        VschedListener *l = x->listener[i];
+
+        if (l->ops->mode) {
+            l->ops->mode(l, cpu, now, user);
+        }
     }
-    end_periods(cpu, now - 1, !user);
-    if (now == x->period_end) {
-        end_period(cpu, user);
-    } else if (now == x->period_end - sdb_config(x->sdb)->period) {
-        sdb_mode_at_begin(x->sdb, user);
-    } else {
-        sdb_mode(x->sdb, user);
+    if (x->listeners) {
+        find_marks(cpu, x);
+        expire(cpu);
     }
-    cpu->neg.observe_marks = *sdb_marks(x->sdb);
-    expire(cpu);
 }
 
 /* The window's end, or that of the timeslice, has come closer. */
@@ -362,71 +308,83 @@ static bool leave(CPUState *cpu, VschedStop stop)
     return true;
 }
 
+/*
+ * All listeners, before a block at position @now.  Returns the first position
+ * at which something ends, and lowers *@limit as they want it.
+ */
+static int64_t ask_listeners(CPUState *cpu, const TranslationBlock *tb,
+                             int64_t now, int64_t *limit)
+{
+    VschedExec *x = run.x;
+    int64_t exact = INT64_MAX;
+
+    for (int i = 0; i < x->listeners; i++) {
+        VschedListener *l = x->listener[i];
+
+        if (l->ops->block) {
+            l->ops->block(l, cpu, now, tb->icount, tb->pc, limit);
+        }
+        exact = MIN(exact, l->exact);
+    }
+    find_marks(cpu, x);
+    return exact;
+}
+
+static unsigned look_after(const VschedExec *x, int64_t end)
+{
+    unsigned look = 0;
+
+    for (int i = 0; i < x->listeners; i++) {
+        const VschedListener *l = x->listener[i];
+
+        look |= l->exact < end ? l->look_after : l->look;
+    }
+    return look;
+}
+
 static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
                            uint32_t *observed)
 {
     VschedExec *x = run.x;
-    int64_t now = position(cpu);
-    int64_t limit = run.stop_position;
-    int64_t blind_end = 0;      /* nothing is looked at before */
+    int64_t now = position(cpu), end = now + tb->icount;
+    int64_t limit = INT64_MAX, exact = INT64_MAX;
 
-    if (x->sdb) {
-        if (unlikely(now == x->period_end)) {
-            x->pc = tb->pc;     /* it ended right before this block */
-        }
-        end_periods(cpu, now, cpu->neg.user_mode);
-        if (x->spin) {
-            if (!run.account->spin_stops) {
-                x->spin = false;
-            } else if (now + tb->icount > x->tell) {
-                x->spin = false;
-                return leave(cpu, VSCHED_STOP_SPIN);
-            } else {
-                limit = MIN(limit, x->tell);
-            }
-        }
+    if (x->listeners) {
+        exact = ask_listeners(cpu, tb, now, &limit);
     }
-    if (now + tb->icount > run.stop_position) {
-        if (now > run.begin || now + tb->icount > run.first_stop) {
-            return leave(cpu, VSCHED_STOP_BUDGET);
-        }
-        limit = now + tb->icount;       /* of its timeslice: one at least */
+    if (x->spin && !run.account->spin_stops) {
+        x->spin = false;
     }
-    if (x->sdb) {
-        blind_end = x->period_end;
-        if (!sdb_look(x->sdb) &&
-            !trace_event_get_state_backends(TRACE_VSCHED_PERIOD)) {
-            blind_end += (int64_t)sdb_blind(x->sdb) *
-                         sdb_config(x->sdb)->period;
+    if (x->spin) {
+        if (end > x->tell) {
+            x->spin = false;
+            return leave(cpu, VSCHED_STOP_SPIN);
         }
+        limit = MIN(limit, x->tell);
     }
-    if (x->sdb && now + tb->icount > blind_end) {
+    if (end <= run.stop_position) {
+        limit = MIN(limit, run.stop_position);
+    } else if (now == run.begin && end <= run.first_stop) {
+        limit = end;            /* one block of a timeslice at least */
+    } else {
+        return leave(cpu, VSCHED_STOP_BUDGET);
+    }
+    if (end > exact) {
         /*
-         * The block in which the period ends: look at all, sort later.  After
-         * it there will most likely be as much to look at as there can be.
+         * Look at all, sort later.  After this block there will most likely be
+         * as much to look at as there can be.
          */
-        observe(cpu, sdb_first_look(x->sdb, cpu->neg.user_mode));
+        observe(cpu, look_after(x, end));
         cpu->neg.observe = OBSERVE_ALL;
-        x->pc = tb->pc;
         *observed = OBSERVE_ALL;
-        refill(cpu, now, now + tb->icount);
+        refill(cpu, now, end);
         return false;
     }
-    if (x->sdb) {
-        if (sdb_worth_a_peek(x->sdb)) {
-            int64_t peek = x->period_end - sdb_config(x->sdb)->period + PEEK;
-
-            if (now >= peek) {
-                sdb_peek(x->sdb);
-            } else {
-                limit = MIN(limit, MAX(peek, now + tb->icount));
-            }
-        }
-        observe(cpu, sdb_look(x->sdb));
-        limit = MIN(limit, blind_end);
+    if (x->listeners) {
+        observe(cpu, look_of_all(x));
     }
     *observed = cpu->neg.observe;
-    refill(cpu, now, limit);
+    refill(cpu, now, MIN(limit, exact));
     return false;
 }
 
@@ -442,9 +400,8 @@ static const TCGExecHooks hooks = {
     .load = vsched_load,
     .store = vsched_store,
     .mode = vsched_mode,
-    .mark_multiplier = SDB_MARKS_MULTIPLIER,
-    .mark_shift = SDB_MARKS_SHIFT,
-    .marks = SDB_MARKS,
+    .gen_mark = vsched_periods_gen_mark,
+    .mark = vsched_periods_mark,
 };
 
 void vsched_exec_init(void)
@@ -452,62 +409,71 @@ void vsched_exec_init(void)
     tcg_exec_hooks = &hooks;
 }
 
-/* A new period begins, with what the PCPU executes next. */
-static void begin_anew(VschedExec *x)
-{
-    x->period_end = x->retired + sdb_config(x->device->core)->period;
-    x->period_cycles = x->cycles;
-    x->repeating = 0;
-    x->spin = false;
-}
-
-void vsched_exec_begin_anew(VschedEngine *e, int pcpu)
-{
-    begin_anew(&e->exec[pcpu]);
-}
-
 void vsched_exec_switched(VschedEngine *e, int pcpu, int vcpu, int before)
 {
     VschedExec *x = &e->exec[pcpu];
 
-    if (x->sdb) {
-        sdb_switch(x->device, e->cpu[vcpu]->neg.user_mode);
-        begin_anew(x);
-    }
-}
-
-/* Its configuration changes, between two windows: a new period begins. */
-static void sdb_changed(SDBState *device, void *opaque)
-{
-    VschedExec *x = opaque;
-
-    sdb_apply(device);
-    vsched_options_sdb_changed(vsched_engine, device);
-    begin_anew(x);
-}
-
-void vsched_exec_connect(VschedEngine *e, int pcpu)
-{
-    VschedExec *x = &e->exec[pcpu];
-
-    x->device = e->sdb_device[pcpu];
-    x->device->changed = sdb_changed;
-    x->device->changed_opaque = x;
-    vsched_exec_watch(e, pcpu, e->watch);
-    sdb_reset_counters(x->device->core);        /* nothing was cut off */
-}
-
-void vsched_exec_watch(VschedEngine *e, int pcpu, bool on)
-{
-    VschedExec *x = &e->exec[pcpu];
-
     x->spin = false;
-    if (!on) {
-        x->sdb = NULL;
-    } else if (!x->sdb) {
-        x->sdb = x->device->core;
-        sdb_changed(x->device, x);
+    for (int i = 0; i < x->listeners; i++) {
+        VschedListener *l = x->listener[i];
+
+        if (l->ops->switched) {
+            l->ops->switched(l, x->retired, vcpu, before,
+                             e->cpu[vcpu]->neg.user_mode);
+        }
     }
+}
+
+bool vsched_exec_listens(VschedEngine *e, int pcpu, const VschedListener *l)
+{
+    VschedExec *x = &e->exec[pcpu];
+
+    for (int i = 0; i < x->listeners; i++) {
+        if (x->listener[i] == l) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void vsched_exec_listen(VschedEngine *e, int pcpu, VschedListener *l)
+{
+    VschedExec *x = &e->exec[pcpu];
+
+    g_assert(x->listeners < VSCHED_LISTENERS_MAX);
+    x->listener[x->listeners++] = l;
+}
+
+void vsched_exec_unlisten(VschedEngine *e, int pcpu, const VschedListener *l)
+{
+    VschedExec *x = &e->exec[pcpu];
+    int n = 0;
+
+    for (int i = 0; i < x->listeners; i++) {
+        if (x->listener[i] != l) {
+            x->listener[n++] = x->listener[i];
+        }
+    }
+    x->listeners = n;
+}
+
+void vsched_exec_spin(int64_t tell)
+{
+    if (!run.x->spin) {
+        run.x->spin = true;
+        run.x->tell = tell;
+    }
+}
+
+void vsched_exec_count_spin(int64_t cycles)
+{
+    run.account->spins++;
+    run.account->spin_cycles += cycles;
+}
+
+int64_t vsched_exec_cycles(int64_t at)
+{
+    return run.x->cycles + cycles_until(at);
 }
 
 int64_t vsched_exec_elapsed(void)
@@ -600,8 +566,8 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
     }
 
     /* The first block calls vsched_expired(). */
-    observe(cpu, x->sdb ? sdb_look(x->sdb) : 0);
-    cpu->neg.observe_marks = x->sdb ? *sdb_marks(x->sdb) : NULL;
+    observe(cpu, look_of_all(x));
+    find_marks(cpu, x);
     cpu->neg.icount_decr.u16.low = 0;
     run.end_position = x->retired;
     run.cpu = cpu;
@@ -610,8 +576,12 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
 
     now = position(cpu);
     count_insns(cpu, now, cpu->neg.user_mode);
-    if (x->sdb) {
-        end_periods(cpu, now - 1, cpu->neg.user_mode);
+    for (int i = 0; i < x->listeners; i++) {
+        VschedListener *l = x->listener[i];
+
+        if (l->ops->stop) {
+            l->ops->stop(l, cpu, now, cpu->neg.user_mode);
+        }
     }
     account->cycles = cycles_until(now);
     account->stalled = run.stalled;

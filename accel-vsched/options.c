@@ -543,7 +543,7 @@ static void engine_set_watch(Object *obj, bool value, Error **errp)
     e->watch = value;
     if (e->exec) {
         for (int p = 0; p < e->pcpus; p++) {
-            vsched_exec_watch(e, p, value);
+            vsched_periods_watch(e, p, value);
         }
         vsched_options_forget("sdb");
     }

@@ -106,11 +106,20 @@ static const VMStateDescription vmstate_exec = {
     .fields = (const VMStateField[]) {
         VMSTATE_INT64(retired, VschedExec),
         VMSTATE_INT64(cycles, VschedExec),
-        VMSTATE_INT64(period_end, VschedExec),
-        VMSTATE_INT64(period_cycles, VschedExec),
-        VMSTATE_INT64(repeating, VschedExec),
         VMSTATE_BOOL(spin, VschedExec),
         VMSTATE_INT64(tell, VschedExec),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
+static const VMStateDescription vmstate_periods = {
+    .name = "vsched/periods",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .fields = (const VMStateField[]) {
+        VMSTATE_INT64(end, VschedPeriods),
+        VMSTATE_INT64(begin_cycles, VschedPeriods),
+        VMSTATE_INT64(repeating, VschedPeriods),
         VMSTATE_END_OF_LIST()
     }
 };
@@ -122,6 +131,8 @@ static const VMStateDescription vmstate_saved_pcpu = {
     .fields = (const VMStateField[]) {
         VMSTATE_STRUCT(pcpu, VschedSavedPCPU, 1, vmstate_pcpu, VschedPCPU),
         VMSTATE_STRUCT(exec, VschedSavedPCPU, 1, vmstate_exec, VschedExec),
+        VMSTATE_STRUCT(periods, VschedSavedPCPU, 1, vmstate_periods,
+                       VschedPeriods),
         VMSTATE_STRUCT(sdb, VschedSavedPCPU, 1, vmstate_sdb_snapshot,
                        SDBSnapshot),
         VMSTATE_END_OF_LIST()
@@ -262,7 +273,8 @@ static int pre_save(void *opaque)
     for (int p = 0; p < e->pcpus; p++) {
         s->pcpu[p].pcpu = e->core->pcpu[p];
         s->pcpu[p].exec = e->exec[p];
-        sdb_save(e->exec[p].device->core, &s->pcpu[p].sdb);
+        s->pcpu[p].periods = e->periods[p];
+        sdb_save(e->sdb_device[p]->core, &s->pcpu[p].sdb);
     }
     s->switch_cost = e->switch_cost;
     s->skip = e->skip;
@@ -335,37 +347,45 @@ static bool adapt_core(VschedEngine *e, Error **errp)
     return vsched_objects_given(e, st, errp);
 }
 
-/* A PCPU that was not saved is like the first one. */
+/* A PCPU that was not saved has an SDB like that of the first one. */
+static void add_pcpu(VschedSaved *s, int p)
+{
+    SDB *sdb = sdb_new(&s->pcpu[0].sdb.config);
+
+    s->pcpu[p] = (VschedSavedPCPU) { };
+    if (sdb) {                  /* else the first one is refused anyway */
+        sdb_save(sdb, &s->pcpu[p].sdb);
+        sdb_free(sdb);
+    }
+}
+
 static bool load_exec(VschedEngine *e, bool converted, Error **errp)
 {
     VschedSaved *s = &e->saved;
 
     for (int p = 0; p < e->pcpus; p++) {
-        bool there = p < s->shape.pcpus;
-        VschedSavedPCPU *saved = &s->pcpu[there ? p : 0];
-        VschedExec *x = &e->exec[p];
-        SDBState *device = x->device;
+        SDBState *device = e->sdb_device[p];
+        const VschedSavedPCPU *saved = &s->pcpu[p];
+        int v = e->core->pcpu[p].current;
 
-        if (!there) {
-            SDBSnapshot fresh = { .config = saved->sdb.config };
-
-            saved->sdb = fresh;
-            saved->exec = (VschedExec) { };
+        if (p >= s->shape.pcpus) {
+            add_pcpu(s, p);
         }
+        vsched_periods_watch(e, p, e->watch);
         if (!sdb_device_load(device, &saved->sdb, errp)) {
             return false;
         }
-        *x = saved->exec;
-        x->device = device;
-        x->sdb = e->watch ? device->core : NULL;
+        e->exec[p].retired = saved->exec.retired;
+        e->exec[p].cycles = saved->exec.cycles;
+        e->exec[p].spin = saved->exec.spin;
+        e->exec[p].tell = saved->exec.tell;
+        vsched_periods_load(e, p, &saved->periods);
         if (!vsched_options_given_sdb(e, device, errp)) {
             return false;
         }
-        if (converted && x->sdb) {
-            int v = e->core->pcpu[p].current;
-
+        if (converted) {
             sdb_switch(device, v != VSCHED_NONE && s->user[v]);
-            vsched_exec_begin_anew(e, p);
+            vsched_periods_begin_anew(e, p);
         }
     }
     return true;

@@ -80,7 +80,7 @@ static const Stat vcpu_stats[] = {
 
 static const SDBCounters *counters(VschedEngine *e, int pcpu)
 {
-    return sdb_counters(e->exec[pcpu].device->core);
+    return sdb_counters(e->sdb_device[pcpu]->core);
 }
 
 PCPU_STAT(clock, p->clock)
