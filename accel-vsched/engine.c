@@ -644,6 +644,7 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
     for (int p = 0; p < e->pcpus; p++) {
         vsched_periods_connect(e, p);
     }
+    vsched_stalls_set(e, e->random_stalls);
 
     vsched_exec_init();
     vsched_stats_init();

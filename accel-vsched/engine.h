@@ -4,6 +4,7 @@
  *   engine.c   the host thread that runs all VCPUs, AccelOps, the clock
  *   exec.c     one stretch of guest code: budget, clock, modes (TCG hooks)
  *   periods.c  the SDB of a PCPU as a listener
+ *   stalls.c   a listener for tests
  *   options.c  parameters: -accel, -M, QOM; the objects that carry them
  *   objects.c  VMs, PCPUs and VCPUs as QOM objects
  *   devices.c  completions of devices at simulated times
@@ -130,7 +131,8 @@ typedef struct VschedSaved {
     VschedCoreState *core;
     VschedSavedPCPU *pcpu;      /* room for VSCHED_PCPUS_MAX */
     bool *user;                 /* of each VCPU: mode of its last instruction */
-    uint64_t switch_cost, skip, disk_latency;   /* as in VschedEngine */
+    /* as in VschedEngine */
+    uint64_t switch_cost, skip, disk_latency, random_stalls;
     bool watch, jitter;
     uint8_t sched[64];
     uint64_t values[VSCHED_PARAMETERS_MAX];
@@ -149,6 +151,7 @@ struct VschedEngine {
     uint64_t switch_cost;       /* cycles */
     uint64_t skip;              /* ns; 0: never */
     uint64_t disk_latency;      /* ns */
+    uint64_t random_stalls;     /* cycles; 0: none */
     bool watch;                 /* SDBs are connected: sdb=on */
     bool jitter;                /* of the core */
     char *sched;
@@ -163,6 +166,7 @@ struct VschedEngine {
     int created;                /* VCPUs that there are */
     VschedExec *exec;           /* of each PCPU */
     VschedPeriods *periods;     /* of each PCPU */
+    VschedListener *stalls;     /* of each PCPU, or NULL */
 
     int64_t now;                /* ns, end of the last window: atomic */
     bool attention;             /* look at all VCPUs between windows: atomic */
@@ -228,6 +232,9 @@ void vsched_periods_load(VschedEngine *e, int pcpu,
 void vsched_periods_gen_mark(struct TCGv_i64_d *addr,
                              struct TCGv_i64_d *happened, bool store);
 void vsched_periods_mark(CPUState *cpu, vaddr addr, bool store);
+
+/* stalls.c */
+void vsched_stalls_set(VschedEngine *e, uint64_t cycles);
 
 /* options.c */
 void vsched_options_class_init(ObjectClass *oc);

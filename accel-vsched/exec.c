@@ -207,14 +207,15 @@ static void count_insns(CPUState *cpu, int64_t now, bool user)
     run.x->counted = now;
 }
 
-static void tell_mode(bool user)
+/* The VCPU that runs did something that the policy may listen to. */
+static void tell(VschedHintKind kind)
 {
     VschedCore *core = vsched_engine->core;
     const VschedHint hint = {
-        .kind = user ? VSCHED_HINT_USER : VSCHED_HINT_PRIVILEGED,
+        .kind = kind,
         .pcpu = run.pcpu,
         .vcpu = run.vcpu,
-        .now = core->pcpu[run.pcpu].clock + vsched_exec_elapsed(),
+        .now = vsched_present(vsched_engine),
     };
 
     vsched_core_hint(core, &hint);
@@ -230,10 +231,7 @@ static void vsched_mode(CPUState *cpu, bool user)
     }
     now = position(cpu);
     count_insns(cpu, now, !user);
-    if (vsched_core_listens(vsched_engine->core, user ? VSCHED_HINT_USER :
-                                                 VSCHED_HINT_PRIVILEGED)) {
-        tell_mode(user);
-    }
+    tell(user ? VSCHED_HINT_USER : VSCHED_HINT_PRIVILEGED);
     for (int i = 0; i < x->listeners; i++) {
         VschedListener *l = x->listener[i];
 
@@ -388,6 +386,18 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
     return false;
 }
 
+static void vsched_pause(CPUState *cpu)
+{
+    tell(VSCHED_HINT_PAUSE);
+}
+
+static void vsched_interrupt(CPUState *cpu)
+{
+    if (run.cpu) {
+        tell(VSCHED_HINT_TAKEN);
+    }
+}
+
 static void vsched_put_off(CPUState *cpu)
 {
     expire(cpu);
@@ -402,6 +412,8 @@ static const TCGExecHooks hooks = {
     .mode = vsched_mode,
     .gen_mark = vsched_periods_gen_mark,
     .mark = vsched_periods_mark,
+    .pause = vsched_pause,
+    .interrupt = vsched_interrupt,
 };
 
 void vsched_exec_init(void)
@@ -568,6 +580,7 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
     /* The first block calls vsched_expired(). */
     observe(cpu, look_of_all(x));
     find_marks(cpu, x);
+    cpu->neg.tell_pause = vsched_core_listens(e->core, VSCHED_HINT_PAUSE);
     cpu->neg.icount_decr.u16.low = 0;
     run.end_position = x->retired;
     run.cpu = cpu;

@@ -327,7 +327,8 @@ static void print_policies(void)
  */
 
 enum {
-    PCPUS, WINDOW, CLOCK_HZ, SWITCH_COST, SKIP, DISK_LATENCY, ENGINE_PARAMETERS
+    PCPUS, WINDOW, CLOCK_HZ, SWITCH_COST, SKIP, DISK_LATENCY, RANDOM_STALLS,
+    ENGINE_PARAMETERS
 };
 
 static const VschedParameter engine_parameters[ENGINE_PARAMETERS + 1] = {
@@ -370,6 +371,12 @@ static const VschedParameter engine_parameters[ENGINE_PARAMETERS + 1] = {
         .minimum = 0, .maximum = 1000 * 1000 * 1000,
         .value = VSCHED_DISK_LATENCY_DEFAULT,
     },
+    [RANDOM_STALLS] = {
+        .name = "random-stalls",
+        .description = "for tests: longest stall in cycles; one access in four "
+                       "stalls, for a time that is drawn",
+        .minimum = 0, .maximum = 1000 * 1000, .value = 0,
+    },
 };
 
 static uint64_t engine_value(VschedEngine *e, int which)
@@ -387,6 +394,8 @@ static uint64_t engine_value(VschedEngine *e, int which)
         return e->skip;
     case DISK_LATENCY:
         return e->disk_latency;
+    case RANDOM_STALLS:
+        return e->random_stalls;
     default:
         g_assert_not_reached();
     }
@@ -421,6 +430,9 @@ static void engine_store(VschedEngine *e, int which, uint64_t value)
         if (e->core) {
             vsched_devices_set_disk_latency(value);
         }
+        break;
+    case RANDOM_STALLS:
+        vsched_stalls_set(e, value);
         break;
     default:
         g_assert_not_reached();
@@ -517,10 +529,11 @@ static void engine_set(Object *obj, Visitor *v, const char *name,
     int i = engine_index(name);
     uint64_t value;
 
-    if (e->core && i != SWITCH_COST && i != SKIP && i != DISK_LATENCY) {
+    if (e->core && i < SWITCH_COST) {
         error_setg(errp, "%s cannot change while the machine exists; "
-                   "switch-cost, skip, disk-latency, sdb, jitter, sched and the "
-                   "parameters of the policy and of the SDBs can", name);
+                   "switch-cost, skip, disk-latency, random-stalls, sdb, "
+                   "jitter, sched and the parameters of the policy and of the "
+                   "SDBs can", name);
         return;
     }
     if (visit_parameter(v, name, &engine_parameters[i], &value, errp)) {

@@ -279,6 +279,7 @@ static int pre_save(void *opaque)
     s->switch_cost = e->switch_cost;
     s->skip = e->skip;
     s->disk_latency = e->disk_latency;
+    s->random_stalls = e->random_stalls;
     s->watch = e->watch;
     s->jitter = e->jitter;
     pstrcpy((char *)s->sched, sizeof(s->sched), e->sched);
@@ -312,6 +313,9 @@ static void keep_given(VschedEngine *e)
     if (!vsched_options_given("disk-latency")) {
         e->disk_latency = s->disk_latency;
         vsched_devices_set_disk_latency(e->disk_latency);
+    }
+    if (!vsched_options_given("random-stalls")) {
+        vsched_stalls_set(e, s->random_stalls);
     }
     if (!vsched_options_given("sdb")) {
         e->watch = s->watch;
@@ -518,6 +522,7 @@ static const VMStateDescription vmstate_engine = {
         VMSTATE_UINT64(saved.switch_cost, VschedEngine),
         VMSTATE_UINT64(saved.skip, VschedEngine),
         VMSTATE_UINT64(saved.disk_latency, VschedEngine),
+        VMSTATE_UINT64(saved.random_stalls, VschedEngine),
         VMSTATE_BOOL(saved.watch, VschedEngine),
         VMSTATE_BOOL(saved.jitter, VschedEngine),
         VMSTATE_BUFFER(saved.sched, VschedEngine),
