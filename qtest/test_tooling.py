@@ -65,6 +65,20 @@ class CommandLine(unittest.TestCase):
             self.assertIn("FAIL suite vsched: meson knows no test of it", text)
             self.assertIn("0 passed, 1 failed", text)
 
+    def test_check_has_the_packages_that_its_tests_need(self):
+        """Nothing is left out for want of one, and what a run needs is in both lists."""
+        tests = os.path.join(TOP, "qtest")
+        for name in sorted(os.listdir(tests)):
+            if name.endswith(".py"):
+                with open(os.path.join(tests, name), encoding="utf-8") as f:
+                    self.assertNotRegex(f.read(), r"skip(Test|If|Unless)\(|unittest\.skip\(", name)
+        for_run, for_check = (set(self.run_script("packages", "--list", purpose)[1].split())
+                              for purpose in ("run", "check"))
+        self.assertEqual(for_check - for_run, {"gdb-multiarch"})
+        self.assertLess({"ninja-build", "gcc-sparc64-linux-gnu"}, for_run)
+        status, text = self.run_script("packages", "--list", "chekc")
+        self.assertEqual((status, text), (1, "error: packages for what?  run, check or full\n"))
+
     def test_what_qemu_refuses(self):
         for command in (("report/slices", "sched=best"), ("report/shares", "--machine",
                                                           "cmp8,sched=best")):
