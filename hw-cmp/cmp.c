@@ -245,7 +245,7 @@ static void cmp_check_firmware(MachineState *machine, Error **errp)
     if (!file) {
         error_setg(errp, "firmware '%s' not found", name);
         error_append_hint(errp, "It is OpenBIOS with several CPUs; "
-                          "scripts/build-openbios builds it.  Give its "
+                          "scripts/build/openbios builds it.  Give its "
                           "directory with -L or the file with -bios.\n");
         return;
     }

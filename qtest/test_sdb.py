@@ -22,7 +22,7 @@ PLUGIN = os.path.join(BUILD, "plugins", "libsdbtrace.so")
 
 def setUpModule():      # pylint: disable=invalid-name
     """What the tests run: not part of the default build of QEMU."""
-    subprocess.run([os.path.join(TOP, "scripts", "build-plugins")], check=True)
+    subprocess.run([os.path.join(TOP, "scripts", "build", "plugins")], check=True)
     private = os.path.join(BUILD, "private/usr/lib/python3/dist-packages")
     subprocess.run(["ninja", "-C", QEMU_BUILD, "hw/sdb/sdb-replay"], check=True,
                    stdout=subprocess.DEVNULL, env=dict(os.environ, PYTHONPATH=private))

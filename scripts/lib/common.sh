@@ -6,7 +6,7 @@ set -euo pipefail
 # --help of every script: the comment at its head.
 case ${1:-} in -h|--help) sed -n '2,/^# SPDX/{/SPDX/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;; esac
 
-TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BUILD=$(mkdir -p "${BUILD:-$TOP/build}" && cd "${BUILD:-$TOP/build}" && pwd)
 CACHE=$(mkdir -p "${CACHE:-$BUILD/cache}" && cd "${CACHE:-$BUILD/cache}" && pwd)   # what was downloaded; kept by "make clean"
 QEMU_TREE=${QEMU_TREE:-$BUILD/src/qemu}               # base + patches/ + links, a git tree
