@@ -307,6 +307,15 @@ static bool leave(CPUState *cpu, VschedStop stop)
 }
 
 /*
+ * The address of a block that comes next.  Blocks that are independent of their
+ * position do not know it; then the CPU does, which has come to the block.
+ */
+static vaddr block_pc(CPUState *cpu, const TranslationBlock *tb)
+{
+    return tb_cflags(tb) & CF_PCREL ? cpu->cc->get_pc(cpu) : tb->pc;
+}
+
+/*
  * All listeners, before a block at position @now.  Returns the first position
  * at which something ends, and lowers *@limit as they want it.
  */
@@ -320,7 +329,7 @@ static int64_t ask_listeners(CPUState *cpu, const TranslationBlock *tb,
         VschedListener *l = x->listener[i];
 
         if (l->ops->block) {
-            l->ops->block(l, cpu, now, tb->icount, tb->pc, limit);
+            l->ops->block(l, cpu, now, tb->icount, block_pc(cpu, tb), limit);
         }
         exact = MIN(exact, l->exact);
     }

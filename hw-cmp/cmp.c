@@ -24,6 +24,7 @@
 #include "vsched/vsched.h"
 #include "cpu.h"
 #include "cmp-mondo.h"
+#include "image.h"
 #include "start-block.h"
 
 #define CMP_PCPUS_MAX       64
@@ -36,6 +37,23 @@
  * kvmap_linear_patch) takes for pages of 4 MiB.
  */
 #define CMP_RAM_STEP        (8 * MiB)
+/*
+ * Processors on which firmware, Linux and the programs of guests/bare-metal
+ * have been tried.  Those with other numbers of register windows, UltraSPARC
+ * IIe, III and later and all of sun4v failed.
+ */
+static const char *const cmp_cpu_types[] = {
+    SPARC_CPU_TYPE_NAME("TI-UltraSparc-I"),
+    SPARC_CPU_TYPE_NAME("TI-UltraSparc-II"),
+    SPARC_CPU_TYPE_NAME("TI-UltraSparc-IIi"),
+    SPARC_CPU_TYPE_NAME("NEC-UltraSparc-I"),
+    SPARC_CPU_TYPE_NAME("Fujitsu-Sparc64-IV"),
+    SPARC_CPU_TYPE_NAME("Fujitsu-Sparc64-V"),
+    NULL
+};
+/* What of such a processor the guests rely on */
+#define CMP_CPU_FEATURES    (CPU_FEATURE_HYPV | CPU_FEATURE_GL | \
+                             CPU_FEATURE_VIS1)
 /* In the bridge's UPA address range, above what the bridge itself uses. */
 #define START_BLOCK_BASE    0x1fe0f000000ULL
 
@@ -227,8 +245,41 @@ static void cmp_check_firmware(MachineState *machine, Error **errp)
     if (!file) {
         error_setg(errp, "firmware '%s' not found", name);
         error_append_hint(errp, "It is OpenBIOS with several CPUs; "
-                          "scripts/build-openbios builds it.  Give its "
+                          "scripts/build/openbios builds it.  Give its "
                           "directory with -L or the file with -bios.\n");
+        return;
+    }
+    image_check_firmware(file, errp);
+}
+
+/* The board puts the initial RAM disk on the first page above the kernel. */
+static void cmp_check_kernel(MachineState *machine, Error **errp)
+{
+    uint64_t top;
+
+    if (!machine->kernel_filename) {
+        return;
+    }
+    top = image_check_kernel(machine->kernel_filename, machine->ram_size,
+                             errp);
+    if (top && machine->initrd_filename) {
+        image_check_initrd(machine->initrd_filename, TARGET_PAGE_ALIGN(top),
+                           machine->ram_size, errp);
+    }
+}
+
+/* -cpu can make another processor of one that is possible. */
+static void cmp_check_cpu(SPARCCPU *cpu, Error **errp)
+{
+    const sparc_def_t *model = SPARC_CPU_GET_CLASS(cpu)->cpu_def;
+    const sparc_def_t *def = &cpu->env.def;
+
+    if (def->nwindows != model->nwindows ||
+        def->iu_version != model->iu_version ||
+        (def->features ^ model->features) & CMP_CPU_FEATURES) {
+        error_setg(errp, "nwindows, iu-version, hypv, gl and vis1 of the "
+                   "processor have to be those of %s: the firmware and Linux "
+                   "rely on them", model->name);
     }
 }
 
@@ -296,6 +347,7 @@ static void cmp_create_vcpus(CmpMachine *cmp)
 
         object_property_add_child(OBJECT(machine), name, cpu);
         object_unref(cpu);
+        cmp_check_cpu(SPARC_CPU(cpu), &error_fatal);
         object_property_set_uint(cpu, "module-id", i, &error_abort);
         object_property_set_bool(cpu, "tick-read-only", cmp->shared_tick,
                                  &error_abort);
@@ -323,6 +375,7 @@ static void cmp_init(MachineState *machine)
     }
     cmp_check_memory(machine, &error_fatal);
     cmp_check_firmware(machine, &error_fatal);
+    cmp_check_kernel(machine, &error_fatal);
     cmp_check_pcpus(cmp, &error_fatal);
 
     cmp->mondo = CMP_MONDO(qdev_new(TYPE_CMP_MONDO));
@@ -392,6 +445,7 @@ static void cmp_concrete_class_init(ObjectClass *oc)
     mc->max_cpus = CMP_MODULES;
     mc->default_cpus = CMP_PCPUS_DEFAULT;
     mc->default_cpu_type = SPARC_CPU_TYPE_NAME("TI-UltraSparc-II");
+    mc->valid_cpu_types = cmp_cpu_types;
     mc->default_ram_size = 512 * MiB;
     mc->default_display = "none";
     compat_props_add(mc->compat_props, cmp_defaults,

@@ -72,9 +72,10 @@ class X86(unittest.TestCase):
 
     def test_boot_and_power_off(self):
         with Guest("-M", "q35", "-smp", "2", *self.linux,
-                   "-append", "console=ttyS0 workload=boot", arch="x86_64") as guest:
-            guest.wait_console("2 of 2 CPUs online, workload boot")
-            guest.wait_console("workload boot: exit 0")
+                   "-append", "console=ttyS0 workload=commands", arch="x86_64") as guest:
+            guest.wait_console("2 of 2 CPUs online, workload commands")
+            guest.wait_console("commands: started=6 of 6 ok")
+            guest.wait_console("workload commands: exit 0")
             self.assertEqual(guest.wait_exit(), 0)
             self.assertIsNone(GUEST_FAULTS.search(guest.console))
 

@@ -7,12 +7,17 @@ User's Manual (interrupt map and clear registers).
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
+import bz2
+import gzip
+import lzma
+import re
 import subprocess
 import tempfile
 import unittest
 
 from support import FIRMWARE, Guest, GUEST_FAULTS, VMLINUX
 from support import Refusals, binary, linux, refused, run_linux
+from test_bare_metal import run as bare_metal
 from qemu.machine.qtest import QEMUQtestMachine
 
 CMP8 = ("-M", "cmp8")
@@ -108,16 +113,17 @@ class BadInput(Refusals, unittest.TestCase):
         self.refuse(r"it does not fit into 8 MiB", *CMP8, "-m", "8", "-kernel", VMLINUX)
 
     def test_missing_files(self):
-        self.refuse("could not open kernel '/nonexistent/vmlinux'",
+        self.refuse("could not open kernel '/nonexistent/vmlinux': No such file",
                     *CMP8, "-kernel", "/nonexistent/vmlinux")
-        self.refuse("could not open initial ram disk '/nonexistent/rootfs'",
+        self.refuse("could not open initial ram disk '/nonexistent/rootfs': No such file",
                     *CMP8, "-kernel", VMLINUX, "-initrd", "/nonexistent/rootfs")
         self.refuse("firmware 'nothing' not found", *CMP8, "-bios", "nothing")
 
-    def test_directories_for_files(self):
-        self.refuse("kernel '/tmp' is a directory", *CMP8, "-kernel", "/tmp")
-        self.refuse("initial ram disk '/tmp' is a directory",
-                    *CMP8, "-kernel", VMLINUX, "-initrd", "/tmp")
+    def test_no_ordinary_files(self):
+        for path, is_ in (("/tmp", "a directory"), ("/dev/zero", "not an ordinary file")):
+            for what, args in (("kernel", ["-kernel", path]), ("firmware", ["-bios", path]),
+                               ("initial ram disk", ["-kernel", VMLINUX, "-initrd", path])):
+                self.refuse(f"{what} '{path}' is {is_}", *CMP8, *args)
 
     def test_empty_files(self):
         with tempfile.NamedTemporaryFile() as f:
@@ -130,6 +136,199 @@ class BadInput(Refusals, unittest.TestCase):
             f.truncate(100 << 20)
             self.refuse(r"has 104857600 bytes, but 64 MiB of memory have room for \d+ above",
                         *CMP8, "-m", "64", "-kernel", VMLINUX, "-initrd", f.name)
+
+
+NOPS = b"\x01\0\0\0" * 0x1000
+
+
+def elf(machine=43, bits=64, entry=0x404000, address=0x404000, order="big", code=NOPS):
+    """An ELF file with one segment (System V ABI, Object Files)."""
+    word, size = (8, 120) if bits == 64 else (4, 84)
+    fields = [b"\x7fELF", bits // 32, 2 if order == "big" else 1, 1, bytes(9),
+              (2, 2), (machine, 2), (1, 4), (entry, word), (size - 56 if bits == 64 else 52, word),
+              (0, word), (0, 4), (size - 56 if bits == 64 else 52, 2),
+              (56 if bits == 64 else 32, 2), (1, 2), (0, 2), (0, 2), (0, 2)]
+    if bits == 64:
+        fields += [(1, 4), (7, 4), (size, 8), (address, 8), (address, 8),
+                   (len(code), 8), (len(code), 8), (0x2000, 8)]
+    else:
+        fields += [(1, 4), (size, 4), (address, 4), (address, 4), (len(code), 4),
+                   (len(code), 4), (7, 4), (0x2000, 4)]
+    head = b"".join(f[0].to_bytes(f[1], order) if isinstance(f, tuple) else
+                    f if isinstance(f, bytes) else bytes([f]) for f in fields)
+    return head + code
+
+
+def aout(size, machine=3):
+    """An a.out header for size bytes of text (SunOS 4, a.out(5)): magic OMAGIC."""
+    return b"".join(n.to_bytes(4, "big")
+                    for n in (machine << 16 | 0o407, size, 0, 0, 0, 0x4000, 0, 0))
+
+
+def bzimage():
+    """"HdrS" at 0x202 and a boot sector (Linux/x86 Boot Protocol)"""
+    image = bytearray(0x1000)
+    image[510:512] = b"\x55\xaa"
+    image[0x202:0x206] = b"HdrS"
+    return bytes(image)
+
+
+class WrongFiles(Refusals, unittest.TestCase):
+    """Files that are no kernel and no firmware: what they are, and what is wanted."""
+
+    timeout = 120
+    OTHERS = (                                      # wrong as a kernel and as firmware
+        ("a gzip file", gzip.compress(elf())),
+        ("an xz file", lzma.compress(elf())),
+        ("a bzip2 file", bz2.compress(elf())),
+        ("a Linux kernel for x86 \\(bzImage\\)", bzimage()),
+        ("a text file", b"#!/bin/sh\necho no kernel\n"),
+        ("a cpio archive", b"070701" + bytes(200)),
+        ("an ELF file for x86-64", elf(machine=62, order="little")),
+        ("an ELF file for i386", elf(machine=3, bits=32, order="little")),
+        ("an ELF file for 32-bit SPARC", elf(machine=2, bits=32)),
+        ("an ELF file for machine 4711", elf(machine=4711)),
+        ("an ELF file for SPARC V9 that is not 64-bit", elf(bits=32)),
+        ("an ELF file that is cut short", elf()[:20]),
+        ("an ELF file that is cut short", elf()[:64]),
+        ("an ELF file that is cut short", elf()[:0x2000]),
+    )
+
+    def write(self, content):
+        f = tempfile.NamedTemporaryFile()
+        self.addCleanup(f.close)
+        f.write(content)
+        f.flush()
+        return f.name
+
+    def refuse_kernel(self, is_, content, *args):
+        name = self.write(content)
+        self.refuse(f"(?s)could not load kernel '{name}': it is {is_}.*Wanted is an uncompressed "
+                    "Linux kernel: ELF, 64-bit, SPARC V9", *CMP8, "-kernel", name, *args)
+
+    def refuse_firmware(self, is_, content):
+        name = self.write(content)
+        self.refuse(f"(?s)could not load firmware '{name}': it is {is_}.*Wanted is ELF, 64-bit, "
+                    "SPARC V9, linked for 0xffd00000", *CMP8, "-bios", name)
+
+    def test_kernel(self):
+        for is_, content in self.OTHERS:
+            self.refuse_kernel(is_, content)
+        self.refuse_kernel("neither ELF nor a.out", NOPS)
+
+    def test_kernel_that_is_no_kernel_but_another_program(self):
+        self.refuse_kernel("an ELF file for SPARC V9, but not a kernel", elf(entry=0x404250))
+        self.refuse_kernel("an ELF file for SPARC V9, but not a kernel", elf(entry=0x808000))
+
+    def test_half_a_vmlinux(self):
+        with open(VMLINUX, "rb") as f:
+            content = f.read()
+        self.refuse_kernel("an ELF file that is cut short", content[:len(content) // 2])
+        self.refuse_kernel("an ELF file that is cut short", content[:-1])
+
+    def test_kernel_that_reaches_beyond_memory(self):
+        for kernel in (elf(address=(1 << 64) - 0x4000, entry=(1 << 64) - 0x4000),
+                       elf(address=1 << 40, entry=1 << 40),
+                       aout(124 << 20) + bytes(124 << 20)):
+            name = self.write(kernel)
+            self.refuse(f"could not load kernel '{name}': it does not fit into 128 MiB of memory",
+                        *CMP8, "-m", "128", "-kernel", name)
+
+    def test_aout(self):
+        self.refuse_kernel("an a.out file that is cut short", aout(0x4000) + bytes(0x3fff))
+        self.refuse_kernel("neither ELF nor a.out", aout(0x4000, machine=2) + bytes(0x4000))
+
+    def test_firmware(self):
+        for is_, content in self.OTHERS:
+            self.refuse_firmware(is_, content)
+        self.refuse_firmware("an ELF file for SPARC V9, but not linked for the PROM", elf())
+        self.refuse_firmware("32 bytes, which end before the power-on vector", b"\x01\0\0\0" * 8)
+        self.refuse_firmware("4194305 bytes, more than the 4 MiB of the PROM",
+                             b"\1" + bytes(4 << 20))
+
+    def test_sun4u(self):
+        """QEMU's own machine says less, but starts as little."""
+        for says, content in (("neither ELF nor a.out", gzip.compress(elf())),
+                              ("neither ELF nor a.out", bzimage()),
+                              ("incompatible architecture", elf(machine=2, bits=32)),
+                              ("Failed to load ELF", elf()[:0x2000]),
+                              ("too big to load", elf(address=1 << 40, entry=1 << 40))):
+            name = self.write(content)
+            self.refuse(f"could not load kernel '{name}': .*{says}",
+                        "-M", "sun4u", "-kernel", name)
+        name = self.write(elf()[:0x2000])
+        self.refuse(f"could not load prom '{name}': Failed to load ELF",
+                    "-M", "sun4u", "-bios", name)
+
+
+def smallest_kernel(status):
+    """Ends QEMU with the size of the initial RAM disk, where the board finds "HdrS" (the Linux
+    kernel's arch/sparc/kernel/head_64.S); status if there is none.  The firmware maps as much as
+    the file has, from 16 KiB before the entry point."""
+    code = (0x30680010,                             # ba,a %xcc, . + 0x40
+            0x01000000,                             # nop
+            0x48647253, 0, 0, 0, 0, status,         # 8: "HdrS"; 24: address, 28: size
+            *[0] * 8,
+            0x87414000,                             # 0x40: rd %pc, %g3
+            0xc400ffdc,                             # ld [%g3 - 36], %g2
+            0x821021fe,                             # mov 0x1fe, %g1
+            0x83287020,                             # sllx %g1, 32, %g1
+            0x0903c000,                             # sethi %hi(0x0f000000), %g4
+            0x82104004,                             # or %g1, %g4, %g1
+            0x82106040,                             # or %g1, 0x40, %g1    SHUTDOWN
+            0xc4f042a0,                             # stxa %g2, [%g1] 0x15
+            0x10680000, 0x01000000)                 # ba %xcc, . ; nop
+    return b"".join(word.to_bytes(4, "big") for word in code).ljust(0x8000, b"\0")
+
+
+class RightFiles(unittest.TestCase):
+    timeout = 120
+
+    def status(self, kernel, *args):
+        with tempfile.NamedTemporaryFile() as f:
+            f.write(kernel)
+            f.flush()
+            with Guest("-M", "cmp8,vcpus=1", "-m", "64", "-kernel", f.name, *args) as guest:
+                return guest.wait_exit(60)
+
+    def test_elf_and_aout_with_and_without_initrd(self):
+        code = smallest_kernel(42)
+        with tempfile.NamedTemporaryFile() as initrd:
+            initrd.write(bytes(77))
+            initrd.flush()
+            for kernel in (elf(code=code), aout(len(code)) + code):
+                self.assertEqual(self.status(kernel), 42)
+                self.assertEqual(self.status(kernel, "-initrd", initrd.name), 77)
+# Models on which Linux (qtest/full/test_processors.py) and selftest (below) run.
+POSSIBLE = ("TI-UltraSparc-I", "TI-UltraSparc-II", "TI-UltraSparc-IIi", "NEC-UltraSparc-I",
+            "Fujitsu-Sparc64-IV", "Fujitsu-Sparc64-V")
+
+
+class Processors(Refusals, unittest.TestCase):
+    timeout = 120
+
+    def test_models(self):
+        """All that QEMU has are either refused, with those that are possible, or run."""
+        listed = subprocess.run([binary(), "-cpu", "help"], stdout=subprocess.PIPE, text=True,
+                                timeout=30, check=True).stdout
+        models = re.findall(r"^ (\S+) +\(IU", listed, re.MULTILINE)
+        self.assertEqual(len(models), 17)
+        self.assertLessEqual(set(POSSIBLE), set(models))
+        for model in models:
+            if model in POSSIBLE:
+                status, report = bare_metal("selftest", "cmp8,vcpus=24", "-cpu", model)
+                self.assertEqual((status, report["ok"], report["started"]), (0, True, 24), model)
+            else:
+                self.refuse(rf"(?s)Invalid CPU model: {model}\n.*valid models are: "
+                            + ", ".join(POSSIBLE), *CMP8, "-cpu", model)
+
+    def test_another_processor_made_of_one_that_is_possible(self):
+        for change in ("nwindows=4", "nwindows=16", "iu-version=0x3e001434000000", "+hypv", "+gl",
+                       "-vis1"):
+            self.refuse("nwindows, iu-version, hypv, gl and vis1 of the processor have to be "
+                        "those of TI-UltraSparc-II", *CMP8, "-cpu", f"TI-UltraSparc-II,{change}")
+        status, report = bare_metal("selftest", "cmp8,vcpus=2", "-cpu", "TI-UltraSparc-II,-vis2")
+        self.assertEqual((status, report["ok"]), (0, True))
 
 
 class Registers(unittest.TestCase):

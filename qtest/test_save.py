@@ -10,7 +10,6 @@ SPDX-License-Identifier: GPL-2.0-or-later
 
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 import time
@@ -431,7 +430,6 @@ class Reset(unittest.TestCase):
         self.assertEqual(report["counter"], 4 * 50000)
 
 
-@unittest.skipUnless(shutil.which("gdb-multiarch"), "gdb-multiarch is not installed")
 class Debugger(unittest.TestCase):
     timeout = 120
 

@@ -6,12 +6,14 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 
 import os
+import re
 import struct
 import subprocess
 import tempfile
+import time
 import unittest
 
-from support import BUILD, GUESTS, QEMU_BUILD, SLOWER, TOP, binary
+from support import BUILD, GUESTS, QEMU_BUILD, SLOWER, TOP, Guest, binary, x86_rom
 
 MODEL = os.path.join(TOP, "scripts", "sdb-model")
 REPLAY = os.path.join(QEMU_BUILD, "hw", "sdb", "sdb-replay")
@@ -20,7 +22,7 @@ PLUGIN = os.path.join(BUILD, "plugins", "libsdbtrace.so")
 
 def setUpModule():      # pylint: disable=invalid-name
     """What the tests run: not part of the default build of QEMU."""
-    subprocess.run([os.path.join(TOP, "scripts", "build-plugins")], check=True)
+    subprocess.run([os.path.join(TOP, "scripts", "build", "plugins")], check=True)
     private = os.path.join(BUILD, "private/usr/lib/python3/dist-packages")
     subprocess.run(["ninja", "-C", QEMU_BUILD, "hw/sdb/sdb-replay"], check=True,
                    stdout=subprocess.DEVNULL, env=dict(os.environ, PYTHONPATH=private))
@@ -131,19 +133,12 @@ class Programs(unittest.TestCase):
                     self.assertGreater(len(model), 10)
 
 
-def has_machine(name):
-    """Whether this QEMU has a machine of that name."""
-    return any(line.split()[:1] == [name] for line in lines(binary(), "-M", "help"))
-
-
 class Machine(unittest.TestCase):
     """What the SDBs of a machine decided equals, period by period, what the model
     works out from the trace of the same run."""
 
     def test_decisions(self):
         """4 VCPUs on 2 PCPUs, programs that wait in different ways."""
-        if not has_machine("cmp"):
-            self.skipTest("no cmp machine")
         for program in ("idle", "search", "tas", "ticket", "mcs", "barrier"):
             for policy in ("timeslice", "sdb"):
                 with self.subTest(program=program, policy=policy), \
@@ -158,6 +153,36 @@ class Machine(unittest.TestCase):
                     done = subprocess.run([MODEL, "--compare", log, trace], check=False,
                                           stdout=subprocess.PIPE, text=True)
                     self.assertEqual(done.returncode, 0, done.stdout)
+
+
+class Trace(unittest.TestCase):
+    """vsched_period tells the address of the block in which a period ends."""
+    timeout = 120
+
+    def addresses(self, image, *args, **options):
+        with tempfile.NamedTemporaryFile() as rom, tempfile.NamedTemporaryFile() as log:
+            rom.write(image)
+            rom.flush()
+            with Guest("-bios", rom.name, "-trace", "vsched_period", "-D", log.name, *args,
+                       **options):
+                deadline = time.monotonic() + 60 * SLOWER
+                while os.path.getsize(log.name) < 1 << 14 and time.monotonic() < deadline:
+                    time.sleep(0.02)
+            with open(log.name, encoding="utf-8") as text:
+                return set(re.findall(r"^vsched_period .* pc (\w+) .*\n", text.read(),
+                                      re.MULTILINE))
+
+    def test_sparc64(self):
+        """Power-on enters the PROM at 0x20, where there is a branch to itself."""
+        prom = bytes(0x20) + b"\x10\x68\x00\x00\x01\x00\x00\x00"
+        self.assertEqual(self.addresses(prom, "-M", "cmp8,vcpus=1,sched=sdb"), {"0x1fff0000020"})
+
+    def test_x86(self):
+        """Blocks of x86 are independent of their position.  VCPU 0 enters the ROM at
+        ffff0000 + fff0, from where a jump leads to ffff0000 + 100: cli, jmp 101."""
+        self.assertEqual(self.addresses(x86_rom([], [b"\xeb\xfe"], []), "-M", "q35", "-nodefaults",
+                                        "-accel", "tcg,thread=vsched,pcpus=1,sched=sdb",
+                                        arch="x86_64"), {"0xffff0101"})
 
 
 class Errors(unittest.TestCase):

@@ -4,6 +4,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -37,6 +38,28 @@ class CommandLine(unittest.TestCase):
                         self.assertRegex(text, r"\w+ \w+")
                         self.assertNotIn("SPDX", text)
 
+    def test_what_users_call_is_on_top(self):
+        """The rest is in folders, of which each has a purpose (docs/setup.rst)."""
+        top = os.path.join(TOP, "scripts")
+        names = {name for name in os.listdir(top) if name != "__pycache__"}
+        folders = {name for name in names if os.path.isdir(os.path.join(top, name))}
+        self.assertEqual(folders, {"bench", "build", "fetch", "lib", "report"})
+        self.assertEqual(names - folders, {"check", "check-full", "clean", "lint", "packages",
+                                           "run", "run-bare-metal", "sdb-model", "series",
+                                           "setup", "vm-stat"})
+
+    def test_scripts_that_pages_and_scripts_name_exist(self):
+        paths = [os.path.join(TOP, name) for name in ("README.md", "Makefile", ".ci/run")]
+        for folder in ("docs", "guests", "hw-cmp", "hw-sdb", "accel-vsched", "qtest", "scripts"):
+            for directory, _, names in os.walk(os.path.join(TOP, folder)):
+                paths += [os.path.join(directory, n) for n in names if not n.endswith(".pyc")]
+        for path in paths:
+            with open(path, encoding="utf-8") as f:
+                for script in re.findall(r"(?<![\w.]/)scripts/[a-z][\w./-]*\w", f.read()):
+                    if script not in ("scripts/checkpatch.pl", "scripts/kconfig/merge_config.sh"):
+                        self.assertTrue(os.path.exists(os.path.join(TOP, script)),
+                                        f"{path}: {script}")
+
     def test_wrong_numbers(self):
         for says, script, variables in (
                 ("REPEATS=x is not a number above 0", "check-full", {"REPEATS": "x"}),
@@ -64,6 +87,20 @@ class CommandLine(unittest.TestCase):
             self.assertEqual(status, 1)
             self.assertIn("FAIL suite vsched: meson knows no test of it", text)
             self.assertIn("0 passed, 1 failed", text)
+
+    def test_check_has_the_packages_that_its_tests_need(self):
+        """Nothing is left out for want of one, and what a run needs is in both lists."""
+        tests = os.path.join(TOP, "qtest")
+        for name in sorted(os.listdir(tests)):
+            if name.endswith(".py"):
+                with open(os.path.join(tests, name), encoding="utf-8") as f:
+                    self.assertNotRegex(f.read(), r"skip(Test|If|Unless)\(|unittest\.skip\(", name)
+        for_run, for_check = (set(self.run_script("packages", "--list", purpose)[1].split())
+                              for purpose in ("run", "check"))
+        self.assertEqual(for_check - for_run, {"gdb-multiarch"})
+        self.assertLess({"ninja-build", "gcc-sparc64-linux-gnu"}, for_run)
+        status, text = self.run_script("packages", "--list", "chekc")
+        self.assertEqual((status, text), (1, "error: packages for what?  run, check or full\n"))
 
     def test_what_qemu_refuses(self):
         for command in (("report/slices", "sched=best"), ("report/shares", "--machine",
@@ -193,7 +230,7 @@ class QemuSource(unittest.TestCase):
         self.top = tempfile.mkdtemp(prefix="tooling-")
         self.addCleanup(shutil.rmtree, self.top)
         shutil.copytree(os.path.join(TOP, "scripts"), os.path.join(self.top, "scripts"))
-        with open(os.path.join(self.top, "scripts/apt-source"), "w", encoding="utf-8") as f:
+        with open(os.path.join(self.top, "scripts/fetch/apt-source"), "w", encoding="utf-8") as f:
             f.write("#!/bin/sh\necho asked for Debian package $1; exit 1\n")
 
     def git(self, *args, cwd):
@@ -230,7 +267,7 @@ class QemuSource(unittest.TestCase):
 
     def fetch(self, **variables):
         env = {k: v for k, v in os.environ.items() if k not in ("BUILD", "CACHE", "QEMU_SRC")}
-        done = subprocess.run([os.path.join(self.top, "scripts/fetch-qemu")], text=True,
+        done = subprocess.run([os.path.join(self.top, "scripts/fetch/qemu")], text=True,
                               env={**env, **variables}, check=False, timeout=60,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         return done.returncode, done.stdout
@@ -294,7 +331,8 @@ class AptStanza(unittest.TestCase):
                         "disabled": "sources.list.d/c.list.disabled"}[name]
                 with open(os.path.join(etc, path), "w", encoding="utf-8") as f:
                     f.write(textwrap.dedent(text))
-            done = subprocess.run([os.path.join(TOP, "scripts/apt-stanza"), suite, etc, codename],
+            done = subprocess.run([os.path.join(TOP, "scripts/fetch/apt-stanza"),
+                                   suite, etc, codename],
                                   text=True, check=False, stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE)
         if done.returncode:

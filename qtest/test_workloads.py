@@ -110,7 +110,7 @@ class Results(unittest.TestCase):
     timeout = 300
 
     def test_results(self):
-        names = ("boot,idle,forkstorm,shootdown,pingpong,syscalls,hash16,mandelbrot,nbody,"
+        names = ("boot,commands,idle,forkstorm,shootdown,pingpong,syscalls,hash16,mandelbrot,nbody,"
                  "coreloop,sharith,compress,mmustress")
         parameters = ("idle.seconds=1 forkstorm.children=20 shootdown.rounds=5 shootdown.threads=3 "
                       "pingpong.rounds=50 syscalls.pairs=500 hash16.rounds=3001 hash16.copies=2 "
@@ -126,6 +126,7 @@ class Results(unittest.TestCase):
         # at, 2 words in each of 4 pages that were dropped, 1 of the neighbour
         checks = 3 * 5 * (8 * 1024 // 64 + 2 * 4 + 1)
         for line in ("boot: ok",
+                     "commands: started=6 of 6 ok",
                      "idle: seconds=1 ok",
                      "forkstorm: processors=1 children=20 failed=0 ok",
                      f"shootdown: threads=3 rounds=5 pages=8 pagesize=8192 checks={checks} "

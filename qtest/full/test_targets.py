@@ -3,7 +3,7 @@
 RISC-V: four harts on two PCPUs run a loop in user mode, go back to machine mode, count
 themselves with an atomic add and wait for an interrupt, but for hart 0, which spins until
 all are there and then powers off.  No firmware: the program is where that would be.
-Runs only where qemu-system-riscv64 or -aarch64 was built (TARGETS, see scripts/build-qemu).
+Runs only where qemu-system-riscv64 or -aarch64 was built (TARGETS, see scripts/build/qemu).
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """

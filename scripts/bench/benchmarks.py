@@ -64,7 +64,7 @@ def syscalls(options):
 
 
 def pgbench(options):
-    """PostgreSQL, 8 clients with 100 transactions each (scripts/build-postgres)"""
+    """PostgreSQL, 8 clients with 100 transactions each (scripts/build/postgres)"""
     runs = in_turn("pgbench", [STOCK_ONE, OURS_ONE],
                    linux("pgbench", memory="1024", root="pgbench.cpio.gz"), ONLINE, r"^tps = ",
                    options.repeats, middle=r"^pgbench: \d+ clients begin")

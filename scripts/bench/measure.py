@@ -97,7 +97,7 @@ def run(side, guest, begin=None, end=None, middle=None):
     (None: its start and its end): {"seconds", "mib", ...}; with a line between these,
     "seconds after the middle" too."""
     if not os.path.exists(side.binary):
-        sys.exit(f"{side.binary} is missing: scripts/setup run, scripts/build-stock")
+        sys.exit(f"{side.binary} is missing: scripts/setup run, scripts/build/stock")
     command = [side.binary, "-L", side.firmware, "-vga", "none", "-nic", "none", "-nographic",
                "-monitor", "none", *side.args, *guest]
     marks, said, peak, monitor = {}, [], 0, None

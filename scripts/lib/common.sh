@@ -6,7 +6,7 @@ set -euo pipefail
 # --help of every script: the comment at its head.
 case ${1:-} in -h|--help) sed -n '2,/^# SPDX/{/SPDX/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;; esac
 
-TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BUILD=$(mkdir -p "${BUILD:-$TOP/build}" && cd "${BUILD:-$TOP/build}" && pwd)
 CACHE=$(mkdir -p "${CACHE:-$BUILD/cache}" && cd "${CACHE:-$BUILD/cache}" && pwd)   # what was downloaded; kept by "make clean"
 QEMU_TREE=${QEMU_TREE:-$BUILD/src/qemu}               # base + patches/ + links, a git tree
@@ -75,6 +75,14 @@ make_cpio() {
          cpio -o0 --quiet -H newc -R 0:0 --reproducible | gzip -9n)
 }
 
+# guests/stack-end.c says what static programs of the SPARC guests need to be
+# linked with: compiled into a file, the option for gcc in STACK_END.
+STACK_END=
+build_stack_end() {
+    "${SPARC64}gcc" -O2 -Wall -Werror -fno-stack-protector -c -o "$1" "$TOP/guests/stack-end.c"
+    STACK_END=-Wl,--wrap=__libc_start_main,$1
+}
+
 # build_workloads ROOT COMPILER OPTIONS...: the workloads into a root file
 # system.  Scripts are copied; all C programs become one static executable that
 # looks at its name (half a megabyte of C library once, not ten times).  A line
@@ -105,7 +113,8 @@ build_workloads() {
         done
         echo 'return 127; }'
     } > "$objects/all.c"
-    "$@" -O2 -static -pthread -s -Wl,--build-id=none -o "$root/bin/workloads" \
+    [[ $* != *"$SPARC64"* ]] || build_stack_end "$objects/stack-end"
+    "$@" -O2 -static -pthread -s -Wl,--build-id=none ${STACK_END:+"$STACK_END"} -o "$root/bin/workloads" \
         "$objects/all.c" "$objects"/*.o -lm
     rm -r "$objects"
 }
