@@ -240,14 +240,14 @@ static void deliver_deferred(VschedEngine *e)
 }
 
 /* Those that are due; what one target is sent keeps its order. */
-static void deliver_posts(VschedEngine *e)
+void vsched_deliver_posts(VschedEngine *e, int64_t until)
 {
     QSIMPLEQ_HEAD(, VschedPost) later = QSIMPLEQ_HEAD_INITIALIZER(later);
 
     e->dispatching = true;
     while (!QSIMPLEQ_EMPTY(&e->posts)) {
         VschedPost *post = QSIMPLEQ_FIRST(&e->posts), *other;
-        bool due = post->due <= e->core->window_end;
+        bool due = post->due <= until;
 
         QSIMPLEQ_REMOVE_HEAD(&e->posts, next);
         QSIMPLEQ_FOREACH(other, &later, next) {
@@ -482,7 +482,7 @@ static void *vsched_thread(void *arg)
             vsched_publish_time(e);
         }
         if (!QSIMPLEQ_EMPTY(&e->posts)) {
-            deliver_posts(e);
+            vsched_deliver_posts(e, e->core->window_end);
         }
         if (qatomic_read(&e->attention)) {
             deliver_deferred(e);

@@ -192,6 +192,8 @@ int64_t vsched_present(const VschedEngine *e);
 void vsched_tell_sent(VschedEngine *e, CPUState *sender, CPUState *target,
                       VschedSent sent, bool cross_call);
 void vsched_publish_time(VschedEngine *e);
+/* What was sent to VCPUs until cycle @until gets there. */
+void vsched_deliver_posts(VschedEngine *e, int64_t until);
 /* @cpu stopped in the middle of a window; wait until the debugger lets go. */
 void vsched_debugger_stop(VschedEngine *e, CPUState *cpu);
 

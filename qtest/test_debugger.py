@@ -16,7 +16,8 @@ import time
 import unittest
 
 from support import SLOWER, Debugger, Guest, x86_mov, x86_rom
-from test_save import SMALL, elf, end, program, save, wait_migrated
+from test_determinism import qcow2
+from test_save import SMALL, elf, end, program, save, snapshot, wait_for, wait_migrated
 
 THREADS = (1, 2, 3, 4)
 TRAP, INTERRUPTED = "T05thread:{:02x};", "T02thread:{:02x};"
@@ -184,6 +185,96 @@ class Sparc(OneOfMany, unittest.TestCase):
                                        counters["vm"]["time"], delta=64 + 554)
             elif "sdb[" in name:
                 self.assertEqual(sum(values[use] for use in USES), values["clock"])
+
+
+class InTheMiddle(unittest.TestCase):
+    """Stopped where nothing else ever stops: while the PCPUs are at different times."""
+    timeout = 200
+
+    # Instructions of crosscall(), up to the second membar: the cross-call is on its way.
+    SENT = 16
+
+    def stop_in_window(self, debugger, name, function, steps=0):
+        """At a function, and some steps of the VCPU that came there."""
+        at = f"0,{symbol(name, function):x},4"
+        self.assertEqual(debugger.ask("Z" + at), "OK")
+        answer = debugger.ask("vCont;c")
+        self.assertRegex(answer, "^T05thread:0.;$")
+        self.assertEqual(debugger.ask("z" + at), "OK")
+        for _ in range(steps):
+            self.assertEqual(debugger.ask(f"vCont;s:{answer[-3:-1]}"), answer)
+
+    def test_stepping_changes_nothing(self):
+        arguments = program("ticket", SMALL, "rounds=300")
+        with Guest(*arguments) as guest:
+            alone = end(guest)
+        with Guest(*arguments, "-S") as guest, Debugger(guest) as debugger:
+            for _ in range(3):
+                self.assertEqual(debugger.ask("vCont;s:1;c"), TRAP.format(1))
+            self.assertEqual(debugger.ask("D"), "OK")
+            self.assertEqual(end(guest), alone)
+
+    def test_step_that_another_stop_forestalls(self):
+        """VCPU 3 is not started when VCPU 0 comes to a breakpoint: its step is over too.
+        Else it stops the machine later, when no debugger is there any more."""
+        with Guest(*program("ticket", SMALL, "rounds=300"), "-S") as guest, \
+                Debugger(guest) as debugger:
+            at = f"0,{symbol('ticket', 'kit_main'):x},4"
+            debugger.ask("Z" + at)
+            self.assertEqual(debugger.ask("vCont;s:4;c"), TRAP.format(1))
+            debugger.ask("z" + at)
+            self.assertEqual(debugger.ask("D"), "OK")
+            self.assertTrue(json.loads(end(guest)[0])["ok"])
+
+    def test_saving_is_refused(self):
+        """A cross-call is on its way to a VCPU whose PCPU is behind."""
+        with Guest(*program("crosscall", SMALL, "rounds=30"), "-S") as guest, \
+                Debugger(guest) as debugger:
+            self.stop_in_window(debugger, "crosscall", "crosscall", self.SENT)
+            self.assertGreater(guest.stats()["vm"]["posted-events"], 0)
+            path = os.path.join(guest.dir, "state")
+            guest.cmd("migrate", uri=f"file:{path}")
+            with self.assertRaisesRegex(AssertionError, "failed"):
+                wait_migrated(guest)
+            self.assertIn("a debugger stopped it in the middle of a window", guest.last_words())
+            self.assertEqual(guest.cmd("query-status")["status"], "debug")
+            self.assertEqual(debugger.ask("D"), "OK")
+            self.assertTrue(json.loads(end(guest)[0])["ok"])
+
+    def test_reset(self):
+        """A cross-call from before does not come to a VCPU that was reset."""
+        with Guest(*program("crosscall", SMALL, "rounds=30", "-action", "reboot=reset"),
+                   "-S") as guest, Debugger(guest) as debugger:
+            self.stop_in_window(debugger, "crosscall", "crosscall", self.SENT)
+            guest.cmd("system_reset")
+            self.assertEqual(debugger.ask("D"), "OK")
+            self.assertTrue(guest.event_wait("RESET", timeout=20 * SLOWER))
+            self.assertTrue(json.loads(end(guest)[0])["ok"])
+
+    def test_loading(self):
+        """What was loaded has no part of the window in which the debugger stopped."""
+        arguments = program("ticket", SMALL, "rounds=20000")
+        with Guest(*arguments) as guest:
+            alone = end(guest)
+        with Guest("-M", "none") as scratch:
+            path = os.path.join(scratch.dir, "disk")
+            qcow2(path, 1)
+            with Guest(*arguments, "-blockdev", f"driver=file,filename={path},node-name=file",
+                       "-blockdev", "driver=qcow2,file=file,node-name=disk") as guest:
+                wait_for(guest, 2_000_000)
+                guest.cmd("stop")
+                snapshot(guest, "save", "s", ["disk"])
+                middle = guest.stats()
+                with Debugger(guest) as debugger:
+                    debugger.ask("vCont;s:2;c")
+                    debugger.ask("vCont;s:1;c")
+                    self.assertNotEqual(guest.stats(), middle)
+                    with self.assertRaises(AssertionError):
+                        snapshot(guest, "save", "t", ["disk"])
+                    snapshot(guest, "load", "s", ["disk"])
+                    self.assertEqual(guest.stats(), middle)
+                    guest.cmd("cont")
+                    self.assertEqual(end(guest), alone)
 
 
 class X86(OneOfMany, unittest.TestCase):
