@@ -214,6 +214,41 @@ class InTheMiddle(unittest.TestCase):
             self.assertEqual(debugger.ask("D"), "OK")
             self.assertEqual(end(guest), alone)
 
+    def hits(self, name, parameters, insert, *where):
+        """Continue from each stop, as gdb does; how often each thread stopped, and what ran."""
+        with Guest(*program(name, SMALL, parameters), "-S") as guest, Debugger(guest) as debugger:
+            for place in where:
+                self.assertEqual(debugger.ask(insert + place), "OK")
+            hits = dict.fromkeys(THREADS, 0)
+            while (answer := debugger.ask("vCont;c")).startswith("T05thread:"):
+                thread = int(answer[10:12], 16)
+                hits[thread] += 1
+                if insert == "Z":               # over the breakpoint, nobody else
+                    self.assertEqual(debugger.ask(f"vCont;s:{thread:x}"), TRAP.format(thread))
+            return hits, json.loads(end(guest)[0]), guest.stats()["vm"]
+
+    def test_breakpoints(self):
+        """Each of 4 VCPUs sends 2 cross-calls to each other one in 3 rounds."""
+        for function in ("crosscall", "interrupt_vector"):
+            with self.subTest(at=function):
+                hits, report, _ = self.hits("crosscall", "rounds=3", "Z",
+                                            f"0,{symbol('crosscall', function):x},4")
+                self.assertEqual(hits, dict.fromkeys(THREADS, 2 * 3 * 3))
+                self.assertTrue(report["ok"])
+
+    def test_watchpoints(self):
+        """The counter of 'data' is read and written in each round, and read in the end;
+        before, VCPU 0 clears all data, with double words.  Nothing is counted twice."""
+        for insert, times, first, last in (("Z2,", 1, 1, 0), ("Z3,", 1, 0, 2), ("Z4,", 2, 1, 2)):
+            with self.subTest(insert=insert):
+                hits, report, vm = self.hits("ticket", "rounds=20", insert,
+                                             f"{symbol('ticket', 'data'):x},8")
+                self.assertEqual(hits, {1: 20 * times + first + last,
+                                        **dict.fromkeys((2, 3, 4), 20 * times)})
+                self.assertEqual(report["counter"], 80)
+                self.assertEqual(vm["pcpu-busy"],
+                                 vm["vcpu-insns-privileged"] + vm["vcpu-insns-user"])
+
     def test_step_that_another_stop_forestalls(self):
         """VCPU 3 is not started when VCPU 0 comes to a breakpoint: its step is over too.
         Else it stops the machine later, when no debugger is there any more."""
