@@ -722,12 +722,18 @@ static void halt(VschedCore *core, int p)
     stop_running(core, p, VSCHED_STOPPED);
 }
 
+void vsched_core_abandon_window(VschedCore *core)
+{
+    core->abandoned = core->running != VSCHED_NONE;
+    core->running = core->sole = VSCHED_NONE;
+}
+
 /* Run @p until cycle @until, or the end of the window if that comes first. */
 static void run_pcpu(VschedCore *core, int p, int64_t until)
 {
     VschedPCPU *pcpu = &core->pcpu[p];
 
-    if (!is_online(core, p)) {
+    if (!is_online(core, p) || core->abandoned) {
         return;
     }
     core->running = p;
@@ -735,6 +741,7 @@ static void run_pcpu(VschedCore *core, int p, int64_t until)
         VschedRun run = { .pcpu = p };
         int64_t rest;
         VschedVCPU *v;
+        VschedStop stop;
 
         if (pcpu->clock < pcpu->skip_until) {
             skip_until(core, pcpu, MIN(pcpu->skip_until,
@@ -761,7 +768,11 @@ static void run_pcpu(VschedCore *core, int p, int64_t until)
         run.spin_stops = core->skip ||
                          vsched_core_listens(core, VSCHED_HINT_SPIN);
 
-        switch (core->host->run(core->opaque, &run)) {
+        stop = core->host->run(core->opaque, &run);
+        if (core->abandoned) {
+            return;
+        }
+        switch (stop) {
         case VSCHED_STOP_BUDGET:
             account(pcpu, v, &run);
             if (pcpu->resched) {
@@ -870,6 +881,9 @@ static void run_sole(VschedCore *core, int sole)
     core->sole = sole;
     run_pcpu(core, sole, INT64_MAX);
     core->sole = VSCHED_NONE;
+    if (core->abandoned) {
+        return;
+    }
     first = first_in(core, core->window_end);
     for (int i = 0; i < pcpus; i++) {
         int p = (first + i) % pcpus;
@@ -890,6 +904,7 @@ void vsched_core_window(VschedCore *core, int64_t horizon)
     int64_t windows;
 
     horizon = MIN(horizon, next_tick(core));
+    core->abandoned = false;
     core->window_start = core->window_end;
     core->window_end += core->window;
     if (sole != VSCHED_NONE) {
@@ -905,6 +920,9 @@ void vsched_core_window(VschedCore *core, int64_t horizon)
             run_all(core, split);
         }
         run_all(core, INT64_MAX);
+    }
+    if (core->abandoned) {
+        return;
     }
     core->running = VSCHED_NONE;
     for (int p = 0; p < core->topology.pcpus; p++) {

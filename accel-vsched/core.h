@@ -180,6 +180,7 @@ typedef struct VschedCore {
     bool jitter;                /* windows in two parts, uneven timeslices */
     int running;                /* PCPU that is being run, or VSCHED_NONE */
     int sole;                   /* the only one that has anything to run */
+    bool abandoned;             /* the window: nothing of it is added */
     VschedPCPU *pcpu;
     VschedVCPU *vcpu;
 } VschedCore;
@@ -279,6 +280,12 @@ int64_t vsched_core_slice_cut(const VschedCore *core, int pcpu, int64_t now,
 
 /* Pseudo-random number from seed, PCPU and time; equal in repeated runs. */
 uint32_t vsched_core_draw(const VschedCore *core, int pcpu, int64_t time);
+
+/*
+ * From VschedHost.run() alone: another state takes the place of this one.  The
+ * window is no more; nothing of it is added to what was loaded.
+ */
+void vsched_core_abandon_window(VschedCore *core);
 
 /* All PCPUs pass the time until cycle @time: the window's end moves there. */
 void vsched_core_jump(VschedCore *core, int64_t time);

@@ -240,14 +240,14 @@ static void deliver_deferred(VschedEngine *e)
 }
 
 /* Those that are due; what one target is sent keeps its order. */
-static void deliver_posts(VschedEngine *e)
+void vsched_deliver_posts(VschedEngine *e, int64_t until)
 {
     QSIMPLEQ_HEAD(, VschedPost) later = QSIMPLEQ_HEAD_INITIALIZER(later);
 
     e->dispatching = true;
     while (!QSIMPLEQ_EMPTY(&e->posts)) {
         VschedPost *post = QSIMPLEQ_FIRST(&e->posts), *other;
-        bool due = post->due <= e->core->window_end;
+        bool due = post->due <= until;
 
         QSIMPLEQ_REMOVE_HEAD(&e->posts, next);
         QSIMPLEQ_FOREACH(other, &later, next) {
@@ -356,6 +356,59 @@ static void attend(VschedEngine *e)
     vsched_reconsider(e);
 }
 
+/*
+ * The PCPU stays where it is, and with it the window.  The main loop first
+ * stops all VCPUs (they do so here), and only then may the debugger let any of
+ * them go, which need not be @cpu.  The window goes on when a VCPU runs again;
+ * host_run() sees to those that do not.
+ */
+void vsched_debugger_stop(VschedEngine *e, CPUState *cpu)
+{
+    bool all_were_stopped = false;
+    CPUState *other;
+
+    vsched_exec_leave();
+    bql_lock();
+    cpu_handle_guest_debug(cpu);
+    vsched_devices_leave();             /* the debugger is in the main loop */
+    for (;;) {
+        CPU_FOREACH(other) {
+            current_cpu = other;
+            qemu_wait_io_event_common(other);
+        }
+        current_cpu = cpu;
+        if (all_stopped()) {
+            all_were_stopped = true;
+        } else if (all_were_stopped) {
+            break;
+        }
+        qemu_cond_wait_bql(cpu->halt_cond);
+    }
+    e->held = true;
+    vsched_devices_enter();
+    bql_unlock();
+    vsched_exec_enter();
+}
+
+/*
+ * In the middle of a window: VCPUs that the debugger holds must not be picked,
+ * nor stand in the way of others on their PCPU.  VCPUs that it held before and
+ * let go now become ready at the end of the window, which is therefore cut
+ * short.
+ */
+static void set_held_aside(VschedEngine *e, int pcpu)
+{
+    CPUState *cpu;
+
+    e->held = false;
+    CPU_FOREACH(cpu) {
+        if (cpu->stopped) {
+            vsched_core_block(e->core, cpu->cpu_index);
+        }
+    }
+    vsched_core_cut(e->core, e->core->pcpu[pcpu].clock);
+}
+
 static int64_t horizon(VschedEngine *e)
 {
     int64_t next = vsched_devices_next();
@@ -408,7 +461,7 @@ static void *vsched_thread(void *arg)
 
     in_engine_thread = true;
     e->attention = true;
-    while (first_cpu->stopped) {
+    while (all_stopped()) {
         qemu_cond_wait_bql(first_cpu->halt_cond);
         do_queued_work(e);
     }
@@ -429,7 +482,7 @@ static void *vsched_thread(void *arg)
             vsched_publish_time(e);
         }
         if (!QSIMPLEQ_EMPTY(&e->posts)) {
-            deliver_posts(e);
+            vsched_deliver_posts(e, e->core->window_end);
         }
         if (qatomic_read(&e->attention)) {
             deliver_deferred(e);
@@ -484,6 +537,10 @@ static VschedStop host_run(void *opaque, VschedRun *run)
 {
     VschedEngine *e = opaque;
 
+    if (unlikely(e->held)) {
+        set_held_aside(e, run->pcpu);
+        return VSCHED_STOP_EXIT;
+    }
     if (unlikely(!vcpu_runnable(e->cpu[run->vcpu]))) {
         return VSCHED_STOP_HALT;
     }

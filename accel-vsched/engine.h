@@ -171,6 +171,7 @@ struct VschedEngine {
     int64_t now;                /* ns, end of the last window: atomic */
     bool attention;             /* look at all VCPUs between windows: atomic */
     bool dispatching;           /* delivering posts: nobody's doing just now */
+    bool held;                  /* a debugger may hold some VCPUs: look */
     Error *no_unplug;           /* why not, of all CPUs */
     QSIMPLEQ_HEAD(, VschedPost) posts;
 
@@ -195,6 +196,10 @@ int64_t vsched_present(const VschedEngine *e);
 void vsched_tell_sent(VschedEngine *e, CPUState *sender, CPUState *target,
                       VschedSent sent, bool cross_call);
 void vsched_publish_time(VschedEngine *e);
+/* What was sent to VCPUs until cycle @until gets there. */
+void vsched_deliver_posts(VschedEngine *e, int64_t until);
+/* @cpu stopped in the middle of a window; wait until the debugger lets go. */
+void vsched_debugger_stop(VschedEngine *e, CPUState *cpu);
 
 /* exec.c */
 void vsched_exec_init(void);

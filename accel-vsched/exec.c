@@ -529,26 +529,6 @@ void vsched_exec_leave(void)
     rcu_read_unlock();
 }
 
-/* A debugger stopped the VM in the middle of a window: wait until it goes on */
-static void wait_for_debugger(VschedEngine *e, CPUState *cpu)
-{
-    CPUState *other;
-
-    vsched_exec_leave();
-    bql_lock();
-    cpu_handle_guest_debug(cpu);
-    vsched_devices_leave();             /* the debugger is in the main loop */
-    while (cpu->stopped || cpu->stop) {
-        qemu_cond_wait_bql(cpu->halt_cond);
-        CPU_FOREACH(other) {
-            qemu_wait_io_event_common(other);
-        }
-    }
-    vsched_devices_enter();
-    bql_unlock();
-    vsched_exec_enter();
-}
-
 /* It may want to be exclusive. */
 static void do_queued_work(CPUState *cpu)
 {
@@ -613,7 +593,7 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
     cpu->neg.observe = 0;
 
     if (unlikely(r == EXCP_DEBUG)) {
-        wait_for_debugger(e, cpu);
+        vsched_debugger_stop(e, cpu);
     } else if (unlikely(r == EXCP_ATOMIC)) {
         vsched_exec_leave();
         cpu_exec_step_atomic(cpu);

@@ -4,7 +4,7 @@
  * The machine stops at the end of a window, so that no VCPU is in the middle
  * of anything, and nothing is on its way from one PCPU to another: clocks, run
  * states, counters, the periods of the SDBs and the policy's own state are all
- * there is.
+ * there is.  Where a debugger stops it within a window, it cannot be saved.
  *
  * A state may be loaded into a machine with another policy, other parameters,
  * another window or another number of PCPUs (state.h says what becomes of it).
@@ -260,6 +260,12 @@ static int pre_save(void *opaque)
                      "load that failed, or of a QEMU without thread=vsched");
         return -EINVAL;
     }
+    if (e->core->running != VSCHED_NONE) {
+        error_report("the machine cannot be saved: a debugger stopped it in "
+                     "the middle of a window; let it go on ('cont'), stop it "
+                     "('stop') and save it then");
+        return -EBUSY;
+    }
     g_assert(QSIMPLEQ_EMPTY(&e->posts));
     s->shape = (VschedShape) {
         .pcpus = e->pcpus,
@@ -456,9 +462,13 @@ static int post_load(void *opaque, int version_id)
     return 0;
 }
 
-/* A state comes.  It may have been saved by a QEMU without the engine. */
+/*
+ * A state comes.  It may have been saved by a QEMU without the engine.  If a
+ * debugger has stopped the machine in the middle of a window, that ends here.
+ */
 void vsched_expect_state(VschedEngine *e)
 {
+    vsched_core_abandon_window(e->core);
     e->stale = VSCHED_NO_STATE;
 }
 
@@ -477,8 +487,18 @@ static int pre_load(void *opaque)
 static void reset(void *opaque)
 {
     VschedEngine *e = opaque;
+    CPUState *cpu;
 
     e->stale = VSCHED_NOT_STALE;
+    /*
+     * In the middle of a window, where a debugger can stop, things are on their
+     * way to VCPUs: they get there, before these are reset.  (Before a state is
+     * loaded there is a reset, too.)
+     */
+    vsched_deliver_posts(e, INT64_MAX);
+    CPU_FOREACH(cpu) {
+        cpu->interrupt_deferred = 0;
+    }
 }
 
 /* Devices are at one time, clocks at another: nothing may run. */

@@ -14,6 +14,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -106,6 +107,7 @@ class Guest(QEMUMachine):
         os.makedirs(logs, exist_ok=True)
         self.dir = tempfile.mkdtemp(prefix="run-", dir=logs)
         self.console_log = os.path.join(self.dir, "console")
+        self.arch = arch
         # QEMU's own answer to qmp_capabilities can come after an event, which
         # QMPClient does not expect: nothing happens before they are connected.
         self.stopped = "-S" in args
@@ -184,6 +186,71 @@ class Guest(QEMUMachine):
                 out.setdefault(where, {}).update(
                     (s["name"], s["value"]) for s in entry["stats"])
         return out
+
+
+class Debugger:
+    """What a debugger says to QEMU, without one: GDB's remote serial protocol.
+
+    Threads are those of the protocol: VCPU n is thread n + 1.
+    """
+
+    PC = {"sparc64": 0x50, "x86_64": 0x10}      # numbers of registers
+
+    def __init__(self, guest, timeout=20):
+        self.arch = guest.arch
+        path = os.path.join(guest.dir, "gdb")
+        guest.cmd("human-monitor-command", command_line=f"gdbserver unix:{path},server=on,wait=off")
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(timeout * SLOWER)
+        self.socket.connect(path)
+        self.buffer = b""
+        self.ask("?")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def tell(self, packet):
+        """Send a packet whose answer will come later: a stop."""
+        data = packet.encode()
+        self.socket.sendall(b"$%s#%02x" % (data, sum(data) % 256))
+
+    def hear(self):
+        """The next packet of QEMU's."""
+        while True:
+            found = re.search(rb"\$([^#]*)#..", self.buffer)
+            if found:
+                self.buffer = self.buffer[found.end():]
+                self.socket.sendall(b"+")
+                return found.group(1).decode()
+            more = self.socket.recv(4096)
+            if not more:
+                raise AssertionError("QEMU has closed the debugger's connection")
+            self.buffer += more
+
+    def ask(self, packet):
+        self.tell(packet)
+        return self.hear()
+
+    def interrupt(self):
+        """Ctrl-C; the answer is that of the packet that let VCPUs go."""
+        self.socket.sendall(b"\x03")
+        return self.hear()
+
+    def registers(self, thread):
+        """All of them, as one string."""
+        self.ask(f"Hg{thread:x}")
+        return self.ask("g")
+
+    def register(self, thread, number):
+        self.ask(f"Hg{thread:x}")
+        value = bytes.fromhex(self.ask(f"p{number:x}"))
+        return int.from_bytes(value, "little" if self.arch == "x86_64" else "big")
+
+    def pc(self, thread):
+        return self.register(thread, self.PC[self.arch])
 
 
 def run_linux(machine, workload, *args, append="", timeout=240, test=None, **options):

@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import unittest
 
-from support import BUILD, SLOWER, TOP, Guest
+from support import BUILD, SLOWER, TOP, Guest, Refusals
 from test_save import end, program, wait_for
 
 PLUGINS = os.path.join(BUILD, "plugins")
@@ -25,9 +25,14 @@ PROGRAMS = (("crosscall", "rounds=3"), ("tas", "rounds=300 user=1"),
             ("idle", "rounds=5 work=2000"), ("chase", "slots=2048 stride=8192 steps=2000"),
             ("selftest", ""), ("code", "blocks=40000"))
 
+PLUGINS_OF_QEMU = [f"contrib/plugins/{name}.c" for name in (
+    "bbv", "cache", "cflow", "drcov", "execlog", "hotblocks", "hotpages", "howvec", "hwprofile",
+    "stoptrigger")] + [f"tests/tcg/plugins/{name}.c" for name in (
+        "bb", "empty", "inline", "insn", "mem", "reset", "syscall")]
 
-def counting_plugin(name):
-    """A plugin of QEMU's own that counts; compiled as its Makefiles do."""
+
+def qemu_plugin(name):
+    """A plugin of QEMU's own; compiled as its Makefiles do."""
     source = os.path.join(BUILD, "src/qemu", name)
     out = os.path.join(PLUGINS, "lib" + os.path.basename(name)[:-2] + ".so")
     if not os.path.exists(out):
@@ -54,7 +59,7 @@ def without_sdb(stats):
     return out
 
 
-class Observer(unittest.TestCase):
+class Observer(Refusals, unittest.TestCase):
     timeout = 600
 
     @staticmethod
@@ -127,8 +132,31 @@ class Observer(unittest.TestCase):
     def test_counting_plugins(self):
         for name in ("tests/tcg/plugins/insn.c", "tests/tcg/plugins/mem.c"):
             with self.subTest(plugin=name):
-                self.same("-plugin", f"{counting_plugin(name)},inline=true")
-                self.same("-plugin", counting_plugin(name))
+                self.same("-plugin", f"{qemu_plugin(name)},inline=true")
+                self.same("-plugin", qemu_plugin(name))
+
+    def test_all_plugins_at_once(self):
+        """One of them names every instruction with its accesses, another simulates caches."""
+        with Guest("-M", "none") as scratch:
+            options = {"bbv": f",interval=1000,outfile={scratch.dir}/bbv",
+                       "drcov": f",filename={scratch.dir}/drcov", "stoptrigger": f",icount={1 << 62}"}
+            plugins = []
+            for name in PLUGINS_OF_QEMU:
+                short = os.path.basename(name)[:-2]
+                plugins += ["-plugin", qemu_plugin(name) + options.get(short, "")]
+            log = os.path.join(scratch.dir, "log")
+            for (name, parameters), alone in list(zip(PROGRAMS, self.alone["sdb"]))[:2]:
+                with self.subTest(program=name), \
+                        Guest(*program(name, f"{MACHINE},sched=sdb", parameters, *plugins,
+                                       "-d", "plugin", "-D", log)) as guest:
+                    self.assertEqual(end(guest, timeout=100), alone)
+
+    def test_a_plugin_that_sets_the_time(self):
+        """Simulated time is that of the PCPUs; so it is under -icount, for one CPU."""
+        plugin = qemu_plugin("contrib/plugins/ips.c") + ",ips=1000000"
+        for machine in (("-M", MACHINE), ("-M", "sun4u", "-accel", "tcg", "-icount", "shift=0")):
+            self.refuse("a plugin asked for control of time, .* keeps the virtual clock itself",
+                        *machine, "-plugin", plugin)
 
     def test_a_look_at_registers_and_memory(self):
         """A monitor reads memory that is mapped, on demand too, and memory that is not."""

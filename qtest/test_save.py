@@ -1,4 +1,4 @@
-"""Saving, resetting and debugging a machine in the middle of a load.
+"""Saving and resetting a machine in the middle of a load.
 
 A program without an operating system (guests/bare-metal) is stopped somewhere
 in the middle, saved to a file, and goes on; another QEMU starts from the file.
@@ -10,7 +10,6 @@ SPDX-License-Identifier: GPL-2.0-or-later
 
 import json
 import os
-import subprocess
 import tempfile
 import time
 import unittest
@@ -428,42 +427,6 @@ class Reset(unittest.TestCase):
         report = json.loads(console)
         self.assertTrue(report["ok"], console)
         self.assertEqual(report["counter"], 4 * 50000)
-
-
-class Debugger(unittest.TestCase):
-    timeout = 120
-
-    def gdb(self, guest, *commands):
-        """Let gdb attach to a guest that waits, and obey; what it says."""
-        socket = os.path.join(guest.dir, "gdb")
-        guest.cmd("human-monitor-command", command_line=f"gdbserver unix:{socket},server=on,"
-                                                        "wait=off")
-        words = ["gdb-multiarch", "-nx", "-batch", "-ex", "set architecture sparc:v9",
-                 "-ex", f"target remote {socket}"]
-        for command in commands:
-            words += ["-ex", command]
-        done = subprocess.run([*words, elf("ticket")], stdin=subprocess.DEVNULL, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              timeout=50 * SLOWER, check=False)
-        return done.stdout
-
-    def test_stepping_changes_nothing(self):
-        arguments = program("ticket", SMALL, "rounds=300")
-        with Guest(*arguments) as guest:
-            alone = end(guest)
-        with Guest(*arguments, "-S") as guest:
-            said = self.gdb(guest, "stepi", "stepi", "stepi", "detach")
-            self.assertIn("detached", said)
-            self.assertEqual(end(guest), alone)
-
-    def test_a_breakpoint_stops_and_the_run_goes_on(self):
-        with Guest(*program("ticket", SMALL, "rounds=300"), "-S") as guest:
-            said = self.gdb(guest, "break kit_main", "continue", "stepi", "print $pc", "delete",
-                            "detach")
-            self.assertRegex(said, r"Breakpoint 1, .*kit_main", said)
-            self.assertRegex(said, r"\$1 = .*kit_main", said)
-            console, _ = end(guest)
-        self.assertTrue(json.loads(console)["ok"], console)
 
 
 if __name__ == "__main__":
