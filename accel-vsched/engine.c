@@ -403,7 +403,7 @@ static void set_held_aside(VschedEngine *e, int pcpu)
     e->held = false;
     CPU_FOREACH(cpu) {
         if (cpu->stopped) {
-            vsched_core_block(e->core, cpu->cpu_index);
+            vsched_core_block(e->core, vsched_vcpu(cpu));
         }
     }
     vsched_core_cut(e->core, e->core->pcpu[pcpu].clock);
