@@ -335,22 +335,27 @@ static bool adapt_core(VschedEngine *e, Error **errp)
     return vsched_objects_given(e, st, errp);
 }
 
-/* A PCPU that was not saved is like the first one. */
+/* A PCPU that was not saved has run nothing; its SDB is set as the first is. */
+static void make_fresh(const VschedSavedPCPU *first, VschedSavedPCPU *pcpu)
+{
+    SDB *sdb = sdb_new(&first->sdb.config);
+
+    pcpu->exec = (VschedExec) { };
+    sdb_save(sdb, &pcpu->sdb);
+    sdb_free(sdb);
+}
+
 static bool load_exec(VschedEngine *e, bool converted, Error **errp)
 {
     VschedSaved *s = &e->saved;
 
     for (int p = 0; p < e->pcpus; p++) {
-        bool there = p < s->shape.pcpus;
-        VschedSavedPCPU *saved = &s->pcpu[there ? p : 0];
+        VschedSavedPCPU *saved = &s->pcpu[p];
         VschedExec *x = &e->exec[p];
         SDBState *device = x->device;
 
-        if (!there) {
-            SDBSnapshot fresh = { .config = saved->sdb.config };
-
-            saved->sdb = fresh;
-            saved->exec = (VschedExec) { };
+        if (p >= s->shape.pcpus) {
+            make_fresh(&s->pcpu[0], saved);
         }
         if (!sdb_device_load(device, &saved->sdb, errp)) {
             return false;
