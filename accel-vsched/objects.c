@@ -502,8 +502,12 @@ static bool given_speed(const char *text, VschedCoreState *st, Error **errp)
             return false;
         }
         for (int p = 0; p < st->pcpus; p++) {
-            if (set >> p & 1) {
-                st->pcpu[p].speed = (VschedSpeed) { insns, cycles };
+            VschedSpeed *speed = &st->pcpu[p].speed;
+
+            /* If it is what it was saved with, what it carries remains. */
+            if (set >> p & 1 &&
+                (speed->insns != insns || speed->cycles != cycles)) {
+                *speed = (VschedSpeed) { insns, cycles };
             }
         }
     }
