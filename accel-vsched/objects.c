@@ -426,9 +426,22 @@ int *vsched_option_vms(VschedEngine *e, int vcpus, Error **errp)
     return g_steal_pointer(&vm);
 }
 
+/* What '+' joins: one part at least, which is empty if @text is. */
+static char **split(const char *text)
+{
+    char **parts = g_strsplit(text, "+", -1);
+
+    if (!*parts) {
+        g_strfreev(parts);
+        parts = g_new0(char *, 2);
+        *parts = g_strdup("");
+    }
+    return parts;
+}
+
 static bool given_affinity(const char *text, VschedCoreState *st, Error **errp)
 {
-    g_auto(GStrv) parts = g_strsplit(text, "+", -1);
+    g_auto(GStrv) parts = split(text);
     g_autofree uint64_t *mask = g_new0(uint64_t, st->vcpus);
 
     for (int i = 0; parts[i]; i++) {
@@ -457,6 +470,7 @@ static bool given_affinity(const char *text, VschedCoreState *st, Error **errp)
     return true;
 }
 
+/* "" is possible: none is off. */
 static bool given_offline(const char *text, VschedCoreState *st, Error **errp)
 {
     uint64_t all = UINT64_MAX >> (VSCHED_PCPUS_MAX - st->pcpus), off = 0;
@@ -481,7 +495,7 @@ static bool given_offline(const char *text, VschedCoreState *st, Error **errp)
 
 static bool given_speed(const char *text, VschedCoreState *st, Error **errp)
 {
-    g_auto(GStrv) parts = g_strsplit(text, "+", -1);
+    g_auto(GStrv) parts = split(text);
 
     for (int i = 0; parts[i]; i++) {
         char *colon = strchr(parts[i], ':');
