@@ -1190,14 +1190,13 @@ bool vsched_core_set_share(VschedCore *core, int vm, VschedShare share,
 
     g_assert(core->running == VSCHED_NONE);
     if (share.weight < 1 || share.weight > VSCHED_WEIGHT_MAX) {
-        *why = g_strdup_printf("a weight of %u is out of range: allowed are 1 "
-                               "to %d", share.weight, VSCHED_WEIGHT_MAX);
+        *why = g_strdup_printf("the weight is out of range: allowed are 1 to "
+                               "%d", VSCHED_WEIGHT_MAX);
         return false;
     }
     if (share.cap > cap_max) {
-        *why = g_strdup_printf("a cap of %u is out of range: allowed are 0 (no "
-                               "cap) to %u, 100 for each PCPU", share.cap,
-                               cap_max);
+        *why = g_strdup_printf("the cap is out of range: allowed are 0 (no cap)"
+                               " to %u, 100 for each PCPU", cap_max);
         return false;
     }
     core->topology.share[vm] = share;

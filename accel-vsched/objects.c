@@ -89,13 +89,15 @@ static bool read_mask(Visitor *v, const char *name, uint64_t *mask,
                       Error **errp)
 {
     uint16List *list = NULL;
-    bool ok;
+    bool ok = true;
 
-    if (!visit_type_uint16List(v, name, &list, errp)) {
+    /* A visitor would say that parameter 'null' expects something. */
+    if (!visit_type_uint16List(v, name, &list, NULL)) {
+        error_setg(errp, "%s is a list of PCPUs: allowed are 0 to %d", name,
+                   core()->topology.pcpus - 1);
         return false;
     }
     *mask = 0;
-    ok = true;
     for (uint16List *l = list; l; l = l->next) {
         if (l->value >= core()->topology.pcpus) {
             error_setg(errp, "%s: there is no PCPU %u: allowed are 0 to %d",
@@ -128,6 +130,7 @@ static void vm_set_share(Object *obj, Visitor *v, const char *name,
     VschedShare share = core()->topology.share[number_of(obj)];
     char *why = NULL;
     int64_t value;
+    bool done;
 
     if (!visit_type_int64(v, name, &value, errp)) {
         return;
@@ -135,8 +138,8 @@ static void vm_set_share(Object *obj, Visitor *v, const char *name,
     /* What no uint32_t can hold is out of range too. */
     value = MAX(-1, MIN(value, UINT32_MAX));
     *(opaque ? &share.cap : &share.weight) = value;
-    check(vsched_core_set_share(core(), number_of(obj), share, &why),
-          opaque ? "caps" : "weights", why, errp);
+    done = vsched_core_set_share(core(), number_of(obj), share, &why);
+    check(done, opaque ? "caps" : "weights", why, errp);
 }
 
 static void vm_get_vcpus(Object *obj, Visitor *v, const char *name,
@@ -186,9 +189,11 @@ static void pcpu_set_online(Object *obj, bool value, Error **errp)
     uint64_t bit = UINT64_C(1) << number_of(obj);
     uint64_t online = core()->topology.online;
     char *why = NULL;
+    bool done;
 
-    check(vsched_core_set_online(core(), value ? online | bit : online & ~bit,
-                                 &why), "offline", why, errp);
+    done = vsched_core_set_online(core(), value ? online | bit : online & ~bit,
+                                  &why);
+    check(done, "offline", why, errp);
 }
 
 static char *pcpu_get_speed(Object *obj, Error **errp)
@@ -216,14 +221,15 @@ static void pcpu_set_speed(Object *obj, const char *value, Error **errp)
 {
     unsigned insns, cycles;
     char *why = NULL;
+    bool done;
 
     if (!parse_speed(value, &insns, &cycles)) {
         error_setg(errp, "'%s' is not a speed: allowed are 1 and ratios such "
                    "as 2/3", value);
         return;
     }
-    check(vsched_core_set_speed(core(), number_of(obj), insns, cycles, &why),
-          "speed", why, errp);
+    done = vsched_core_set_speed(core(), number_of(obj), insns, cycles, &why);
+    check(done, "speed", why, errp);
 }
 
 static void pcpu_get_vcpu(Object *obj, Visitor *v, const char *name,
@@ -267,10 +273,11 @@ static void vcpu_set_affinity(Object *obj, Visitor *v, const char *name,
 {
     char *why = NULL;
     uint64_t mask;
+    bool done;
 
     if (read_mask(v, name, &mask, errp)) {
-        check(vsched_core_set_affinity(core(), number_of(obj), mask, &why),
-              "affinity", why, errp);
+        done = vsched_core_set_affinity(core(), number_of(obj), mask, &why);
+        check(done, "affinity", why, errp);
     }
 }
 
@@ -426,9 +433,22 @@ int *vsched_option_vms(VschedEngine *e, int vcpus, Error **errp)
     return g_steal_pointer(&vm);
 }
 
+/* What '+' joins: one part at least, which is empty if @text is. */
+static char **split(const char *text)
+{
+    char **parts = g_strsplit(text, "+", -1);
+
+    if (!*parts) {
+        g_strfreev(parts);
+        parts = g_new0(char *, 2);
+        *parts = g_strdup("");
+    }
+    return parts;
+}
+
 static bool given_affinity(const char *text, VschedCoreState *st, Error **errp)
 {
-    g_auto(GStrv) parts = g_strsplit(text, "+", -1);
+    g_auto(GStrv) parts = split(text);
     g_autofree uint64_t *mask = g_new0(uint64_t, st->vcpus);
 
     for (int i = 0; parts[i]; i++) {
@@ -457,6 +477,7 @@ static bool given_affinity(const char *text, VschedCoreState *st, Error **errp)
     return true;
 }
 
+/* "" is possible: none is off. */
 static bool given_offline(const char *text, VschedCoreState *st, Error **errp)
 {
     uint64_t all = UINT64_MAX >> (VSCHED_PCPUS_MAX - st->pcpus), off = 0;
@@ -481,7 +502,7 @@ static bool given_offline(const char *text, VschedCoreState *st, Error **errp)
 
 static bool given_speed(const char *text, VschedCoreState *st, Error **errp)
 {
-    g_auto(GStrv) parts = g_strsplit(text, "+", -1);
+    g_auto(GStrv) parts = split(text);
 
     for (int i = 0; parts[i]; i++) {
         char *colon = strchr(parts[i], ':');
@@ -502,8 +523,12 @@ static bool given_speed(const char *text, VschedCoreState *st, Error **errp)
             return false;
         }
         for (int p = 0; p < st->pcpus; p++) {
-            if (set >> p & 1) {
-                st->pcpu[p].speed = (VschedSpeed) { insns, cycles };
+            VschedSpeed *speed = &st->pcpu[p].speed;
+
+            /* If it is what it was saved with, what it carries remains. */
+            if (set >> p & 1 &&
+                (speed->insns != insns || speed->cycles != cycles)) {
+                *speed = (VschedSpeed) { insns, cycles };
             }
         }
     }

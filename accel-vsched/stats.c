@@ -1,8 +1,11 @@
 /*
  * Statistics of the engine: query-stats, provider "vsched".
  *
- * Targets: vm (sums and the engine itself), pcpu, vcpu.  All counters live
- * where they are counted; this only reads.  Cycles are those of the PCPUs.
+ * Targets: vm, pcpu, vcpu.  Of target vm, the first entry is the whole machine:
+ * the engine itself, and sums over all PCPUs and VCPUs.  Where there are several
+ * VMs, one entry for each follows, with its path: sums over its VCPUs, by the
+ * same names.  All counters live where they are counted; this only reads.
+ * Cycles are those of the PCPUs.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -194,18 +197,45 @@ static void prepend_all(StatsList **list, VschedEngine *e, const Stat *stats,
     }
 }
 
+/* Over those of @objects whose number in @group is @number; NULL: over all. */
 static void prepend_sums(StatsList **list, VschedEngine *e, const Stat *stats,
-                         int objects, const char *prefix, strList *names)
+                         int objects, const int *group, int number,
+                         const char *prefix, strList *names)
 {
     for (int n = length(stats); n--; ) {
         g_autofree char *name = g_strconcat(prefix, stats[n].name, NULL);
         uint64_t sum = 0;
 
         for (int i = 0; i < objects; i++) {
-            sum += stats[n].value(e, i);
+            if (!group || group[i] == number) {
+                sum += stats[n].value(e, i);
+            }
         }
         prepend(list, name, sum, names);
     }
+}
+
+/* An entry is put in front of those that there are: the last comes first. */
+static void query_vms(StatsResultList **result, VschedEngine *e,
+                      strList *names)
+{
+    const VschedTopology *t = &e->core->topology;
+    StatsList *list;
+
+    for (int i = t->vms - 1; t->vms > 1 && i >= 0; i--) {
+        g_autofree char *path = g_strdup_printf("/machine/vm[%d]", i);
+
+        list = NULL;
+        prepend_sums(&list, e, vcpu_stats, t->vcpus, t->vm, i, "vcpu-", names);
+        if (list) {
+            add_stats_entry(result, STATS_PROVIDER_VSCHED, path, list);
+        }
+    }
+    list = NULL;
+    prepend_sums(&list, e, pcpu_stats, t->pcpus, NULL, 0, "pcpu-", names);
+    prepend_sums(&list, e, vcpu_stats, t->vcpus, NULL, 0, "vcpu-", names);
+    prepend_all(&list, e, vm_stats, 0, names);
+    add_stats_entry(result, STATS_PROVIDER_VSCHED, NULL, list);
 }
 
 static void query(StatsResultList **result, StatsTarget target,
@@ -217,12 +247,7 @@ static void query(StatsResultList **result, StatsTarget target,
 
     switch (target) {
     case STATS_TARGET_VM:
-        prepend_sums(&list, e, pcpu_stats, e->core->topology.pcpus,
-                     "pcpu-", names);
-        prepend_sums(&list, e, vcpu_stats, e->core->topology.vcpus,
-                     "vcpu-", names);
-        prepend_all(&list, e, vm_stats, 0, names);
-        add_stats_entry(result, STATS_PROVIDER_VSCHED, NULL, list);
+        query_vms(result, e, names);
         break;
     case STATS_TARGET_PCPU:
         for (int i = e->core->topology.pcpus - 1; i >= 0; i--) {

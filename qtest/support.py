@@ -177,7 +177,8 @@ class Guest(QEMUMachine):
         return "\n".join(said + [f"(all of it: {self.dir})"])
 
     def stats(self, provider="vsched"):
-        """{object: {name: value}} of query-stats: machine, PCPUs and VCPUs, this provider."""
+        """{object: {name: value}} of query-stats, this provider: the machine ("vm"), VMs where
+        there are several, PCPUs and VCPUs by their paths."""
         out = {}
         for target in ("vm", "pcpu", "vcpu"):
             for n, entry in enumerate(self.cmd("query-stats", target=target,
