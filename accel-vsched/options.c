@@ -1010,22 +1010,27 @@ static bool sdb_differs(VschedEngine *e, SDBState *sdb, const char *name,
     return strcmp(here, wanted);
 }
 
+/* What was given takes effect once more: that is no live change by the user. */
+static bool giving_again;
+
 bool vsched_options_given_sdb(VschedEngine *e, SDBState *sdb, Error **errp)
 {
     ObjectPropertyIterator iter;
     ObjectProperty *q;
+    bool ok = true;
 
+    giving_again = true;
     object_class_property_iter_init(&iter, object_get_class(OBJECT(sdb)));
-    while ((q = object_property_iter_next(&iter))) {
+    while (ok && (q = object_property_iter_next(&iter))) {
         g_autofree char *name = sdb_option_name(q->name);
 
-        if (is_sdb_option(q) && sdb_differs(e, sdb, q->name, name) &&
-            !object_property_parse(OBJECT(sdb), q->name,
-                                   lookup(user_given, name), errp)) {
-            return false;
+        if (is_sdb_option(q) && sdb_differs(e, sdb, q->name, name)) {
+            ok = object_property_parse(OBJECT(sdb), q->name,
+                                       lookup(user_given, name), errp);
         }
     }
-    return true;
+    giving_again = false;
+    return ok;
 }
 
 void vsched_options_sdb_changed(VschedEngine *e, SDBState *sdb)
@@ -1033,6 +1038,9 @@ void vsched_options_sdb_changed(VschedEngine *e, SDBState *sdb)
     ObjectPropertyIterator iter;
     ObjectProperty *q;
 
+    if (giving_again) {
+        return;
+    }
     object_class_property_iter_init(&iter, object_get_class(OBJECT(sdb)));
     while ((q = object_property_iter_next(&iter))) {
         g_autofree char *name = sdb_option_name(q->name);
