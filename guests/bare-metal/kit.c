@@ -46,7 +46,7 @@ static bool has_start_block;
 static bool user_mode;
 static bool stay;                /* VCPUs take interrupts until the end */
 static char arguments[512];
-static char output[4096];
+static char output[65536];
 static size_t output_length;
 static uint64_t free_ram, ram_end;
 static void (*volatile current_work)(struct vcpu *me);
@@ -153,6 +153,13 @@ __attribute__((noreturn)) static void end(int status)
     }
     for (;;) {
     }
+}
+
+void finish(bool ok)
+{
+    put(", \"ok\": ");
+    put(ok ? "true" : "false");
+    end(ok ? EXIT_OK : EXIT_FAILED);
 }
 
 static void report_begin(void)
@@ -371,7 +378,7 @@ static void stop_vcpu(void)
     }
 }
 
-static void start_vcpu(struct vcpu *vcpu)
+static bool try_to_start(struct vcpu *vcpu)
 {
     uint64_t table;
 
@@ -382,7 +389,17 @@ static void start_vcpu(struct vcpu *vcpu)
     write64(START_BLOCK + START_ARGUMENT, (uint64_t)vcpu);
     write64(START_BLOCK + START_TRAP_BASE, table);
     write64(START_BLOCK + START_COMMAND, COMMAND_START);
-    if (read64(START_BLOCK + START_COMMAND) != 0) {
+    return read64(START_BLOCK + START_COMMAND) == 0;
+}
+
+bool restart_stopped(struct vcpu *vcpu)
+{
+    return has_start_block && try_to_start(vcpu);
+}
+
+static void start_vcpu(struct vcpu *vcpu)
+{
+    if (!try_to_start(vcpu)) {
         fail("start register block", ": a VCPU cannot be started");
     }
     wait_for(&vcpu->state, STATE_UP);
@@ -413,8 +430,6 @@ uint64_t run_on_all(void (*work)(struct vcpu *me))
 /* Every VCPU gets here; number 0 runs the program. */
 void kit_main(struct vcpu *me)
 {
-    bool ok;
-
     if (me != kit_vcpus) {
         interrupts(true);
         me->state = STATE_UP;
@@ -450,10 +465,7 @@ void kit_main(struct vcpu *me)
 
     report_begin();
     report("vcpus", vcpus);
-    ok = program();
-    put(", \"ok\": ");
-    put(ok ? "true" : "false");
-    end(ok ? EXIT_OK : EXIT_FAILED);
+    finish(program());
 }
 
 /* Interrupts by level: count, and clear their cause. */
@@ -513,6 +525,20 @@ void report(const char *name, uint64_t value)
 {
     report_name(name);
     put_number(value);
+}
+
+void report_hex(const char *name, const uint8_t *bytes, size_t size)
+{
+    char digits[3] = "";
+
+    report_name(name);
+    put("\"");
+    for (size_t i = 0; i < size; i++) {
+        digits[0] = "0123456789abcdef"[bytes[i] >> 4];
+        digits[1] = "0123456789abcdef"[bytes[i] & 15];
+        put(digits);
+    }
+    put("\"");
 }
 
 void report_all(const char *name, size_t offset)

@@ -64,10 +64,17 @@ void *allocate(uint64_t bytes);
 
 /* Report: each adds a member to the JSON object. */
 void report(const char *name, uint64_t value);
+void report_hex(const char *name, const uint8_t *bytes, size_t size);
 void report_all(const char *name, size_t offset);   /* of a field of struct vcpu */
 #define REPORT_ALL(field) report_all(#field, offsetof(struct vcpu, field))
 uint64_t total(size_t offset);
 #define TOTAL(field) total(offsetof(struct vcpu, field))
+
+/* End at once, whatever other VCPUs do. */
+__attribute__((noreturn)) void finish(bool ok);
+
+/* Start a VCPU again that has stopped, also in error state; false if it runs. */
+bool restart_stopped(struct vcpu *vcpu);
 
 /* End with an error of the caller's: bad parameters, broken machine. */
 __attribute__((noreturn)) void fail(const char *what, const char *why);

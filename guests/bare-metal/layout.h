@@ -23,6 +23,11 @@
 #define VCPU_STRAY          16
 #define VCPU_STACK          24
 
+/* struct probe */
+#define PROBE_SHIFT         9
+#define PROBE_TT            280         /* what comes of it */
+#define PROBE_SP            328         /* what is to be restored */
+
 /* UltraSPARC I and II */
 #define ASI_NUCLEUS         0x04
 #define ASI_PHYS_IO         0x15        /* physical, not cached */
