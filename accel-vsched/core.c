@@ -724,7 +724,7 @@ static void halt(VschedCore *core, int p)
 
 void vsched_core_abandon_window(VschedCore *core)
 {
-    core->abandoned = core->running != VSCHED_NONE;
+    core->abandoned |= core->running != VSCHED_NONE;
     core->running = core->sole = VSCHED_NONE;
 }
 

@@ -67,6 +67,16 @@ int64_t vsched_ns_to_cycles(const VschedEngine *e, int64_t ns)
            muldiv(ns, e->clock_hz, NANOSECONDS_PER_SECOND, true);
 }
 
+bool vsched_between_windows(const VschedEngine *e, Error **errp)
+{
+    if (e->core && e->core->running != VSCHED_NONE) {
+        error_setg(errp, "a debugger has stopped the machine in the middle of a "
+                   "window: let it go on ('cont') and stop it ('stop') first");
+        return false;
+    }
+    return true;
+}
+
 int64_t vsched_present(const VschedEngine *e)
 {
     const VschedCore *core = e->core;
@@ -359,8 +369,9 @@ static void attend(VschedEngine *e)
 /*
  * The PCPU stays where it is, and with it the window.  The main loop first
  * stops all VCPUs (they do so here), and only then may the debugger let any of
- * them go, which need not be @cpu.  The window goes on when a VCPU runs again;
- * host_run() sees to those that do not.
+ * them go, which need not be @cpu.  The window goes on when a VCPU is let go,
+ * even if all are to stop again by now: they do so at its end.  host_run() sees
+ * to those that are not let go.
  */
 void vsched_debugger_stop(VschedEngine *e, CPUState *cpu)
 {
@@ -371,16 +382,16 @@ void vsched_debugger_stop(VschedEngine *e, CPUState *cpu)
     bql_lock();
     cpu_handle_guest_debug(cpu);
     vsched_devices_leave();             /* the debugger is in the main loop */
-    for (;;) {
+    while (!all_were_stopped || all_stopped()) {
         CPU_FOREACH(other) {
             current_cpu = other;
-            qemu_wait_io_event_common(other);
+            qemu_wait_io_event_common(other);   /* may give up the BQL */
         }
         current_cpu = cpu;
         if (all_stopped()) {
             all_were_stopped = true;
-        } else if (all_were_stopped) {
-            break;
+        } else if (all_were_stopped || stop_requested()) {
+            continue;
         }
         qemu_cond_wait_bql(cpu->halt_cond);
     }

@@ -190,6 +190,11 @@ int64_t vsched_ns_to_cycles(const VschedEngine *e, int64_t ns);
 bool vsched_in_engine_thread(void);
 void vsched_wake(VschedEngine *e, CPUState *cpu);
 void vsched_reconsider(VschedEngine *e);
+/*
+ * False, and @errp, where a debugger has stopped the machine within a window:
+ * what is changed between windows cannot be changed there.
+ */
+bool vsched_between_windows(const VschedEngine *e, Error **errp);
 /* The clock of the PCPU that runs; between windows, the end of the last. */
 int64_t vsched_present(const VschedEngine *e);
 /* An interrupt goes to @target, of @sender or, if that is NULL, of a device. */
