@@ -132,7 +132,8 @@ static void vm_set_share(Object *obj, Visitor *v, const char *name,
     int64_t value;
     bool done;
 
-    if (!visit_type_int64(v, name, &value, errp)) {
+    if (!vsched_between_windows(vsched_engine, errp) ||
+        !visit_type_int64(v, name, &value, errp)) {
         return;
     }
     /* What no uint32_t can hold is out of range too. */
@@ -191,6 +192,9 @@ static void pcpu_set_online(Object *obj, bool value, Error **errp)
     char *why = NULL;
     bool done;
 
+    if (!vsched_between_windows(vsched_engine, errp)) {
+        return;
+    }
     done = vsched_core_set_online(core(), value ? online | bit : online & ~bit,
                                   &why);
     check(done, "offline", why, errp);
@@ -223,6 +227,9 @@ static void pcpu_set_speed(Object *obj, const char *value, Error **errp)
     char *why = NULL;
     bool done;
 
+    if (!vsched_between_windows(vsched_engine, errp)) {
+        return;
+    }
     if (!parse_speed(value, &insns, &cycles)) {
         error_setg(errp, "'%s' is not a speed: allowed are 1 and ratios such "
                    "as 2/3", value);
@@ -275,7 +282,8 @@ static void vcpu_set_affinity(Object *obj, Visitor *v, const char *name,
     uint64_t mask;
     bool done;
 
-    if (read_mask(v, name, &mask, errp)) {
+    if (vsched_between_windows(vsched_engine, errp) &&
+        read_mask(v, name, &mask, errp)) {
         done = vsched_core_set_affinity(core(), number_of(obj), mask, &why);
         check(done, "affinity", why, errp);
     }

@@ -245,6 +245,9 @@ static void policy_set(Object *obj, Visitor *v, const char *name,
     g_autofree char *why = NULL;
     uint64_t before = s->values[i];
 
+    if (e && !vsched_between_windows(e, errp)) {
+        return;
+    }
     if (!visit_parameter(v, name, &ops->parameters[i], &s->values[i], errp)) {
         return;
     }
@@ -536,7 +539,8 @@ static void engine_set(Object *obj, Visitor *v, const char *name,
                    "SDBs can", name);
         return;
     }
-    if (visit_parameter(v, name, &engine_parameters[i], &value, errp)) {
+    if (vsched_between_windows(e, errp) &&
+        visit_parameter(v, name, &engine_parameters[i], &value, errp)) {
         engine_store(e, i, value);
         if (e->core) {
             vsched_options_forget(name);
@@ -553,6 +557,9 @@ static void engine_set_watch(Object *obj, bool value, Error **errp)
 {
     VschedEngine *e = VSCHED(obj);
 
+    if (!vsched_between_windows(e, errp)) {
+        return;
+    }
     e->watch = value;
     if (e->exec) {
         for (int p = 0; p < e->pcpus; p++) {
@@ -627,7 +634,7 @@ static void engine_set_sched(Object *obj, const char *value, Error **errp)
     g_autofree char *why = NULL;
     VschedPolicyState *policy;
 
-    if (!ops) {
+    if (!ops || !vsched_between_windows(e, errp)) {
         return;
     }
     policy = new_policy(value);
