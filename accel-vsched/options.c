@@ -796,13 +796,12 @@ static void option_visit_get(Object *obj, Visitor *v, const char *name,
     visit_type_str(v, name, &text, errp);
 }
 
-static bool maybe_help(const char *name, const char *value)
+static void maybe_help(const char *name, const char *value)
 {
     if (!strcmp(name, "sched") && is_help_option(value)) {
         print_policies();
         exit(0);
     }
-    return false;
 }
 
 static void accel_option_set(Object *obj, Visitor *v, const char *name,
@@ -880,9 +879,17 @@ static char *sdb_option_name(const char *property)
                                                        NULL);
 }
 
-static bool is_sdb_option(const ObjectProperty *p)
+static bool is_sdb_option(const ObjectProperty *property)
 {
-    return p->set && p->description && strcmp(p->name, "pcpu");
+    if (!strcmp(property->name, "detector")) {
+        return true;
+    }
+    for (const SDBParameter *p = sdb_parameters; p->name; p++) {
+        if (!strcmp(property->name, p->name)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void for_all_options(ObjectClass *oc, OptionFunc *add)

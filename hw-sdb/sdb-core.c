@@ -208,28 +208,64 @@ uint64_t sdb_flush(SDB *sdb, bool user)
 
 /* Configuration */
 
-void sdb_config_default(SDBConfig *config)
+#define PAPER "as in the paper"         /* sections 3.2 and 3.3 */
+
+#define PARAMETER(field, name_, description_, source_, low, high, default_) \
+    {                                                                       \
+        .name = name_, .description = description_, .source = source_,      \
+        .offset = offsetof(SDBConfig, field),                               \
+        .minimum = low, .maximum = high, .value = default_,                 \
+    }
+
+const SDBParameter sdb_parameters[] = {
+    PARAMETER(period, "period", "retired instructions in a period",
+              PAPER, 16, 1u << 20, 1024),
+    PARAMETER(entries, "entries", "entries of the store and of the load array",
+              PAPER, 1, SDB_ENTRIES_MAX, 8),
+    PARAMETER(store_threshold, "store-threshold",
+              "fewer unique stores in a period than this are a spin; at most"
+              " entries and period", PAPER, 1, SDB_ENTRIES_MAX, 8),
+    PARAMETER(load_threshold, "load-threshold",
+              "and, in user mode, fewer unique loads than this; at most entries"
+              " and period", PAPER, 1, SDB_ENTRIES_MAX, 8),
+    PARAMETER(recurrence_entries, "recurrence-entries",
+              "marks, of 512, in a signature of the recurrence detector that"
+              " may be repeated", NULL, 1, SDB_MARKS / 2, 64),
+    PARAMETER(recurrence_repeats, "recurrence-repeats",
+              "repeating periods in a row that are a spin", NULL, 1, 1000, 2),
+    /* docs/sdb.rst: cost against latency */
+    PARAMETER(recurrence_rest, "recurrence-rest",
+              "periods that the recurrence detector does not watch after one"
+              " that did not repeat", NULL, 0, 10000, 13),
+    PARAMETER(paper_rest, "paper-rest",
+              "with detector=either, periods that the paper's rule does not"
+              " watch after one of progress", NULL, 0, 10000, 29),
+    { }
+};
+
+static uint32_t value_of(const SDBConfig *config, const SDBParameter *p)
 {
-    *config = (SDBConfig) {
-        .period = SDB_PAPER_PERIOD,
-        .entries = SDB_PAPER_ENTRIES,
-        .store_threshold = SDB_PAPER_THRESHOLD,
-        .load_threshold = SDB_PAPER_THRESHOLD,
-        .detector = SDB_CHOICE_EITHER,
-        .recurrence_entries = 64,
-        .recurrence_repeats = 2,
-        .recurrence_rest = 13,      /* docs/sdb.rst: cost against latency */
-        .paper_rest = 29,
-    };
+    return *(const uint32_t *)((const char *)config + p->offset);
 }
 
-static bool in_range(const char *what, uint32_t value, uint32_t min,
-                     uint32_t max, char **why)
+void sdb_config_default(SDBConfig *config)
 {
-    if (value < min || value > max) {
-        *why = g_strdup_printf("%s is %u; %u to %u is allowed", what, value,
-                               min, max);
-        return false;
+    for (const SDBParameter *p = sdb_parameters; p->name; p++) {
+        *(uint32_t *)((char *)config + p->offset) = p->value;
+    }
+    config->detector = SDB_CHOICE_EITHER;
+}
+
+static bool all_in_range(const SDBConfig *config, char **why)
+{
+    for (const SDBParameter *p = sdb_parameters; p->name; p++) {
+        uint32_t value = value_of(config, p);
+
+        if (value < p->minimum || value > p->maximum) {
+            *why = g_strdup_printf("%s is %u; %u to %u is allowed", p->name,
+                                   value, p->minimum, p->maximum);
+            return false;
+        }
     }
     return true;
 }
@@ -260,19 +296,7 @@ bool sdb_config_check(const SDBConfig *c, char **why)
                         " allowed");
         return false;
     }
-    return in_range("period", c->period, SDB_PERIOD_MIN, SDB_PERIOD_MAX, why) &&
-           in_range("entries", c->entries, 1, SDB_ENTRIES_MAX, why) &&
-           in_range("store-threshold", c->store_threshold, 1, SDB_ENTRIES_MAX,
-                    why) &&
-           in_range("load-threshold", c->load_threshold, 1, SDB_ENTRIES_MAX,
-                    why) &&
-           in_range("recurrence-entries", c->recurrence_entries, 1,
-                    SDB_RECURRENCE_MAX, why) &&
-           in_range("recurrence-repeats", c->recurrence_repeats, 1,
-                    SDB_REPEATS_MAX, why) &&
-           in_range("recurrence-rest", c->recurrence_rest, 0, SDB_REST_MAX,
-                    why) &&
-           in_range("paper-rest", c->paper_rest, 0, SDB_REST_MAX, why) &&
+    return all_in_range(c, why) &&
            reachable("store-threshold", c->store_threshold, c, why) &&
            reachable("load-threshold", c->load_threshold, c, why);
 }

@@ -42,18 +42,8 @@ typedef enum SDBChoice {
     SDB_CHOICE_EITHER = SDB_CHOICE_PAPER | SDB_CHOICE_RECURRENCE,
 } SDBChoice;
 
-/* Values of the paper, section 3.2 and 3.3. */
-#define SDB_PAPER_PERIOD        1024    /* committed instructions */
-#define SDB_PAPER_ENTRIES       8
-#define SDB_PAPER_THRESHOLD     8
-
-#define SDB_PERIOD_MIN          16
-#define SDB_PERIOD_MAX          (1u << 20)
 #define SDB_ENTRIES_MAX         64
-#define SDB_RECURRENCE_MAX      256
 #define SDB_MARKS               512     /* of a signature: bits in hardware */
-#define SDB_REPEATS_MAX         1000
-#define SDB_REST_MAX            10000
 
 typedef struct SDBConfig {
     uint32_t period;              /* N, committed instructions */
@@ -66,6 +56,17 @@ typedef struct SDBConfig {
     uint32_t recurrence_rest;     /* periods unwatched after no repetition */
     uint32_t paper_rest;          /* and after progress, if both judge */
 } SDBConfig;
+
+/* Each number of SDBConfig, its limits and its default: the only place. */
+typedef struct SDBParameter {
+    const char *name;
+    const char *description;      /* one line, without range and default */
+    const char *source;           /* of the default; NULL: a choice of ours */
+    size_t offset;                /* of the uint32_t in SDBConfig */
+    uint32_t minimum, maximum, value;   /* @value: the default */
+} SDBParameter;
+
+extern const SDBParameter sdb_parameters[];     /* ends with a NULL name */
 
 void sdb_config_default(SDBConfig *config);
 

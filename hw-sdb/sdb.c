@@ -80,37 +80,14 @@ void sdb_apply(SDBState *s)
 
 /* Parameters: read, and written before realize or live */
 
-typedef struct SDBParameter {
-    const char *name, *description;
-    size_t offset;                      /* in SDBConfig */
-} SDBParameter;
-
-static const SDBParameter parameters[] = {
-    { "period", "committed instructions in a period;"
-      " 16 to 1048576, default 1024 (as in the paper)",
-      offsetof(SDBConfig, period) },
-    { "entries", "entries of the store and of the load array;"
-      " 1 to 64, default 8 (as in the paper)",
-      offsetof(SDBConfig, entries) },
-    { "store-threshold", "fewer unique stores in a period than this are a"
-      " spin; 1 to entries, default 8 (as in the paper)",
-      offsetof(SDBConfig, store_threshold) },
-    { "load-threshold", "and, in user mode, fewer unique loads than this;"
-      " 1 to entries, default 8 (as in the paper)",
-      offsetof(SDBConfig, load_threshold) },
-    { "recurrence-entries", "marks, of 512, in a signature of the recurrence"
-      " detector that may be repeated; 1 to 256, default 64",
-      offsetof(SDBConfig, recurrence_entries) },
-    { "recurrence-repeats", "repeating periods in a row that are a spin;"
-      " 1 to 1000, default 2",
-      offsetof(SDBConfig, recurrence_repeats) },
-    { "recurrence-rest", "periods that the recurrence detector does not watch"
-      " after one that did not repeat; 0 to 10000, default 13",
-      offsetof(SDBConfig, recurrence_rest) },
-    { "paper-rest", "with detector=either, periods that the paper's rule does"
-      " not watch after one of progress; 0 to 10000, default 29",
-      offsetof(SDBConfig, paper_rest) },
-};
+/* "entries of the store array; 1 to 64, default 8 (as in the paper)" */
+static char *describe(const SDBParameter *p)
+{
+    return g_strdup_printf("%s; %u to %u, default %u%s%s%s", p->description,
+                           p->minimum, p->maximum, p->value,
+                           p->source ? " (" : "", p->source ?: "",
+                           p->source ? ")" : "");
+}
 
 /* A change that is refused changes nothing. */
 static void change_config(SDBState *s, const SDBConfig *config, Error **errp)
@@ -153,8 +130,8 @@ static void set_parameter(Object *obj, Visitor *v, const char *name,
                           NULL)) {
         change_config(SDB_DEVICE(obj), &config, errp);
     } else {
-        error_setg(errp, "%s needs a whole number: %s", name,
-                   parameter->description);
+        error_setg(errp, "%s needs a whole number: %u to %u is allowed", name,
+                   parameter->minimum, parameter->maximum);
     }
 }
 
@@ -375,12 +352,12 @@ static void sdb_class_init(ObjectClass *oc, void *data)
     object_class_property_set_description(oc, "pcpu",
                                           "the PCPU that it belongs to");
 
-    for (int i = 0; i < ARRAY_SIZE(parameters); i++) {
-        object_class_property_add(oc, parameters[i].name, "uint32",
-                                  get_parameter, set_parameter, NULL,
-                                  (void *)&parameters[i]);
-        object_class_property_set_description(oc, parameters[i].name,
-                                              parameters[i].description);
+    for (const SDBParameter *p = sdb_parameters; p->name; p++) {
+        g_autofree char *text = describe(p);
+
+        object_class_property_add(oc, p->name, "uint32", get_parameter,
+                                  set_parameter, NULL, (void *)p);
+        object_class_property_set_description(oc, p->name, text);
     }
     object_class_property_add_str(oc, "detector", get_detector, set_detector);
     object_class_property_set_description(oc, "detector",

@@ -477,7 +477,7 @@ static void bad(SDBConfig c, const char *expected)
     stores(sdb, 0x1000, 7);
     g_assert_false(sdb_reconfigure(sdb, &c, &why2));
     g_assert_cmpstr(why, ==, why2);
-    g_assert_cmpuint(sdb_config(sdb)->period, ==, SDB_PAPER_PERIOD);
+    g_assert_cmpuint(sdb_config(sdb)->period, ==, 1024);
     g_assert_cmpuint(sdb_end_period(sdb, KERNEL).stores, ==, 7);
     sdb_free(sdb);
 }
