@@ -13,7 +13,6 @@
 
 #include "qemu/osdep.h"
 #include "qemu/guest-random.h"
-#include "qemu/host-utils.h"
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"
 #include "qemu/timer.h"
@@ -22,7 +21,6 @@
 #include "accel/tcg/cpu-ops.h"
 #include "accel/tcg/threading.h"
 #include "accel/tcg/tcg-accel-ops.h"
-#include "exec/cpu-interrupt.h"
 #include "exec/translation-block.h"
 #include "system/accel-ops.h"
 #include "system/cpu-timers.h"
@@ -35,262 +33,15 @@
 #include "engine.h"
 #include "trace.h"
 
-VschedEngine *vsched_engine;
-
-static __thread bool in_engine_thread;
-
-bool vsched_in_engine_thread(void)
-{
-    return in_engine_thread;
-}
-
-/* muldiv64() divides by 32 bits only, which are less than 10 GHz. */
-static int64_t muldiv(uint64_t a, uint64_t b, uint64_t c, bool round_up)
-{
-    uint64_t low, high, remainder;
-
-    mulu64(&low, &high, a, b);
-    remainder = divu128(&low, &high, c);
-    return low + (round_up && remainder);
-}
-
-int64_t vsched_cycles_to_ns(const VschedEngine *e, int64_t cycles)
-{
-    return e->clock_hz == NANOSECONDS_PER_SECOND ? cycles :
-           muldiv(cycles, NANOSECONDS_PER_SECOND, e->clock_hz, false);
-}
-
-/* Rounded up: not before @ns. */
-int64_t vsched_ns_to_cycles(const VschedEngine *e, int64_t ns)
-{
-    return e->clock_hz == NANOSECONDS_PER_SECOND ? ns :
-           muldiv(ns, e->clock_hz, NANOSECONDS_PER_SECOND, true);
-}
-
-bool vsched_between_windows(const VschedEngine *e, Error **errp)
-{
-    if (e->core && e->core->running != VSCHED_NONE) {
-        error_setg(errp, "a debugger has stopped the machine in the middle of a "
-                   "window: let it go on ('cont') and stop it ('stop') first");
-        return false;
-    }
-    return true;
-}
-
-int64_t vsched_present(const VschedEngine *e)
-{
-    const VschedCore *core = e->core;
-
-    return core->running == VSCHED_NONE ? core->window_end :
-           core->pcpu[core->running].clock + vsched_exec_elapsed();
-}
-
-/* The guest's time: the clock of the PCPU that asks, else that of all. */
-static int64_t vsched_get_virtual_clock(void)
-{
-    VschedEngine *e = vsched_engine;
-    VschedCore *core = e->core;
-
-    if (in_engine_thread && core->running != VSCHED_NONE && current_cpu) {
-        return vsched_cycles_to_ns(e, vsched_present(e));
-    }
-    return qatomic_read_i64(&e->now);
-}
-
-/* The cycle counter of the guest's processors. */
-static int64_t vsched_get_cycles(void)
-{
-    VschedCore *core = vsched_engine->core;
-
-    if (in_engine_thread && core->running != VSCHED_NONE && current_cpu) {
-        return vsched_present(vsched_engine);
-    }
-    return vsched_ns_to_cycles(vsched_engine,
-                               qatomic_read_i64(&vsched_engine->now));
-}
-
-void vsched_publish_time(VschedEngine *e)
-{
-    qatomic_set_i64(&e->now, vsched_cycles_to_ns(e, e->core->window_end));
-}
-
-/*
- * Only CPUState.stopped, which changes between windows, says that a VCPU is
- * stopped.  cpu_is_stopped() looks at the machine's run state as well, which
- * changes before the VCPUs are asked to stop, and may do so within a window.
- */
-static bool vcpu_runnable(CPUState *cpu)
-{
-    return !cpu->stopped && (!cpu->halted || cpu_has_work(cpu));
-}
-
-void vsched_wake(VschedEngine *e, CPUState *cpu)
-{
-    vsched_core_notify(e->core, vsched_vcpu(cpu));
-    if (vcpu_runnable(cpu)) {
-        vsched_core_wake(e->core, vsched_vcpu(cpu));
-    }
-}
-
-/* Something may have happened to any VCPU: look at all. */
-void vsched_reconsider(VschedEngine *e)
-{
-    CPUState *cpu;
-
-    CPU_FOREACH(cpu) {
-        if (vcpu_runnable(cpu)) {
-            vsched_core_wake(e->core, vsched_vcpu(cpu));
-        } else {
-            vsched_core_block(e->core, vsched_vcpu(cpu));
-        }
-    }
-}
-
-/* The clock of the PCPU that runs is behind, or ahead of, that of @cpu's. */
-static bool on_another_pcpu(VschedEngine *e, CPUState *cpu)
-{
-    return e->core->running != VSCHED_NONE &&
-           e->core->vcpu[vsched_vcpu(cpu)].pcpu != e->core->running;
-}
-
-void vsched_tell_sent(VschedEngine *e, CPUState *sender, CPUState *target,
-                      VschedSent sent, bool cross_call)
-{
-    VschedCore *core = e->core;
-    VschedHint hint = {
-        .kind = VSCHED_HINT_SENT,
-        .pcpu = core->running,
-        .vcpu = vsched_vcpu(target),
-        .now = vsched_present(e),
-        .other = sender ? vsched_vcpu(sender) : VSCHED_NONE,
-        .sent = sent,
-        .cross_call = cross_call,
-    };
-
-    if (!vsched_core_listens(core, VSCHED_HINT_SENT)) {
-        return;
-    }
-    hint.running = core->vcpu[hint.vcpu].state == VSCHED_RUNNING;
-    vsched_core_hint(core, &hint);
-}
-
-/* Requests that are no interrupts of the guest's */
-#define NO_INTERRUPT (CPU_INTERRUPT_EXITTB | CPU_INTERRUPT_HALT | \
-                      CPU_INTERRUPT_DEBUG)
-
-/*
- * Interrupts that one VCPU raises at another on a different PCPU are taken
- * when the window is over: the other's clock may be behind.
- */
-static void vsched_handle_interrupt(CPUState *cpu, int mask)
-{
-    VschedEngine *e = vsched_engine;
-    bool later = in_engine_thread && current_cpu != cpu &&
-                 on_another_pcpu(e, cpu);
-
-    g_assert(bql_locked());
-
-    if (mask & ~NO_INTERRUPT && !e->dispatching) {
-        vsched_tell_sent(e, in_engine_thread ? current_cpu : NULL, cpu,
-                         later ? VSCHED_SENT_PENDING : VSCHED_SENT_ACCEPTED,
-                         false);
-    }
-    if (in_engine_thread && current_cpu == cpu) {
-        cpu->interrupt_request |= mask;
-        qatomic_set(&cpu->neg.icount_decr.u16.high, -1);
-    } else if (later) {
-        if (!cpu->interrupt_deferred) {
-            cpu->accel->deferred_until = vsched_present(e);
-        }
-        cpu->interrupt_deferred |= mask;
-        qatomic_set(&e->attention, true);
-        vsched_cut();
-    } else {
-        cpu->interrupt_request |= mask;
-        if (in_engine_thread) {
-            vsched_wake(e, cpu);
-        } else {
-            qemu_cpu_kick(cpu);
-        }
-    }
-}
-
 static void vsched_kick(CPUState *cpu)
 {
     qatomic_set(&vsched_engine->attention, true);
-    if (in_engine_thread) {
+    if (vsched_in_engine_thread()) {
         vsched_cut();
         if (cpu == current_cpu) {
             cpu_exit(cpu);      /* work for itself, to be done at once */
         }
     }
-}
-
-/*
- * Interrupts that were deferred, in windows that are over by now.  A stall may
- * have carried the sender beyond the end of the window; then they stay until
- * the windows have caught up with it.
- */
-static void deliver_deferred(VschedEngine *e)
-{
-    CPUState *cpu;
-
-    CPU_FOREACH(cpu) {
-        if (!cpu->interrupt_deferred) {
-            continue;
-        }
-        if (cpu->accel->deferred_until > e->core->window_end) {
-            qatomic_set(&e->attention, true);
-            continue;
-        }
-        cpu->interrupt_request |= cpu->interrupt_deferred;
-        cpu->interrupt_deferred = 0;
-        vsched_core_notify(e->core, vsched_vcpu(cpu));
-    }
-}
-
-/* Those that are due; what one target is sent keeps its order. */
-void vsched_deliver_posts(VschedEngine *e, int64_t until)
-{
-    QSIMPLEQ_HEAD(, VschedPost) later = QSIMPLEQ_HEAD_INITIALIZER(later);
-
-    e->dispatching = true;
-    while (!QSIMPLEQ_EMPTY(&e->posts)) {
-        VschedPost *post = QSIMPLEQ_FIRST(&e->posts), *other;
-        bool due = post->due <= until;
-
-        QSIMPLEQ_REMOVE_HEAD(&e->posts, next);
-        QSIMPLEQ_FOREACH(other, &later, next) {
-            due &= other->target != post->target;
-        }
-        if (!due) {
-            QSIMPLEQ_INSERT_TAIL(&later, post, next);
-            continue;
-        }
-        post->func(post->target, post->opaque);
-        vsched_wake(e, post->target);
-        g_free(post);
-    }
-    QSIMPLEQ_CONCAT(&e->posts, &later);
-    e->dispatching = false;
-}
-
-/* Cycle at which the next of all this is due; INT64_MAX: nothing is. */
-static int64_t next_delivery(VschedEngine *e)
-{
-    int64_t next = INT64_MAX;
-    VschedPost *post;
-    CPUState *cpu;
-
-    QSIMPLEQ_FOREACH(post, &e->posts, next) {
-        next = MIN(next, post->due);
-    }
-    CPU_FOREACH(cpu) {
-        if (cpu->interrupt_deferred) {
-            next = MIN(next, cpu->accel->deferred_until);
-        }
-    }
-    return next;
 }
 
 /* Wait for the main loop, or for somebody who wants something of a VCPU. */
@@ -331,7 +82,7 @@ static void do_queued_work(VschedEngine *e)
 {
     /* A machine that is stopped has nothing on its way: see save.c. */
     bool may_stop = !stop_requested() ||
-                    (next_delivery(e) == INT64_MAX &&
+                    (vsched_next_delivery(e) == INT64_MAX &&
                      vsched_devices_may_stop(e->now));
     CPUState *cpu;
 
@@ -428,7 +179,7 @@ static int64_t horizon(VschedEngine *e)
         next = vsched_ns_to_cycles(e, next);
     }
     if (!QSIMPLEQ_EMPTY(&e->posts) || qatomic_read(&e->attention)) {
-        next = MIN(next, next_delivery(e));
+        next = MIN(next, vsched_next_delivery(e));
     }
     return next;
 }
@@ -436,7 +187,7 @@ static int64_t horizon(VschedEngine *e)
 /* Devices have something to do at the end of the window. */
 static void devices_wanted(void)
 {
-    if (in_engine_thread) {
+    if (vsched_in_engine_thread()) {
         vsched_cut();
     }
 }
@@ -470,7 +221,7 @@ static void *vsched_thread(void *arg)
     qemu_guest_random_seed_thread_part2(cpu->random_seed);
     e->random[VSCHED_INSN_RANDOM] = qemu_guest_random_of_thread();
 
-    in_engine_thread = true;
+    vsched_is_engine_thread();
     e->attention = true;
     while (all_stopped()) {
         qemu_cond_wait_bql(first_cpu->halt_cond);
@@ -496,7 +247,7 @@ static void *vsched_thread(void *arg)
             vsched_deliver_posts(e, e->core->window_end);
         }
         if (qatomic_read(&e->attention)) {
-            deliver_deferred(e);
+            vsched_deliver_deferred(e);
         }
         if (vsched_devices_due(e->now)) {
             vsched_devices_window_end(e->now);
@@ -552,7 +303,7 @@ static VschedStop host_run(void *opaque, VschedRun *run)
         set_held_aside(e, run->pcpu);
         return VSCHED_STOP_EXIT;
     }
-    if (unlikely(!vcpu_runnable(e->cpu[run->vcpu]))) {
+    if (unlikely(!vsched_runnable(e->cpu[run->vcpu]))) {
         return VSCHED_STOP_HALT;
     }
     return vsched_exec(e, run);
@@ -567,7 +318,7 @@ static bool host_runnable(void *opaque, int vcpu)
 {
     VschedEngine *e = opaque;
 
-    return vcpu_runnable(e->cpu[vcpu]);
+    return vsched_runnable(e->cpu[vcpu]);
 }
 
 static int64_t host_elapsed(void *opaque)
@@ -597,8 +348,7 @@ static bool host_interrupt_pending(void *opaque, int vcpu)
     VschedEngine *e = opaque;
     CPUState *cpu = e->cpu[vcpu];
 
-    return cpu && ((cpu->interrupt_request | cpu->interrupt_deferred) &
-                   ~NO_INTERRUPT);
+    return cpu && vsched_interrupt_pending(cpu);
 }
 
 static void host_event(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
@@ -712,7 +462,7 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
     for (int p = 0; p < e->pcpus; p++) {
         vsched_periods_connect(e, p);
     }
-    vsched_stalls_set(e, e->random_stalls);
+    vsched_stalls_changed(e);
 
     vsched_exec_init();
     vsched_stats_init();

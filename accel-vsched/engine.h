@@ -5,11 +5,13 @@
  *   exec.c     one stretch of guest code: budget, clock, modes (TCG hooks)
  *   periods.c  the SDB of a PCPU as a listener
  *   stalls.c   a listener for tests
- *   options.c  parameters: -accel, -M, QOM; the objects that carry them
+ *   engine-object.c  the engine and its policy as QOM objects
+ *   options.c  the command line; given.c keeps what was given
  *   objects.c  VMs, PCPUs and VCPUs as QOM objects
  *   devices.c  completions of devices at simulated times
  *   stats.c    query-stats
  *   save.c     VMState
+ *   time.c     cycles and nanoseconds, the clock that asks
  *   notify.c   what one VCPU does to another (vsched.h)
  *
  * All of it runs on the engine's thread, or with the BQL held between two
@@ -145,15 +147,15 @@ struct VschedEngine {
     Object parent_obj;
 
     /* parameters, as given */
-    uint32_t pcpus;
+    uint64_t pcpus;
     uint64_t window;            /* ns */
     uint64_t clock_hz;
     uint64_t switch_cost;       /* cycles */
     uint64_t skip;              /* ns; 0: never */
     uint64_t disk_latency;      /* ns */
     uint64_t random_stalls;     /* cycles; 0: none */
-    bool watch;                 /* SDBs are connected: sdb=on */
-    bool jitter;                /* of the core */
+    uint64_t watch;             /* SDBs are connected: sdb=on */
+    uint64_t jitter;            /* of the core */
     char *sched;
     /* What the machine is like at first, in the words of the command line */
     char *vms, *affinity, *offline, *speed, *weights, *caps;
@@ -184,12 +186,12 @@ struct VschedEngine {
 
 extern VschedEngine *vsched_engine;     /* NULL: another engine runs */
 
-/* engine.c */
+/* time.c */
 int64_t vsched_cycles_to_ns(const VschedEngine *e, int64_t cycles);
+/* Rounded up: not before @ns. */
 int64_t vsched_ns_to_cycles(const VschedEngine *e, int64_t ns);
 bool vsched_in_engine_thread(void);
-void vsched_wake(VschedEngine *e, CPUState *cpu);
-void vsched_reconsider(VschedEngine *e);
+void vsched_is_engine_thread(void);
 /*
  * False, and @errp, where a debugger has stopped the machine within a window:
  * what is changed between windows cannot be changed there.
@@ -197,13 +199,30 @@ void vsched_reconsider(VschedEngine *e);
 bool vsched_between_windows(const VschedEngine *e, Error **errp);
 /* The clock of the PCPU that runs; between windows, the end of the last. */
 int64_t vsched_present(const VschedEngine *e);
+/* For AccelOps: time of the guest's timers, cycle counter of its processors */
+int64_t vsched_get_virtual_clock(void);
+int64_t vsched_get_cycles(void);
+/* A window is over. */
+void vsched_publish_time(VschedEngine *e);
+
+/* notify.c */
+bool vsched_runnable(CPUState *cpu);
+/* Something was sent to @cpu. */
+void vsched_wake(VschedEngine *e, CPUState *cpu);
+/* Something may have happened to any VCPU. */
+void vsched_reconsider(VschedEngine *e);
+void vsched_handle_interrupt(CPUState *cpu, int mask);
+bool vsched_interrupt_pending(CPUState *cpu);
 /* An interrupt goes to @target, of @sender or, if that is NULL, of a device. */
 void vsched_tell_sent(VschedEngine *e, CPUState *sender, CPUState *target,
                       VschedSent sent, bool cross_call);
-void vsched_publish_time(VschedEngine *e);
-/* What was sent to VCPUs until cycle @until gets there. */
+/* What is on its way, and due: before anything else happens between windows */
+void vsched_deliver_deferred(VschedEngine *e);
 void vsched_deliver_posts(VschedEngine *e, int64_t until);
-/* @cpu stopped in the middle of a window; wait until the debugger lets go. */
+/* Cycle at which the next of all this is due; INT64_MAX: nothing is. */
+int64_t vsched_next_delivery(VschedEngine *e);
+
+/* engine.c */
 void vsched_debugger_stop(VschedEngine *e, CPUState *cpu);
 
 /* exec.c */
@@ -244,33 +263,39 @@ void vsched_periods_gen_mark(struct TCGv_i64_d *addr,
 void vsched_periods_mark(CPUState *cpu, vaddr addr, bool store);
 
 /* stalls.c */
-void vsched_stalls_set(VschedEngine *e, uint64_t cycles);
+void vsched_stalls_changed(VschedEngine *e);
 
-/* options.c */
-void vsched_options_class_init(ObjectClass *oc);
+/* engine-object.c */
+#define VSCHED_SCHED_DEFAULT "sdb"
+#define VSCHED_SCHED_DESCRIPTION \
+    "scheduling policy; 'help' lists them, default " VSCHED_SCHED_DEFAULT
+/* Parameter @i of the engine; NULL: there are no more.  The first is pcpus. */
+const VschedParameter *vsched_engine_parameter(int i);
+/* The same for those that say what the machine is like at first. */
+const char *vsched_first_parameter(int i, const char **description);
 /* The policy's parameters as it wants them: times in cycles. */
 void vsched_policy_values(VschedEngine *e, int64_t *values);
-/* False, and @errp, if there are parameters and no engine to take them. */
-bool vsched_options_unused(Error **errp);
-/* Whether the user gave @name, and has not changed it live since. */
-bool vsched_options_given(const char *name);
-void vsched_options_forget(const char *name);
 /*
  * The policy of a machine that is loaded: of name @sched with parameter values
  * @saved, but for what the user gave.  @values: its parameters, times in cycles;
  * @same: it is what was saved.  NULL, and @errp, if it is none.
  */
-VschedPolicyState *vsched_options_policy(VschedEngine *e, const char *sched,
-                                         const uint64_t *saved,
-                                         int64_t *values, bool *same,
-                                         Error **errp);
-void vsched_options_install_policy(VschedEngine *e, VschedPolicyState *policy);
+VschedPolicyState *vsched_policy_load(VschedEngine *e, const char *sched,
+                                      const uint64_t *saved, int64_t *values,
+                                      bool *same, Error **errp);
+/* @policy is the engine's from now on. */
+void vsched_policy_install(VschedEngine *e, VschedPolicyState *policy);
+
+/* options.c */
+void vsched_options_class_init(ObjectClass *oc);
+/* False, and @errp, if there are parameters and no engine to take them. */
+bool vsched_options_unused(Error **errp);
+VschedEngine *vsched_options_engine(Object *accel, MachineState *ms,
+                                    Error **errp);
 /* What the user gave of an SDB's properties takes effect in @sdb. */
 bool vsched_options_given_sdb(VschedEngine *e, SDBState *sdb, Error **errp);
 /* @sdb has another configuration than before. */
 void vsched_options_sdb_changed(VschedEngine *e, SDBState *sdb);
-VschedEngine *vsched_options_engine(Object *accel, MachineState *ms,
-                                    Error **errp);
 
 /* objects.c */
 void vsched_objects_create(VschedEngine *e, MachineState *ms);

@@ -1,13 +1,190 @@
 /*
- * What one VCPU does to another.
+ * What one VCPU does to another: interrupts, cross-calls, and whatever else has
+ * to wait until the other's clock has caught up.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
+#include "qemu/main-loop.h"
+#include "exec/cpu-interrupt.h"
+#include "system/cpus.h"
 #include "vsched/vsched.h"
 #include "engine.h"
 #include "trace.h"
+
+/* Requests that are no interrupts of the guest's */
+#define NO_INTERRUPT (CPU_INTERRUPT_EXITTB | CPU_INTERRUPT_HALT | \
+                      CPU_INTERRUPT_DEBUG)
+
+/*
+ * Only CPUState.stopped, which changes between windows, says that a VCPU is
+ * stopped.  cpu_is_stopped() looks at the machine's run state as well, which
+ * changes before the VCPUs are asked to stop, and may do so within a window.
+ */
+bool vsched_runnable(CPUState *cpu)
+{
+    return !cpu->stopped && (!cpu->halted || cpu_has_work(cpu));
+}
+
+void vsched_wake(VschedEngine *e, CPUState *cpu)
+{
+    vsched_core_notify(e->core, vsched_vcpu(cpu));
+    if (vsched_runnable(cpu)) {
+        vsched_core_wake(e->core, vsched_vcpu(cpu));
+    }
+}
+
+/* Something may have happened to any VCPU: look at all. */
+void vsched_reconsider(VschedEngine *e)
+{
+    CPUState *cpu;
+
+    CPU_FOREACH(cpu) {
+        if (vsched_runnable(cpu)) {
+            vsched_core_wake(e->core, vsched_vcpu(cpu));
+        } else {
+            vsched_core_block(e->core, vsched_vcpu(cpu));
+        }
+    }
+}
+
+/* The clock of the PCPU that runs is behind, or ahead of, that of @cpu's. */
+static bool on_another_pcpu(VschedEngine *e, CPUState *cpu)
+{
+    return e->core->running != VSCHED_NONE &&
+           e->core->vcpu[vsched_vcpu(cpu)].pcpu != e->core->running;
+}
+
+void vsched_tell_sent(VschedEngine *e, CPUState *sender, CPUState *target,
+                      VschedSent sent, bool cross_call)
+{
+    VschedCore *core = e->core;
+    VschedHint hint = {
+        .kind = VSCHED_HINT_SENT,
+        .pcpu = core->running,
+        .vcpu = vsched_vcpu(target),
+        .now = vsched_present(e),
+        .other = sender ? vsched_vcpu(sender) : VSCHED_NONE,
+        .sent = sent,
+        .cross_call = cross_call,
+    };
+
+    if (!vsched_core_listens(core, VSCHED_HINT_SENT)) {
+        return;
+    }
+    hint.running = core->vcpu[hint.vcpu].state == VSCHED_RUNNING;
+    vsched_core_hint(core, &hint);
+}
+
+/*
+ * Interrupts that one VCPU raises at another on a different PCPU are taken
+ * when the window is over: the other's clock may be behind.
+ */
+void vsched_handle_interrupt(CPUState *cpu, int mask)
+{
+    VschedEngine *e = vsched_engine;
+    bool later = vsched_in_engine_thread() && current_cpu != cpu &&
+                 on_another_pcpu(e, cpu);
+
+    g_assert(bql_locked());
+
+    if (mask & ~NO_INTERRUPT && !e->dispatching) {
+        vsched_tell_sent(e, vsched_in_engine_thread() ? current_cpu : NULL, cpu,
+                         later ? VSCHED_SENT_PENDING : VSCHED_SENT_ACCEPTED,
+                         false);
+    }
+    if (vsched_in_engine_thread() && current_cpu == cpu) {
+        cpu->interrupt_request |= mask;
+        qatomic_set(&cpu->neg.icount_decr.u16.high, -1);
+    } else if (later) {
+        if (!cpu->interrupt_deferred) {
+            cpu->accel->deferred_until = vsched_present(e);
+        }
+        cpu->interrupt_deferred |= mask;
+        qatomic_set(&e->attention, true);
+        vsched_cut();
+    } else {
+        cpu->interrupt_request |= mask;
+        if (vsched_in_engine_thread()) {
+            vsched_wake(e, cpu);
+        } else {
+            qemu_cpu_kick(cpu);
+        }
+    }
+}
+
+/*
+ * Interrupts that were deferred, in windows that are over by now.  A stall may
+ * have carried the sender beyond the end of the window; then they stay until
+ * the windows have caught up with it.
+ */
+void vsched_deliver_deferred(VschedEngine *e)
+{
+    CPUState *cpu;
+
+    CPU_FOREACH(cpu) {
+        if (!cpu->interrupt_deferred) {
+            continue;
+        }
+        if (cpu->accel->deferred_until > e->core->window_end) {
+            qatomic_set(&e->attention, true);
+            continue;
+        }
+        cpu->interrupt_request |= cpu->interrupt_deferred;
+        cpu->interrupt_deferred = 0;
+        vsched_core_notify(e->core, vsched_vcpu(cpu));
+    }
+}
+
+/* Those that are due; what one target is sent keeps its order. */
+void vsched_deliver_posts(VschedEngine *e, int64_t until)
+{
+    QSIMPLEQ_HEAD(, VschedPost) later = QSIMPLEQ_HEAD_INITIALIZER(later);
+
+    e->dispatching = true;
+    while (!QSIMPLEQ_EMPTY(&e->posts)) {
+        VschedPost *post = QSIMPLEQ_FIRST(&e->posts), *other;
+        bool due = post->due <= until;
+
+        QSIMPLEQ_REMOVE_HEAD(&e->posts, next);
+        QSIMPLEQ_FOREACH(other, &later, next) {
+            due &= other->target != post->target;
+        }
+        if (!due) {
+            QSIMPLEQ_INSERT_TAIL(&later, post, next);
+            continue;
+        }
+        post->func(post->target, post->opaque);
+        vsched_wake(e, post->target);
+        g_free(post);
+    }
+    QSIMPLEQ_CONCAT(&e->posts, &later);
+    e->dispatching = false;
+}
+
+/* Cycle at which the next of all this is due; INT64_MAX: nothing is. */
+int64_t vsched_next_delivery(VschedEngine *e)
+{
+    int64_t next = INT64_MAX;
+    VschedPost *post;
+    CPUState *cpu;
+
+    QSIMPLEQ_FOREACH(post, &e->posts, next) {
+        next = MIN(next, post->due);
+    }
+    CPU_FOREACH(cpu) {
+        if (cpu->interrupt_deferred) {
+            next = MIN(next, cpu->accel->deferred_until);
+        }
+    }
+    return next;
+}
+
+bool vsched_interrupt_pending(CPUState *cpu)
+{
+    return (cpu->interrupt_request | cpu->interrupt_deferred) & ~NO_INTERRUPT;
+}
 
 void vsched_post(CPUState *target,
                  void (*func)(CPUState *target, void *opaque), void *opaque)

@@ -27,6 +27,7 @@
 #include "qapi/visitor.h"
 #include "qom/object_interfaces.h"
 #include "engine.h"
+#include "given.h"
 
 #define TYPE_VSCHED_VM "vsched-vm"
 #define TYPE_VSCHED_PCPU "vsched-pcpu"
@@ -59,7 +60,7 @@ static VschedCore *core(void)
 static void check(bool done, const char *option, char *why, Error **errp)
 {
     if (done) {
-        vsched_options_forget(option);
+        vsched_given_forget(option);
     } else {
         error_setg(errp, "%s", why);
     }
@@ -571,17 +572,17 @@ static bool given_shares(const char *name, const char *text, uint32_t low,
 
 bool vsched_objects_given(VschedEngine *e, VschedCoreState *st, Error **errp)
 {
-    return (!vsched_options_given("weights") ||
+    return (!vsched_given(VSCHED_BY_USER, "weights") ||
             given_shares("weights", e->weights, 1, VSCHED_WEIGHT_MAX,
                          offsetof(VschedShare, weight), st, errp)) &&
-           (!vsched_options_given("caps") ||
+           (!vsched_given(VSCHED_BY_USER, "caps") ||
             given_shares("caps", e->caps, 0, 100 * st->pcpus,
                          offsetof(VschedShare, cap), st, errp)) &&
-           (!vsched_options_given("affinity") ||
+           (!vsched_given(VSCHED_BY_USER, "affinity") ||
             given_affinity(e->affinity, st, errp)) &&
-           (!vsched_options_given("offline") ||
+           (!vsched_given(VSCHED_BY_USER, "offline") ||
             given_offline(e->offline, st, errp)) &&
-           (!vsched_options_given("speed") ||
+           (!vsched_given(VSCHED_BY_USER, "speed") ||
             given_speed(e->speed, st, errp));
 }
 

@@ -150,6 +150,7 @@ typedef struct VschedServices {
 typedef enum VschedParameterUnit {
     VSCHED_NUMBER,
     VSCHED_TIME,                /* nanoseconds of simulated time */
+    VSCHED_SWITCH,              /* 0: off, 1: on */
 } VschedParameterUnit;
 
 typedef struct VschedParameter {

@@ -27,6 +27,7 @@
 #include "system/runstate.h"
 #include "devices.h"
 #include "engine.h"
+#include "given.h"
 
 static const VMStateDescription vmstate_vcpu = {
     .name = "vsched/vcpu",
@@ -309,24 +310,25 @@ static void keep_given(VschedEngine *e)
 {
     VschedSaved *s = &e->saved;
 
-    if (!vsched_options_given("switch-cost")) {
+    if (!vsched_given(VSCHED_BY_USER, "switch-cost")) {
         e->switch_cost = e->core->switch_cost = s->switch_cost;
     }
-    if (!vsched_options_given("skip")) {
+    if (!vsched_given(VSCHED_BY_USER, "skip")) {
         e->skip = s->skip;
         e->core->skip = vsched_ns_to_cycles(e, s->skip);
     }
-    if (!vsched_options_given("disk-latency")) {
+    if (!vsched_given(VSCHED_BY_USER, "disk-latency")) {
         e->disk_latency = s->disk_latency;
         vsched_devices_set_disk_latency(e->disk_latency);
     }
-    if (!vsched_options_given("random-stalls")) {
-        vsched_stalls_set(e, s->random_stalls);
+    if (!vsched_given(VSCHED_BY_USER, "random-stalls")) {
+        e->random_stalls = s->random_stalls;
+        vsched_stalls_changed(e);
     }
-    if (!vsched_options_given("sdb")) {
+    if (!vsched_given(VSCHED_BY_USER, "sdb")) {
         e->watch = s->watch;
     }
-    if (!vsched_options_given("jitter")) {
+    if (!vsched_given(VSCHED_BY_USER, "jitter")) {
         e->jitter = e->core->jitter = s->jitter;
     }
 }
@@ -415,7 +417,7 @@ static bool load(VschedEngine *e, Error **errp)
     if (!adapt_core(e, errp)) {
         return false;
     }
-    policy = vsched_options_policy(e, (char *)s->sched, s->values, values,
+    policy = vsched_policy_load(e, (char *)s->sched, s->values, values,
                                    &same_policy, errp);
     if (!policy) {
         return false;
@@ -430,7 +432,7 @@ static bool load(VschedEngine *e, Error **errp)
         object_unref(OBJECT(policy));
         return false;
     }
-    vsched_options_install_policy(e, policy);
+    vsched_policy_install(e, policy);
     keep_given(e);
     return load_exec(e, converted, errp);
 }

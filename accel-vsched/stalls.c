@@ -42,12 +42,11 @@ static const VschedListenerOps stalls_ops = {
     .store = stalls_store,
 };
 
-void vsched_stalls_set(VschedEngine *e, uint64_t cycles)
+/* random_stalls is another number. */
+void vsched_stalls_changed(VschedEngine *e)
 {
-    e->random_stalls = cycles;
-    if (!e->exec) {
-        return;                 /* the machine is being created: called again */
-    }
+    uint64_t cycles = e->random_stalls;
+
     if (!e->stalls) {
         e->stalls = g_new(VschedListener, e->pcpus);
         for (int p = 0; p < e->pcpus; p++) {

@@ -1,0 +1,28 @@
+/*
+ * Parameters as QOM properties: numbers, times, and switches.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef VSCHED_PARAMETERS_H
+#define VSCHED_PARAMETERS_H
+
+#include "qapi/visitor.h"
+#include "qom/object.h"
+#include "policy.h"
+
+/* Of the QOM property: "uint64", "bool", or "str" for a time. */
+const char *vsched_parameter_type(const VschedParameter *p);
+
+/* "timeslice of a VCPU; 10us to 1s, default 100us" */
+char *vsched_parameter_describe(const VschedParameter *p);
+
+/* Accessors of a property.  An error says what is wrong, and what is allowed. */
+bool vsched_parameter_set(Visitor *v, const char *name,
+                          const VschedParameter *p, uint64_t *value,
+                          Error **errp);
+void vsched_parameter_get(Visitor *v, const char *name,
+                          const VschedParameter *p, uint64_t value,
+                          Error **errp);
+
+#endif /* VSCHED_PARAMETERS_H */
