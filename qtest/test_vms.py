@@ -457,6 +457,10 @@ class Runs(Accounts, unittest.TestCase):
                         self.assertNotEqual(v in suspended, event["data"]["suspended"])
                         suspended ^= {v}
                 self.assertEqual(suspended, {v for v in masks if not masks[v] & online})
+                p = draw.randrange(8)
+                v = get(guest, pcpu(p), "vcpu")
+                if v != -1:     # it runs there, so it may
+                    self.assertIn(p, masks[v] & online or online)
             self.good(guest, speeds=dict.fromkeys(range(8), (1, 1)))
             self.assertGreater(changes, 50)
 
