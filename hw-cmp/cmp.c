@@ -441,6 +441,8 @@ static void cmp_concrete_class_init(ObjectClass *oc)
     MachineClass *mc = MACHINE_CLASS(oc);
 
     sun4u_board_class_init(oc);
+    /* The engine says which PCPUs a state can be loaded with: all can. */
+    mc->migration_name = "cmp";
     mc->init = cmp_init;
     mc->max_cpus = CMP_MODULES;
     mc->default_cpus = CMP_PCPUS_DEFAULT;
