@@ -146,6 +146,7 @@ static void too_long(int signal)
 
 static void work(char *result, size_t size)
 {
+    struct itimerval limit = { .it_value = { 0, 500000 } }, never = { { 0, 0 } };
     struct sigaction action = { .sa_handler = too_long };
     long ended_well = 0, broken = 0;
 
@@ -161,13 +162,13 @@ static void work(char *result, size_t size)
             child(i);
         }
         running = pid;
-        alarm(5);                               /* it may have found a system call */
+        setitimer(ITIMER_REAL, &limit, NULL);   /* it may have found a system call */
         while (waitpid(pid, &status, 0) != pid) {
             if (errno != EINTR) {
                 die(1, "wait: %s FAILED", strerror(errno));
             }
         }
-        alarm(0);
+        setitimer(ITIMER_REAL, &never, NULL);
         broken += WIFEXITED(status) && (WEXITSTATUS(status) == 100 || WEXITSTATUS(status) == 101);
         ended_well++;
     }
