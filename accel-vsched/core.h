@@ -11,8 +11,8 @@
  * were run one by one, several at once, or jumped over.  A PCPU stops where the
  * next piece of guest code (a translation block) would not fit any more: its
  * clock may stay short of the end by less than one block, and it makes that up
- * in the next window.  A stall or a switch may carry a clock beyond the end: the
- * PCPU does not run again until the windows have caught up.
+ * in the next window.  A stall or a switch may carry a clock beyond the end:
+ * the PCPU does not run again until the windows have caught up.
  *
  * Resonance.  PCPUs see what others store when these stop.  A loop whose length
  * divides that of the window always stops at the same instruction: one that

@@ -277,8 +277,8 @@ const char *vsched_first_parameter(int i, const char **description);
 void vsched_policy_values(VschedEngine *e, int64_t *values);
 /*
  * The policy of a machine that is loaded: of name @sched with parameter values
- * @saved, but for what the user gave.  @values: its parameters, times in cycles;
- * @same: it is what was saved.  NULL, and @errp, if it is none.
+ * @saved, but for what the user gave.  @values: its parameters, times in
+ * cycles; @same: it is what was saved.  NULL, and @errp, if it is none.
  */
 VschedPolicyState *vsched_policy_load(VschedEngine *e, const char *sched,
                                       const uint64_t *saved, int64_t *values,

@@ -5,7 +5,8 @@
  * speed and its stalls say, and counts instructions in the counter that -icount
  * uses: blocks take their length off it when they begin.  What has been retired
  * is a position: the number of instructions that the PCPU has retired since it
- * was made.  end_position is the position at which the counter would be zero, so
+ * was made.  end_position is the position at which the counter would be zero,
+ * so
  *
  *     position = end_position - counter
  *
@@ -19,8 +20,8 @@
  * When the counter does not cover the next block, that calls vsched_expired()
  * before it begins, where listeners are asked (listener.h), the counter is
  * filled again, or the stretch ends.  A stall takes its cycles off the budget:
- * stop_position moves to the left, and the counter becomes smaller if it has to,
- * which generated code sees at the next block.
+ * stop_position moves to the left, and the counter becomes smaller if it has
+ * to, which generated code sees at the next block.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -54,8 +54,8 @@ static VschedCore *core(void)
 }
 
 /*
- * A live change.  If the core refused it, its reason becomes an error; else what
- * the command line said in @option no longer holds.
+ * A live change.  If the core refused it, its reason becomes an error; else
+ * what the command line said in @option no longer holds.
  */
 static void check(bool done, const char *option, char *why, Error **errp)
 {
@@ -294,7 +294,8 @@ static void vcpu_get_number(Object *obj, Visitor *v, const char *name,
                             void *opaque, Error **errp)
 {
     int vcpu = number_of(obj);
-    int32_t value = opaque ? core()->vcpu[vcpu].pcpu : core()->topology.vm[vcpu];
+    int32_t value = opaque ? core()->vcpu[vcpu].pcpu
+                           : core()->topology.vm[vcpu];
 
     visit_type_int32(v, name, &value, errp);
 }

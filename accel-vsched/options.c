@@ -30,12 +30,14 @@ static void print_policies(void)
     for (int i = 0; vsched_policies[i]; i++) {
         const VschedPolicyOps *ops = vsched_policies[i];
 
-        qemu_printf("  %-12s %s%s\n", ops->name, ops->description,
-                    strcmp(ops->name, VSCHED_SCHED_DEFAULT) ? "" : " (default)");
-        for (int j = 0; ops->parameters[j].name; j++) {
-            g_autofree char *text = vsched_parameter_describe(&ops->parameters[j]);
+        bool is_default = !strcmp(ops->name, VSCHED_SCHED_DEFAULT);
 
-            qemu_printf("    %s=  %s\n", ops->parameters[j].name, text);
+        qemu_printf("  %-12s %s%s\n", ops->name, ops->description,
+                    is_default ? " (default)" : "");
+        for (const VschedParameter *p = ops->parameters; p->name; p++) {
+            g_autofree char *text = vsched_parameter_describe(p);
+
+            qemu_printf("    %s=  %s\n", p->name, text);
         }
     }
     qemu_printf("Parameters of the engine and of the SDBs: "
@@ -369,7 +371,8 @@ bool vsched_options_given_sdb(VschedEngine *e, SDBState *sdb, Error **errp)
 
         if (is_sdb_option(q) && sdb_differs(e, sdb, q->name, name)) {
             ok = object_property_parse(OBJECT(sdb), q->name,
-                                       vsched_given(VSCHED_BY_USER, name), errp);
+                                       vsched_given(VSCHED_BY_USER, name),
+                                       errp);
         }
     }
     giving_again = false;

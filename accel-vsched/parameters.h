@@ -17,7 +17,7 @@ const char *vsched_parameter_type(const VschedParameter *p);
 /* "timeslice of a VCPU; 10us to 1s, default 100us" */
 char *vsched_parameter_describe(const VschedParameter *p);
 
-/* Accessors of a property.  An error says what is wrong, and what is allowed. */
+/* Accessors of a property.  Errors say what is wrong, and what is allowed. */
 bool vsched_parameter_set(Visitor *v, const char *name,
                           const VschedParameter *p, uint64_t *value,
                           Error **errp);

@@ -236,8 +236,8 @@ static const VschedListenerOps periods_ops = {
 };
 
 /*
- * A mark is the hash of an address, see sdb_mark(): marks of stores first, those
- * of loads behind them.
+ * A mark is the hash of an address, see sdb_mark(): marks of stores first,
+ * those of loads behind them.
  */
 void vsched_periods_gen_mark(TCGv_i64 addr, TCGv_i64 happened, bool store)
 {

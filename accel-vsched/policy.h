@@ -234,9 +234,9 @@ typedef struct VschedPolicyOps {
     void (*tick)(void *policy, int64_t now);
 
     /*
-     * (optional) PCPUs went off or on, affinity, weights or caps changed.  VCPUs
-     * that wait for a PCPU that they may not run on any more have to wait for
-     * another; one that runs there is evicted after this.
+     * (optional) PCPUs went off or on, affinity, weights or caps changed.
+     * VCPUs that wait for a PCPU that they may not run on any more have to wait
+     * for another; one that runs there is evicted after this.
      */
     void (*changed)(void *policy, int64_t now);
 

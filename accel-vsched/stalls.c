@@ -2,8 +2,8 @@
  * A listener that stalls at random: what tests have instead of a model of
  * caches, to show that time that passes at accesses is exact and repeats.
  *
- * One access in four stalls its PCPU, for 1 to random-stalls= cycles, drawn from
- * the seed, the PCPU's clock and the address.  The listener has no state.
+ * One access in four stalls its PCPU, for 1 to random-stalls= cycles, drawn
+ * from the seed, the PCPU's clock and the address.  The listener has no state.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -2,10 +2,10 @@
  * Statistics of the engine: query-stats, provider "vsched".
  *
  * Targets: vm, pcpu, vcpu.  Of target vm, the first entry is the whole machine:
- * the engine itself, and sums over all PCPUs and VCPUs.  Where there are several
- * VMs, one entry for each follows, with its path: sums over its VCPUs, by the
- * same names.  All counters live where they are counted; this only reads.
- * Cycles are those of the PCPUs.
+ * the engine itself, and sums over all PCPUs and VCPUs.  Where there are
+ * several VMs, one entry for each follows, with its path: sums over its VCPUs,
+ * by the same names.  All counters live where they are counted; this only
+ * reads.  Cycles are those of the PCPUs.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -50,8 +50,9 @@ int64_t vsched_ns_to_cycles(const VschedEngine *e, int64_t ns)
 bool vsched_between_windows(const VschedEngine *e, Error **errp)
 {
     if (e->core && e->core->running != VSCHED_NONE) {
-        error_setg(errp, "a debugger has stopped the machine in the middle of a "
-                   "window: let it go on ('cont') and stop it ('stop') first");
+        error_setg(errp, "a debugger has stopped the machine in the middle of "
+                   "a window: let it go on ('cont') and stop it ('stop') "
+                   "first");
         return false;
     }
     return true;

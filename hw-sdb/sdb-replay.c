@@ -22,16 +22,9 @@
 #include <string.h>
 
 #include "sdb-core.h"
+#include "sdb-trace.h"
 
 #define PCPUS 64
-
-typedef struct Record {
-    uint8_t kind, size;
-    uint16_t pcpu;
-    uint32_t vcpu;
-    uint64_t index, address, low, high;
-} Record;
-G_STATIC_ASSERT(sizeof(Record) == 40);
 
 typedef struct PCPU {
     SDB *sdb;                   /* NULL until a VCPU runs */
@@ -55,19 +48,6 @@ static G_NORETURN void fail(const char *what, const char *detail)
 
 static void set_parameter(SDBConfig *c, const char *text)
 {
-    const struct {
-        const char *name;
-        uint32_t *value;
-    } parameters[] = {
-        { "period", &c->period },
-        { "entries", &c->entries },
-        { "store-threshold", &c->store_threshold },
-        { "load-threshold", &c->load_threshold },
-        { "recurrence-entries", &c->recurrence_entries },
-        { "recurrence-repeats", &c->recurrence_repeats },
-        { "recurrence-rest", &c->recurrence_rest },
-        { "paper-rest", &c->paper_rest },
-    };
     g_auto(GStrv) part = g_strsplit(text, "=", 2);
     uint64_t value;
 
@@ -80,13 +60,13 @@ static void set_parameter(SDBConfig *c, const char *text)
         }
         return;
     }
-    for (unsigned i = 0; i < G_N_ELEMENTS(parameters); i++) {
-        if (!strcmp(part[0], parameters[i].name)) {
+    for (const SDBParameter *p = sdb_parameters; p->name; p++) {
+        if (!strcmp(part[0], p->name)) {
             if (!g_ascii_string_to_unsigned(part[1], 10, 0, UINT32_MAX, &value,
                                             NULL)) {
                 fail(text, "a number is needed");
             }
-            *parameters[i].value = value;
+            *(uint32_t *)((char *)c + p->offset) = value;
             return;
         }
     }
@@ -137,7 +117,7 @@ static void advance(Replay *r, unsigned pcpu, uint64_t count, bool user)
     }
 }
 
-static void feed(Replay *r, const Record *record, bool user)
+static void feed(Replay *r, const SDBTraceRecord *record, bool user)
 {
     PCPU *p = &r->pcpu[record->pcpu];
 
@@ -184,7 +164,7 @@ static void play(FILE *trace, GPtrArray *replays)
 {
     int64_t vcpu[PCPUS];
     bool user[PCPUS] = { };
-    Record record;
+    SDBTraceRecord record;
 
     memset(vcpu, -1, sizeof(vcpu));
     while (fread(&record, sizeof(record), 1, trace) == 1) {

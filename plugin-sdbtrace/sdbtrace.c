@@ -19,15 +19,7 @@
  * skip:       begin to write when a VCPU has committed so many instructions
  * limit:      stop writing when it has committed so many
  *
- * A record is 40 bytes, little endian:
- *
- *   u8  kind      'L' load, 'S' store, 'M' mode, 'W' switch, 'E' end
- *   u8  size      L, S: bytes; M, W: 1 if the mode is now user
- *   u16 pcpu
- *   u32 vcpu      the one that executes; W: the one that comes
- *   u64 index     instructions that this VCPU has committed before
- *   u64 address   L, S: virtual address; W: committed by the VCPU that goes
- *   u64 low, high S: the value stored
+ * Records are those of hw-sdb/sdb-trace.h.
  *
  * Which instructions commit, the plugin has to conclude: one that was started
  * but neither finished its block nor accessed memory did not.  Not told apart:
@@ -48,15 +40,9 @@
 #include <glib.h>
 #include <qemu-plugin.h>
 
-QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
+#include "hw-sdb/sdb-trace.h"
 
-typedef struct Record {
-    uint8_t kind, size;
-    uint16_t pcpu;
-    uint32_t vcpu;
-    uint64_t index, address, low, high;
-} Record;
-G_STATIC_ASSERT(sizeof(Record) == 40);
+QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 
 /* What an instruction is, as far as it matters here */
 enum { PLAIN, ACCESSES, SWAPS };
@@ -102,7 +88,7 @@ static uint16_t pcpu_of(unsigned vcpu)
     return pcpus ? vcpu % pcpus : vcpu;
 }
 
-static void put(Record r)
+static void put(SDBTraceRecord r)
 {
     r.pcpu = pcpu_of(r.vcpu);
     r.index = GUINT64_TO_LE(r.index);
@@ -135,7 +121,9 @@ static void end_vcpu(unsigned index)
     VCPU *v = vcpu_of(index);
 
     if (!v->stopped) {
-        put((Record) { .kind = 'E', .vcpu = index, .index = committed(v) });
+        put((SDBTraceRecord) {
+            .kind = 'E', .vcpu = index, .index = committed(v)
+        });
         v->writing = false;
         v->stopped = true;
     }
@@ -159,7 +147,7 @@ static void switch_to(unsigned index, VCPU *v)
             before = committed(goes);
         }
         *now = index + 1;
-        put((Record) { .kind = 'W', .size = v->user, .vcpu = index,
+        put((SDBTraceRecord) { .kind = 'W', .size = v->user, .vcpu = index,
                        .index = committed(v), .address = before });
     }
 }
@@ -183,7 +171,7 @@ static void block_exec(unsigned index, void *opaque)
     g_mutex_lock(&lock);
     switch_to(index, v);
     if (changed) {
-        put((Record) { .kind = 'M', .size = v->user, .vcpu = index,
+        put((SDBTraceRecord) { .kind = 'M', .size = v->user, .vcpu = index,
                        .index = committed(v) });
     }
     if (committed(v) >= limit) {
@@ -197,7 +185,7 @@ static void access_memory(unsigned index, qemu_plugin_meminfo_t info,
 {
     qemu_plugin_mem_value value = qemu_plugin_mem_get_value(info);
     VCPU *v = vcpu_of(index);
-    Record r = {
+    SDBTraceRecord r = {
         .kind = qemu_plugin_mem_is_store(info) ? 'S' : 'L',
         .size = 1 << qemu_plugin_mem_size_shift(info),
         .vcpu = index,

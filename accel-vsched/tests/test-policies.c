@@ -193,13 +193,15 @@ static void test_held_back(void)
 
 static void test_preempt(void)
 {
-    static const Block pokes[] = { { 10 }, { 10, POKE, 2 }, { 10 }, { 70 }, { } };
+    static const Block pokes[] = {
+        { 10 }, { 10, POKE, 2 }, { 10 }, { 70 }, { }
+    };
     Fake f;
 
     /*
-     * VCPU 1, on PCPU 1, sends VCPU 2 an interrupt at 20, by way of the window's
-     * end.  The toy then preempts PCPU 2 mod 2 = 0: VCPU 0 stops at 100, though
-     * its slice lasts until 1000, and 2 runs.
+     * VCPU 1, on PCPU 1, sends VCPU 2 an interrupt at 20, by way of the end of
+     * the window.  The toy then preempts PCPU 2 mod 2 = 0: VCPU 0 stops at 100,
+     * though its slice lasts until 1000, and 2 runs.
      */
     fake_init(&f, 3, 2, 100, 0, &toy_rude, 1000);
     f.world.program[1] = pokes;
