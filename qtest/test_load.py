@@ -192,14 +192,15 @@ class Precedence(States, unittest.TestCase):
 
     def test_into_another_qemu(self):
         changed = tuple(value for _, _, value in self.CHANGES)
-        state = self.saved(self.SMALL, change=self.CHANGES)
+        state = self.saved(self.SMALL, change=self.CHANGES, parameters="rounds=6000")
         for machine, expected in ((self.SMALL, changed),
                                   (f"{self.SMALL},{self.GIVEN}", self.AS_GIVEN)):
             with self.subTest(machine=machine):
                 self.loaded(machine, state, look=lambda guest: self.assertEqual(
                     self.shown(guest), expected))       # pylint: disable=cell-var-from-loop
         # One that changed what it was given, and saved then, is itself no other.
-        state = self.saved(f"{self.SMALL},{self.GIVEN}", change=self.CHANGES)
+        state = self.saved(f"{self.SMALL},{self.GIVEN}", change=self.CHANGES,
+                           parameters="rounds=6000")
         self.loaded(self.SMALL, state, look=lambda guest: self.assertEqual(self.shown(guest),
                                                                            changed))
 
