@@ -77,6 +77,23 @@ static bool all_stopped(void)
     return true;
 }
 
+/*
+ * QEMU lets a processor go when it is plugged in, even if the machine stands
+ * still: the threads of other accelerators look at the run state themselves.
+ */
+static void hold_new_vcpus(void)
+{
+    CPUState *cpu;
+
+    if (!runstate_is_running()) {
+        CPU_FOREACH(cpu) {
+            if (!cpu->stop) {
+                cpu->stopped = true;
+            }
+        }
+    }
+}
+
 /* Queued work, and stop requests if it is a time to stop. */
 static void do_queued_work(VschedEngine *e)
 {
@@ -86,6 +103,7 @@ static void do_queued_work(VschedEngine *e)
                      vsched_devices_may_stop(e->now));
     CPUState *cpu;
 
+    hold_new_vcpus();
     CPU_FOREACH(cpu) {
         current_cpu = cpu;
         if (may_stop) {

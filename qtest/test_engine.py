@@ -188,6 +188,29 @@ class Live(unittest.TestCase):
                 error = guest.qmp("device_del", id="c")["error"]["desc"]
                 self.assertIn("thread=vsched cannot take a CPU out", error)
 
+    def test_cpus_plugged_in_while_the_machine_is_stopped(self):
+        """They are stopped too; QMP hung, since the engine ran on and held the main loop's
+        events back until a time that never came."""
+        with tempfile.NamedTemporaryFile(suffix=".rom") as rom:
+            rom.write(x86_rom([], [], [b"\xeb\xfe"]))      # 1: jmp 1b
+            rom.flush()
+            with Guest("-S", "-nodefaults", "-M", "q35", "-smp", "1,maxcpus=3", "-cpu", "qemu64",
+                       "-accel", "tcg,thread=vsched,pcpus=2,vms=1+2", "-bios", rom.name,
+                       arch="x86_64") as guest:
+                for n in (1, 2):
+                    before = guest.stats()["vm"]
+                    slot = next(s for s in guest.cmd("query-hotpluggable-cpus")
+                                if "qom-path" not in s)
+                    guest.cmd("device_add", driver=slot["type"], id=f"c{n}",
+                              **{k.replace("-", "_"): v for k, v in slot["props"].items()})
+                    self.assertEqual(guest.cmd("qom-get", path=f"/machine/vsched/vcpu[{n}]",
+                                               property="cpu"), f"/machine/peripheral/c{n}")
+                    self.assertEqual(guest.stats()["vm"], before)
+                    guest.cmd("cont")
+                    while guest.stats()["vm"]["time"] < before["time"] + 1_000_000:
+                        pass
+                    guest.cmd("stop")
+
     def test_clock_rates(self):
         """A window of 1 us has as many cycles as the clock in 1 us, up to 10 GHz."""
         for hz in (10_000_000, 4_294_967_296, 10_000_000_000):
