@@ -635,6 +635,7 @@ static bool reschedule(VschedCore *core, int p)
         pick.timeslice = first_timeslice(pcpu, pick.timeslice);
     }
     pcpu->slice_end = pcpu->clock + pick.timeslice;
+    event(core, VSCHED_EVENT_RUN, p, pick.vcpu, VSCHED_NONE, pcpu->clock);
     if (core->ops->start) {
         core->ops->start(core->policy, p, pick.vcpu, pcpu->clock);
     }

@@ -123,6 +123,7 @@ typedef struct VschedRun {
 /* What happened, for traces and events; cycles in @now. */
 typedef enum VschedEventKind {
     VSCHED_EVENT_SWITCH,        /* @vcpu in on @pcpu, @other was there before */
+    VSCHED_EVENT_RUN,           /* @vcpu begins to run on @pcpu */
     VSCHED_EVENT_WAKE,          /* @vcpu, which ran last on @pcpu */
     VSCHED_EVENT_BLOCK,         /* @vcpu, on @pcpu */
     VSCHED_EVENT_PREEMPT,       /* @vcpu on @pcpu stops, for reason @other */

@@ -384,6 +384,9 @@ static void host_event(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
     case VSCHED_EVENT_SWITCH:
         trace_vsched_switch(now, pcpu, vcpu, other);
         break;
+    case VSCHED_EVENT_RUN:
+        trace_vsched_run(now, pcpu, vcpu);
+        break;
     case VSCHED_EVENT_WAKE:
         trace_vsched_wake(now, pcpu, vcpu);
         break;

@@ -199,22 +199,30 @@ static bool is_sdb_option(const ObjectProperty *property)
     return false;
 }
 
-/* "sdb, timeslice": policies with parameter @name */
-static char *policies_with(const char *name)
+/*
+ * What there is to say of policy parameter @name: if all policies that have it
+ * mean the same by it, all; else where to find more.
+ */
+static char *describe_policy_parameter(const char *name)
 {
-    GString *s = g_string_new(NULL);
+    g_autofree char *first = NULL;
+    bool same = true;
 
     for (int i = 0; vsched_policies[i]; i++) {
         const VschedParameter *p = vsched_policies[i]->parameters;
 
         for (; p->name; p++) {
+            g_autofree char *text = vsched_parameter_describe(p);
+
             if (!strcmp(p->name, name)) {
-                g_string_append_printf(s, "%s%s", s->len ? ", " : "",
-                                       vsched_policies[i]->name);
+                same &= !first || !strcmp(first, text);
+                first = first ?: g_steal_pointer(&text);
             }
         }
     }
-    return g_string_free(s, false);
+    return same ? g_steal_pointer(&first) :
+           g_strdup("parameter of several policies; sched=help says what it is "
+                    "in each");
 }
 
 /* Policies may have parameters of the same name that are not the same. */
@@ -226,10 +234,7 @@ static void for_policy_options(ObjectClass *oc, OptionFunc *add)
         const VschedParameter *p = vsched_policies[i]->parameters;
 
         for (; p->name; p++) {
-            g_autofree char *policies = policies_with(p->name);
-            g_autofree char *text =
-                g_strdup_printf("%s (of %s); sched=help has ranges and "
-                                "defaults", p->description, policies);
+            g_autofree char *text = describe_policy_parameter(p->name);
 
             if (g_hash_table_add(seen, (void *)p->name)) {
                 add(oc, p->name, vsched_parameter_type(p), text);

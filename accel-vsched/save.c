@@ -403,6 +403,35 @@ static bool load_exec(VschedEngine *e, bool converted, Error **errp)
     return true;
 }
 
+/* Whether the periods that were saved can be: nothing has changed before. */
+static bool periods_possible(VschedEngine *e, Error **errp)
+{
+    const VschedSaved *s = &e->saved;
+
+    for (int p = 0; p < s->shape.pcpus; p++) {
+        const VschedSavedPCPU *saved = &s->pcpu[p];
+        SDB *sdb = sdb_new(&saved->sdb.config);
+        g_autofree char *why = NULL;
+        bool ok = sdb && sdb_restore(sdb, &saved->sdb, &why);
+
+        sdb_free(sdb);
+        if (!ok) {
+            error_setg(errp, "sdb of PCPU %d: %s", p, why ?: "its parameters "
+                       "are out of range");
+            return false;
+        }
+        if (saved->exec.retired < 0 || saved->exec.cycles < 0 ||
+            (s->watch && (saved->periods.end < saved->exec.retired ||
+                          saved->periods.end - saved->exec.retired >
+                          saved->sdb.config.period))) {
+            error_setg(errp, "the periods of PCPU %d are not where they can be",
+                       p);
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool load(VschedEngine *e, Error **errp)
 {
     VschedSaved *s = &e->saved;
@@ -414,7 +443,7 @@ static bool load(VschedEngine *e, Error **errp)
     const VschedPolicyOps *ops;
 
     s->sched[sizeof(s->sched) - 1] = 0;
-    if (!adapt_core(e, errp)) {
+    if (!periods_possible(e, errp) || !adapt_core(e, errp)) {
         return false;
     }
     policy = vsched_policy_load(e, (char *)s->sched, s->values, values,

@@ -252,7 +252,7 @@ static void query(StatsResultList **result, StatsTarget target,
     case STATS_TARGET_PCPU:
         for (int i = e->core->topology.pcpus - 1; i >= 0; i--) {
             g_autofree char *path =
-                object_get_canonical_path(OBJECT(e->sdb_device[i]));
+                g_strdup_printf("/machine/vsched/pcpu[%d]", i);
 
             list = NULL;
             prepend_all(&list, e, pcpu_stats, i, names);

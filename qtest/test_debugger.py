@@ -183,7 +183,7 @@ class Sparc(OneOfMany, unittest.TestCase):
                 # A PCPU stops when the next block, or a switch, does not fit.
                 self.assertAlmostEqual(sum(values[state] for state in STATES),
                                        counters["vm"]["time"], delta=64 + 554)
-            elif "sdb[" in name:
+            elif "pcpu[" in name:
                 self.assertEqual(sum(values[use] for use in USES), values["clock"])
 
 

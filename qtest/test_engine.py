@@ -91,11 +91,13 @@ class Help(unittest.TestCase):
             status, text = self.help_of(*args)
             self.assertEqual(status, 0)
             for name, allowed in {**TIMES, **NUMBERS, **SDB}.items():
-                self.assertRegex(text, rf"\n  {name}=<str> +- \w.*{allowed}.*default \d")
-            for name, allowed in (("sched", "'help' lists.*default sdb"),
-                                  ("sdb", r"\(on, off\); default on"),
-                                  ("detector", "paper, recurrence.* or either; default either")):
-                self.assertRegex(text, rf"\n  {name}=<str> +- \w+.*{allowed}")
+                kind = "str" if name in TIMES else "uint(32|64)"
+                self.assertRegex(text, rf"\n  {name}=<{kind}> +- \w.*{allowed}.*default \d")
+            for name, kind, allowed in (("sched", "str", "'help' lists.*default sdb"),
+                                        ("sdb", "bool", r"\(on, off\); default on"),
+                                        ("detector", "string",
+                                         "paper, recurrence.* or either; default either")):
+                self.assertRegex(text, rf"\n  {name}=<{kind}> +- \w+.*{allowed}")
 
     def test_properties_of_the_device(self):
         """All that can be set, and no counter."""
@@ -156,11 +158,11 @@ class Live(unittest.TestCase):
                                      "switch-cost", "detector")}
 
             self.assertEqual(shown(), {"pcpus": 2, "slice": "100us", "sched": "timeslice",
-                                       "sdb": "on", "skip": "0ns", "sdb-period": "1024",
-                                       "switch-cost": "554", "detector": "either"})
+                                       "sdb": True, "skip": "0ns", "sdb-period": 1024,
+                                       "switch-cost": 554, "detector": "either"})
             for path, name, value in (("/vsched", "sdb", False), ("/vsched/policy", "slice", "1ms")):
                 guest.cmd("qom-set", path=path, property=name, value=value)
-            self.assertEqual((shown()["sdb"], shown()["slice"]), ("off", "1ms"))
+            self.assertEqual((shown()["sdb"], shown()["slice"]), (False, "1ms"))
 
     def test_no_counter_before_anything_ran(self):
         with Guest("-S", "-M", "cmp,pcpus=2,vcpus=3") as guest:
