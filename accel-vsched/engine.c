@@ -157,21 +157,22 @@ void vsched_tell_sent(VschedEngine *e, CPUState *sender, CPUState *target,
                       VschedSent sent, bool cross_call)
 {
     VschedCore *core = e->core;
-    VschedHint hint = {
-        .kind = VSCHED_HINT_SENT,
-        .pcpu = core->running,
-        .vcpu = vsched_vcpu(target),
-        .now = vsched_present(e),
-        .other = sender ? vsched_vcpu(sender) : VSCHED_NONE,
-        .sent = sent,
-        .cross_call = cross_call,
-    };
+    int vcpu = vsched_vcpu(target);
 
-    if (!vsched_core_listens(core, VSCHED_HINT_SENT)) {
-        return;
+    if (vsched_hint_wanted(e, VSCHED_HINT_SENT)) {
+        const VschedHint hint = {
+            .kind = VSCHED_HINT_SENT,
+            .pcpu = core->running,
+            .vcpu = vcpu,
+            .now = vsched_present(e),
+            .other = sender ? vsched_vcpu(sender) : VSCHED_NONE,
+            .sent = sent,
+            .cross_call = cross_call,
+            .running = core->vcpu[vcpu].state == VSCHED_RUNNING,
+        };
+
+        vsched_core_hint(core, &hint);
     }
-    hint.running = core->vcpu[hint.vcpu].state == VSCHED_RUNNING;
-    vsched_core_hint(core, &hint);
 }
 
 /* Requests that are no interrupts of the guest's */
@@ -643,6 +644,32 @@ static void host_event(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
     }
 }
 
+static void host_hint(void *opaque, const VschedHint *hint)
+{
+    static const char *const kinds[VSCHED_HINTS] = {
+        [VSCHED_HINT_SPIN] = "spin",
+        [VSCHED_HINT_IDLE] = "idle",
+        [VSCHED_HINT_USER] = "user",
+        [VSCHED_HINT_PRIVILEGED] = "privileged",
+        [VSCHED_HINT_SENT] = "sent",
+        [VSCHED_HINT_TAKEN] = "taken",
+        [VSCHED_HINT_HALT] = "halt",
+        [VSCHED_HINT_PAUSE] = "pause",
+        [VSCHED_HINT_HOLD] = "hold",
+    };
+    static const char *const outcomes[] = {
+        [VSCHED_SENT_ACCEPTED] = "accepted",
+        [VSCHED_SENT_PENDING] = "pending",
+        [VSCHED_SENT_REFUSED] = "refused",
+    };
+    bool sent = hint->kind == VSCHED_HINT_SENT;
+
+    trace_vsched_hint(hint->now, hint->pcpu, hint->vcpu, kinds[hint->kind],
+                      sent ? hint->other : VSCHED_NONE,
+                      sent ? outcomes[hint->sent] : "-", hint->cross_call,
+                      hint->running);
+}
+
 static const VschedHost host = {
     .run = host_run,
     .switched = host_switched,
@@ -653,6 +680,7 @@ static const VschedHost host = {
     .user_mode = host_user_mode,
     .interrupt_pending = host_interrupt_pending,
     .event = host_event,
+    .hint = host_hint,
 };
 
 static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,

@@ -28,6 +28,7 @@
 #include "hw/sdb/sdb.h"
 #include "vsched/listener.h"
 #include "state.h"
+#include "trace.h"
 
 struct TCGv_i64_d;
 
@@ -197,6 +198,14 @@ void vsched_reconsider(VschedEngine *e);
 bool vsched_between_windows(const VschedEngine *e, Error **errp);
 /* The clock of the PCPU that runs; between windows, the end of the last. */
 int64_t vsched_present(const VschedEngine *e);
+/* Whether anybody wants to know of such hints: the policy, or a trace. */
+static inline bool vsched_hint_wanted(const VschedEngine *e,
+                                      VschedHintKind kind)
+{
+    return vsched_core_listens(e->core, kind) ||
+           trace_event_get_state_backends(TRACE_VSCHED_HINT);
+}
+
 /* An interrupt goes to @target, of @sender or, if that is NULL, of a device. */
 void vsched_tell_sent(VschedEngine *e, CPUState *sender, CPUState *target,
                       VschedSent sent, bool cross_call);
