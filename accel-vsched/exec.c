@@ -211,15 +211,18 @@ static void count_insns(CPUState *cpu, int64_t now, bool user)
 /* The VCPU that runs did something that the policy may listen to. */
 static void tell(VschedHintKind kind)
 {
-    VschedCore *core = vsched_engine->core;
-    const VschedHint hint = {
-        .kind = kind,
-        .pcpu = run.pcpu,
-        .vcpu = run.vcpu,
-        .now = vsched_present(vsched_engine),
-    };
+    VschedEngine *e = vsched_engine;
 
-    vsched_core_hint(core, &hint);
+    if (vsched_hint_wanted(e, kind)) {
+        const VschedHint hint = {
+            .kind = kind,
+            .pcpu = run.pcpu,
+            .vcpu = run.vcpu,
+            .now = vsched_present(e),
+        };
+
+        vsched_core_hint(e->core, &hint);
+    }
 }
 
 static void vsched_mode(CPUState *cpu, bool user)
@@ -244,6 +247,14 @@ static void vsched_mode(CPUState *cpu, bool user)
         find_marks(cpu, x);
         expire(cpu);
     }
+}
+
+static bool leave(CPUState *cpu, VschedStop stop)
+{
+    run.stopped = true;
+    run.stop = stop;
+    qatomic_set(&cpu->exit_request, true);
+    return true;
 }
 
 /* The window's end, or that of the timeslice, has come closer. */
@@ -292,19 +303,19 @@ void vsched_stall(CPUState *cpu, int64_t cycles)
     run.block_stalled += cycles;
     run.stalled += cycles;
     run.stop_position = position_after(run.budget);
+    if (run.stop_position < now) {
+        /*
+         * A fault later in this block puts the block's rest back into the
+         * counter: code that it covers must not run, at a time that is beyond
+         * that of the budget's end by all that this block stalls.
+         */
+        leave(cpu, VSCHED_STOP_BUDGET);
+    }
     rest = MAX(0, run.stop_position - now);
     if (rest < cpu->neg.icount_decr.u16.low) {
         run.end_position = now + rest;
         cpu->neg.icount_decr.u16.low = rest;
     }
-}
-
-static bool leave(CPUState *cpu, VschedStop stop)
-{
-    run.stopped = true;
-    run.stop = stop;
-    qatomic_set(&cpu->exit_request, true);
-    return true;
 }
 
 /*
@@ -570,7 +581,7 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
     /* The first block calls vsched_expired(). */
     observe(cpu, look_of_all(x));
     find_marks(cpu, x);
-    cpu->neg.tell_pause = vsched_core_listens(e->core, VSCHED_HINT_PAUSE);
+    cpu->neg.tell_pause = vsched_hint_wanted(e, VSCHED_HINT_PAUSE);
     cpu->neg.icount_decr.u16.low = 0;
     run.end_position = x->retired;
     run.cpu = cpu;
