@@ -87,8 +87,8 @@ class States(Accounts):
         one = self.loaded(machine, state)
         self.assertEqual(one, self.loaded(machine, state))
         console, stats = one
-        pcpus = len(of_kind(stats, "sdb"))
-        lost = sum(values["insns"] for p, values in of_kind(state[-1], "sdb").items()
+        pcpus = len(of_kind(stats, "pcpu"))
+        lost = sum(values["insns"] for p, values in of_kind(state[-1], "pcpu").items()
                    if p >= pcpus)
         self.check_accounts(stats, speeds or {p: (1, 1) for p in range(pcpus)}, lost)
         for v, values in of_kind(stats, "vcpu").items():
@@ -116,7 +116,7 @@ class Elsewhere(States, unittest.TestCase):
     def test_few_pcpus_into_many(self):
         for machine, _, stats in self.check(
                 "cmp8,vcpus=24", "cmp,pcpus=24,vcpus=24", "cmp,pcpus=64,vcpus=24,window=300ns"):
-            pcpus = of_kind(stats, "sdb")
+            pcpus = of_kind(stats, "pcpu")
             self.assertEqual(stats["vm"]["vcpu-slices-evicted"], 0)
             for p in range(8, 24):      # each has its VCPU now, and was idle before
                 self.assertGreater(pcpus[p]["insns"], 0)
@@ -164,13 +164,13 @@ class Elsewhere(States, unittest.TestCase):
 
         wide = "cmp,pcpus=6,vcpus=9,vms=3+1+5"
         _, stats = self.loaded(wide, state, look)
-        self.assertEqual(of_kind(stats, "sdb")[2]["insns"], 0)
+        self.assertEqual(of_kind(stats, "pcpu")[2]["insns"], 0)
         self.twice(wide, state, {0: (1, 1), 1: (2, 3), 3: (5, 7), 4: (1, 1), 5: (1, 1)})
         # What is given anew holds, and no VCPU is where it may not be.
         _, stats = self.twice(wide + ",affinity=0-8:5,offline=0-1", state, {4: (1, 1), 5: (1, 1)})
-        before = of_kind(state[-1], "sdb")
+        before = of_kind(state[-1], "pcpu")
         for p in (0, 1, 2, 3, 4):
-            self.assertEqual(of_kind(stats, "sdb")[p]["insns"],
+            self.assertEqual(of_kind(stats, "pcpu")[p]["insns"],
                              before[p]["insns"] if p in before else 0)
 
 

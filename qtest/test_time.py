@@ -31,8 +31,8 @@ def finish(name, machine, parameters="", *options):
 
 
 def pcpus(stats):
-    return [stats[f"/machine/vsched/sdb[{n}]"]
-            for n in range(sum("/sdb[" in path for path in stats))]
+    return [stats[f"/machine/vsched/pcpu[{n}]"]
+            for n in range(sum("/vsched/pcpu[" in path for path in stats))]
 
 
 class Stalls(unittest.TestCase):

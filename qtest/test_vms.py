@@ -71,7 +71,7 @@ def vm(n):
 
 
 def of_kind(stats, kind):
-    """Statistics of all PCPUs ("sdb", which has their path), VCPUs or VMs, by number"""
+    """Statistics of all PCPUs, VCPUs or VMs, by number"""
     return {int(n): values for path, values in stats.items()
             for n in re.findall(rf"^/machine/.*\b{kind}\[(\d+)\]$", path)}
 
@@ -85,7 +85,7 @@ class Accounts:
 
     def check_accounts(self, stats, speeds=None, lost=0):
         """speeds: of PCPUs that always had it.  lost: instructions of PCPUs that are gone."""
-        pcpus, vcpus = of_kind(stats, "sdb"), of_kind(stats, "vcpu")
+        pcpus, vcpus = of_kind(stats, "pcpu"), of_kind(stats, "vcpu")
         for n, p in pcpus.items():
             self.assertEqual(p["clock"], sum(p[t] for t in TIMES), n)
             # A PCPU stops where the next block, of 64 instructions, does not fit.
@@ -363,7 +363,7 @@ class Runs(Accounts, unittest.TestCase):
                 _, stats = self.good(guest, speeds=dict.fromkeys(range(8), (1, 1)))
                 for v, mask in masks.items():
                     self.assertLessEqual(seen[v], mask, v)
-                pcpus, vcpus = of_kind(stats, "sdb"), of_kind(stats, "vcpu")
+                pcpus, vcpus = of_kind(stats, "pcpu"), of_kind(stats, "vcpu")
                 self.assertEqual([p for p in pcpus if not pcpus[p]["insns"]], [2, 7])
                 for v in range(8, 16):
                     self.assertEqual(vcpus[v]["migrations"], 0)
@@ -424,7 +424,7 @@ class Runs(Accounts, unittest.TestCase):
                 since[p] = int(now)
             else:
                 off[int(p)] += int(now) - since.pop(p)
-        pcpus = of_kind(stats, "sdb")
+        pcpus = of_kind(stats, "pcpu")
         for p in since:
             off[int(p)] += pcpus[int(p)]["clock"] - since[p]
         for p in pcpus:     # a switch, of 554 cycles, may have carried it beyond the window's end
@@ -579,7 +579,7 @@ class Speed(Accounts, unittest.TestCase):
                 self.assertTrue(json.loads(console)["ok"])
                 insns, cycles = (int(n) for n in (speed + "/1").split("/")[:2])
                 self.check_accounts(stats, {0: (insns, cycles)})
-                ends[speed] = of_kind(stats, "sdb")[0], json.loads(console)["cycles"]
+                ends[speed] = of_kind(stats, "pcpu")[0], json.loads(console)["cycles"]
         # It ends itself with a store to a device, and runs to the end of that window.
         for speed, factor in (("1/2", 2), ("2/3", 1.5), ("1/7", 7)):
             self.assertLessEqual(abs(ends[speed][0]["insns"] - ends["1"][0]["insns"]), 1000)
@@ -592,17 +592,17 @@ class Speed(Accounts, unittest.TestCase):
         """From one moment on; the sum begins anew there, a remainder at most is lost."""
         with Guest(*program("search", "cmp,pcpus=2,vcpus=2", "limit=4000000000")) as guest:
             wait_for(guest, 5_000_000)
-            before = of_kind(guest.stats(), "sdb")[1]
+            before = of_kind(guest.stats(), "pcpu")[1]
             guest.cmd("stop")
             for speed, insns, cycles in (("1/2", 1, 2), ("2/3", 2, 3), ("5/7", 5, 7), ("1", 1, 1)):
                 put(guest, pcpu(1), "speed", speed)
-                before = of_kind(guest.stats(), "sdb")[1]
+                before = of_kind(guest.stats(), "pcpu")[1]
                 guest.cmd("cont")
                 wait_for(guest, wait_for(guest, 0) + 3_000_000)
                 guest.cmd("stop")
                 stats = guest.stats()
                 self.check_accounts(stats, {0: (1, 1)})
-                after = of_kind(stats, "sdb")[1]
+                after = of_kind(stats, "pcpu")[1]
                 ran = after["insns"] - before["insns"]
                 self.assertGreater(ran, 100_000)
                 self.assertEqual(after["busy"] - before["busy"], ran * cycles // insns, speed)
