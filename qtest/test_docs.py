@@ -115,5 +115,127 @@ class Policy(unittest.TestCase):
         self.assertIn("assertion failed (f.longest_wait <= bound)", done.stdout)
 
 
+class Pages(unittest.TestCase):
+    """Names in the pages are names of the code, and all of them are there."""
+
+    timeout = 60
+
+    @staticmethod
+    def pages():
+        for directory, _, names in os.walk(os.path.join(TOP, "docs")):
+            for name in sorted(names):
+                if name.endswith(".rst"):
+                    yield os.path.relpath(os.path.join(directory, name), os.path.join(TOP, "docs"))
+
+    def assert_named(self, page, names, form="``{}``"):
+        text = read("docs", page)
+        self.assertGreater(len(names), 0)
+        for name in names:
+            self.assertIn(form.format(name), text, f"{page} does not describe {name}")
+
+    def test_links(self):
+        """Every page can be come to from the first one, and no link is broken."""
+        reached, new = set(), {"index.rst"}
+        while new:
+            page = new.pop()
+            reached.add(page)
+            for link in re.findall(r":doc:`([^`<]+)`", read("docs", page)):
+                target = os.path.normpath(os.path.join(os.path.dirname(page), link + ".rst"))
+                self.assertTrue(os.path.exists(os.path.join(TOP, "docs", target)),
+                                f"{page}: {link}")
+                new |= {target} - reached
+        self.assertEqual(reached, set(self.pages()))
+
+    def test_parameters(self):
+        options = read("accel-vsched/options.c")
+        self.assert_named("engine-reference.rst", re.findall(r'\.name = "([\w-]+)"', options) +
+                          re.findall(r'^    \{ "(\w+)", "', options, re.MULTILINE) +
+                          ["sched", "sdb", "jitter"])
+        for name in os.listdir(os.path.join(TOP, "accel-vsched/policies")):
+            policy = read("accel-vsched/policies", name)
+            for found in re.findall(r'^(?:        |    )\.name = "([\w-]+)"', policy, re.MULTILINE):
+                self.assert_named("engine-reference.rst", [found])
+        self.assert_named("sdb-reference.rst", ["detector"] + re.findall(
+            r'^    \{ "([\w-]+)", "', read("hw-sdb/sdb.c"), re.MULTILINE))
+
+    def test_ranges_of_parameters(self):
+        """Minimum, maximum and default of each number of the engine."""
+        def number(text):
+            return str(eval(text.replace("ull", ""), {"VSCHED_DISK_LATENCY_DEFAULT": 100000}))
+
+        rows = dict(re.findall(r"^``([\w-]+)`` +(\S.*(?:\n {18,}.*)*)",
+                               read("docs/engine-reference.rst"), re.MULTILINE))
+        entries = re.findall(r'\.name = "([\w-]+)".*?(VSCHED_TIME)?,?\s+(?:/\*[^/]*\*/\s+)?'
+                             r"\.minimum = ([^,]+), \.maximum = ([^,]+),\s+\.value = ([^,]+),",
+                             read("accel-vsched/options.c"), re.DOTALL)
+        self.assertEqual(len(entries), 7)
+        for name, time, *values in entries:
+            row = " ".join(rows[name].split())
+            for value in map(number, values):
+                if time and value != "0":
+                    for unit, factor in (("s", 10**9), ("ms", 10**6), ("us", 10**3), ("ns", 1)):
+                        if int(value) % factor == 0:
+                            value = f"{int(value) // factor}{unit}"
+                            break
+                self.assertIn(value, row, f"{name}: {row}")
+
+    def test_statistics(self):
+        names = re.findall(r'^    \{ "([\w-]+)", (?:vcpu|pcpu|sdb|vm)_',
+                           read("accel-vsched/stats.c"), re.MULTILINE)
+        self.assertGreater(len(names), 30)
+        self.assert_named("engine-reference.rst", names)
+        said = re.findall(r"^``([\w-]+)`` +(?:cycles|periods|timeslices|switches|instructions|"
+                          r"cross-calls|posts|windows)\b", read("docs/engine-reference.rst"),
+                          re.MULTILINE)
+        said = [name for name in said if name not in ("clock-hz", "switch-cost", "random-stalls")]
+        self.assertEqual(set(said), set(names))
+
+    def test_trace_events(self):
+        for directory, page in (("accel-vsched", "engine-reference.rst"),
+                                ("hw-sdb", "sdb-reference.rst")):
+            events = re.findall(r"^(\w+)\(", read(directory, "trace-events"), re.MULTILINE)
+            self.assert_named(page, events)
+
+    def test_objects_and_events(self):
+        self.assert_named("engine-reference.rst", re.findall(
+            r'object_class_property_add\w*\(oc, "(\w+)"', read("accel-vsched/objects.c")))
+        self.assert_named("engine-reference.rst", re.findall(
+            r"'event': '(\w+)'", read("accel-vsched/vsched.json")))
+
+    def test_reasons_of_detectors(self):
+        names = re.findall(r'^\s+\[SDB_\w+\] = "([\w-]+)"', read("hw-sdb/sdb-core.c"), re.MULTILINE)
+        self.assert_named("sdb-reference.rst", [n for n in names if n not in ("paper", "either")])
+
+    def test_invariants_are_held_by_tests_that_exist(self):
+        text = read("docs/devel/engine.rst")
+        text = text[text.index("\nInvariants\n"):]
+        sources = read("accel-vsched/tests/test-core.c") + read("accel-vsched/tests/test-policies.c")
+        unit = set(re.findall(r"``(/[\w/-]+)``", text))
+        self.assertGreater(len(unit), 15)
+        for name in unit:
+            self.assertIn(f'"{name}"', sources)
+        for module, name in re.findall(r"``(test_\w+)\.(\w+)``", text):
+            self.assertRegex(read("qtest", module + ".py"), rf"(?m)^class {name}\(")
+
+    def test_files_that_the_inside_names_exist(self):
+        for page in ("devel/engine.rst", "devel/sdb.rst", "devel/policy.rst", "determinism.rst"):
+            for name in re.findall(r"``((?:accel-vsched|hw-sdb|qtest)/[\w/.-]+\w)``",
+                                   read("docs", page)):
+                if not name.endswith("shared.c"):
+                    self.assertTrue(os.path.exists(os.path.join(TOP, name)), f"{page}: {name}")
+
+    def test_each_patch_is_of_one_kind(self):
+        page = read("docs/devel/series.rst")
+        kinds = re.findall(r"^(\w+)\n~+\n(.*?)(?=^\w+\n~|\Z)", page, re.MULTILINE | re.DOTALL)
+        named = {kind: re.findall(r"^    (\S+)$", text, re.MULTILINE) for kind, text in kinds}
+        patches = [name.removesuffix(".patch") for name in read("patches/series").split()]
+        self.assertEqual(sorted(sum(named.values(), [])), sorted(patches))
+        for kind, names in named.items():
+            self.assertRegex(page, rf"(?m)^{kind} +{len(names)} ")
+        status = subprocess.run([os.path.join(TOP, "scripts/series"), "count"], text=True,
+                                stdout=subprocess.PIPE, check=True).stdout
+        self.assertRegex(status, rf"(?m)^all +{len(patches)} ")
+
+
 if __name__ == "__main__":
     unittest.main()
