@@ -233,7 +233,7 @@ const SDBParameter sdb_parameters[] = {
               " may be repeated", NULL, 1, SDB_MARKS / 2, 64),
     PARAMETER(recurrence_repeats, "recurrence-repeats",
               "repeating periods in a row that are a spin", NULL, 1, 1000, 2),
-    /* docs/sdb.rst: cost against latency */
+    /* docs/measurements.rst: cost against latency */
     PARAMETER(recurrence_rest, "recurrence-rest",
               "periods that the recurrence detector does not watch after one"
               " that did not repeat", NULL, 0, 10000, 13),

@@ -147,37 +147,50 @@ class Pages(unittest.TestCase):
         self.assertEqual(reached, set(self.pages()))
 
     def test_parameters(self):
-        options = read("accel-vsched/options.c")
-        self.assert_named("engine-reference.rst", re.findall(r'\.name = "([\w-]+)"', options) +
-                          re.findall(r'^    \{ "(\w+)", "', options, re.MULTILINE) +
-                          ["sched", "sdb", "jitter"])
+        engine = read("accel-vsched/engine-object.c")
+        numbers = re.findall(r'\.name = "([\w-]+)"', engine)
+        first = re.findall(r'^    \{ "(\w+)", "', engine, re.MULTILINE)
+        self.assertEqual((len(numbers), len(first)), (9, 6))
+        self.assert_named("engine-reference.rst", numbers + first + ["sched"])
         for name in os.listdir(os.path.join(TOP, "accel-vsched/policies")):
             policy = read("accel-vsched/policies", name)
             for found in re.findall(r'^(?:        |    )\.name = "([\w-]+)"', policy, re.MULTILINE):
                 self.assert_named("engine-reference.rst", [found])
-        self.assert_named("sdb-reference.rst", ["detector"] + re.findall(
-            r'^    \{ "([\w-]+)", "', read("hw-sdb/sdb.c"), re.MULTILINE))
+
+    def assert_in_row(self, page, name, values):
+        """Numbers in the row of this parameter, and what follows below its name."""
+        row = re.search(rf"^``{name}`` +(\S.*(?:\n {{18,}}.*)*)", read("docs", page), re.MULTILINE)
+        for value in values:
+            self.assertRegex(" ".join(row.group(1).split()), rf"(?<!\w){value}(?!\w)", name)
 
     def test_ranges_of_parameters(self):
-        """Minimum, maximum and default of each number of the engine."""
-        def number(text):
-            return str(eval(text.replace("ull", ""), {"VSCHED_DISK_LATENCY_DEFAULT": 100000}))
+        """Minimum, maximum and default of each number of the engine and the SDBs."""
+        known = {"VSCHED_DISK_LATENCY_DEFAULT": 100000, "VSCHED_PCPUS_MAX": 64,
+                 "SDB_ENTRIES_MAX": 64, "SDB_MARKS": 512}
 
-        rows = dict(re.findall(r"^``([\w-]+)`` +(\S.*(?:\n {18,}.*)*)",
-                               read("docs/engine-reference.rst"), re.MULTILINE))
-        entries = re.findall(r'\.name = "([\w-]+)".*?(VSCHED_TIME)?,?\s+(?:/\*[^/]*\*/\s+)?'
-                             r"\.minimum = ([^,]+), \.maximum = ([^,]+),\s+\.value = ([^,]+),",
-                             read("accel-vsched/options.c"), re.DOTALL)
-        self.assertEqual(len(entries), 7)
-        for name, time, *values in entries:
-            row = " ".join(rows[name].split())
-            for value in map(number, values):
-                if time and value != "0":
-                    for unit, factor in (("s", 10**9), ("ms", 10**6), ("us", 10**3), ("ns", 1)):
-                        if int(value) % factor == 0:
-                            value = f"{int(value) // factor}{unit}"
-                            break
-                self.assertIn(value, row, f"{name}: {row}")
+        def number(text):
+            return eval(re.sub(r"(?<=\d)u(ll)?", "", text).replace("/", "//"), known)
+
+        def time(value):
+            for unit, factor in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
+                if value and value % factor == 0:
+                    return f"{value // factor}{unit}"
+            return f"{value}ns"
+
+        entries = re.split(r'\.name = "', read("accel-vsched/engine-object.c"))[1:]
+        self.assertEqual(len(entries), 9)
+        for entry in entries:
+            if "VSCHED_SWITCH" not in entry:
+                write = time if "VSCHED_TIME" in entry else str
+                values = re.findall(r"\.(?:minimum|maximum|value) = ([^,]+),", entry)
+                self.assertEqual(len(values), 3)
+                self.assert_in_row("engine-reference.rst", entry[:entry.index('"')],
+                                   [write(number(value)) for value in values])
+        entries = re.findall(r'PARAMETER\(\w+, "([\w-]+)",(?:\s*"[^"]*")+,\s*\w+, ([^,]+), '
+                             r"([^,]+), (\d+)\)", read("hw-sdb/sdb-core.c"))
+        self.assertEqual(len(entries), 8)
+        for name, *values in entries:
+            self.assert_in_row("sdb-reference.rst", name, map(number, values))
 
     def test_statistics(self):
         names = re.findall(r'^    \{ "([\w-]+)", (?:vcpu|pcpu|sdb|vm)_',
