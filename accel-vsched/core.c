@@ -140,6 +140,9 @@ void vsched_core_hint(VschedCore *core, const VschedHint *hint)
     VschedPCPU *pcpu;
     VschedVCPU *v;
 
+    if (core->host->hint) {
+        core->host->hint(core->opaque, hint);
+    }
     if (!vsched_core_listens(core, hint->kind) ||
         !core->ops->hint(core->policy, hint) || hint->pcpu == VSCHED_NONE) {
         return;

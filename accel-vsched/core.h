@@ -159,6 +159,8 @@ typedef struct VschedHost {
     /* May be NULL: nobody looks on. */
     void (*event)(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
                   int64_t other, int64_t now);
+    /* May be NULL: every hint, whether or not the policy listens. */
+    void (*hint)(void *opaque, const VschedHint *hint);
 } VschedHost;
 
 typedef struct VschedCore {

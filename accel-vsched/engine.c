@@ -414,6 +414,32 @@ static void host_event(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
     }
 }
 
+static void host_hint(void *opaque, const VschedHint *hint)
+{
+    static const char *const kinds[VSCHED_HINTS] = {
+        [VSCHED_HINT_SPIN] = "spin",
+        [VSCHED_HINT_IDLE] = "idle",
+        [VSCHED_HINT_USER] = "user",
+        [VSCHED_HINT_PRIVILEGED] = "privileged",
+        [VSCHED_HINT_SENT] = "sent",
+        [VSCHED_HINT_TAKEN] = "taken",
+        [VSCHED_HINT_HALT] = "halt",
+        [VSCHED_HINT_PAUSE] = "pause",
+        [VSCHED_HINT_HOLD] = "hold",
+    };
+    static const char *const outcomes[] = {
+        [VSCHED_SENT_ACCEPTED] = "accepted",
+        [VSCHED_SENT_PENDING] = "pending",
+        [VSCHED_SENT_REFUSED] = "refused",
+    };
+    bool sent = hint->kind == VSCHED_HINT_SENT;
+
+    trace_vsched_hint(hint->now, hint->pcpu, hint->vcpu, kinds[hint->kind],
+                      sent ? hint->other : VSCHED_NONE,
+                      sent ? outcomes[hint->sent] : "-", hint->cross_call,
+                      hint->running);
+}
+
 static const VschedHost host = {
     .run = host_run,
     .switched = host_switched,
@@ -424,6 +450,7 @@ static const VschedHost host = {
     .user_mode = host_user_mode,
     .interrupt_pending = host_interrupt_pending,
     .event = host_event,
+    .hint = host_hint,
 };
 
 static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,

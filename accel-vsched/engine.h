@@ -30,6 +30,7 @@
 #include "hw/sdb/sdb.h"
 #include "vsched/listener.h"
 #include "state.h"
+#include "trace.h"
 
 struct TCGv_i64_d;
 
@@ -213,6 +214,14 @@ void vsched_wake(VschedEngine *e, CPUState *cpu);
 void vsched_reconsider(VschedEngine *e);
 void vsched_handle_interrupt(CPUState *cpu, int mask);
 bool vsched_interrupt_pending(CPUState *cpu);
+/* Whether anybody wants to know of such hints: the policy, or a trace. */
+static inline bool vsched_hint_wanted(const VschedEngine *e,
+                                      VschedHintKind kind)
+{
+    return vsched_core_listens(e->core, kind) ||
+           trace_event_get_state_backends(TRACE_VSCHED_HINT);
+}
+
 /* An interrupt goes to @target, of @sender or, if that is NULL, of a device. */
 void vsched_tell_sent(VschedEngine *e, CPUState *sender, CPUState *target,
                       VschedSent sent, bool cross_call);

@@ -211,15 +211,18 @@ static void count_insns(CPUState *cpu, int64_t now, bool user)
 /* The VCPU that runs did something that the policy may listen to. */
 static void tell(VschedHintKind kind)
 {
-    VschedCore *core = vsched_engine->core;
-    const VschedHint hint = {
-        .kind = kind,
-        .pcpu = run.pcpu,
-        .vcpu = run.vcpu,
-        .now = vsched_present(vsched_engine),
-    };
+    VschedEngine *e = vsched_engine;
 
-    vsched_core_hint(core, &hint);
+    if (vsched_hint_wanted(e, kind)) {
+        const VschedHint hint = {
+            .kind = kind,
+            .pcpu = run.pcpu,
+            .vcpu = run.vcpu,
+            .now = vsched_present(e),
+        };
+
+        vsched_core_hint(e->core, &hint);
+    }
 }
 
 static void vsched_mode(CPUState *cpu, bool user)
@@ -570,7 +573,7 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
     /* The first block calls vsched_expired(). */
     observe(cpu, look_of_all(x));
     find_marks(cpu, x);
-    cpu->neg.tell_pause = vsched_core_listens(e->core, VSCHED_HINT_PAUSE);
+    cpu->neg.tell_pause = vsched_hint_wanted(e, VSCHED_HINT_PAUSE);
     cpu->neg.icount_decr.u16.low = 0;
     run.end_position = x->retired;
     run.cpu = cpu;

@@ -60,21 +60,22 @@ void vsched_tell_sent(VschedEngine *e, CPUState *sender, CPUState *target,
                       VschedSent sent, bool cross_call)
 {
     VschedCore *core = e->core;
-    VschedHint hint = {
-        .kind = VSCHED_HINT_SENT,
-        .pcpu = core->running,
-        .vcpu = vsched_vcpu(target),
-        .now = vsched_present(e),
-        .other = sender ? vsched_vcpu(sender) : VSCHED_NONE,
-        .sent = sent,
-        .cross_call = cross_call,
-    };
+    int vcpu = vsched_vcpu(target);
 
-    if (!vsched_core_listens(core, VSCHED_HINT_SENT)) {
-        return;
+    if (vsched_hint_wanted(e, VSCHED_HINT_SENT)) {
+        const VschedHint hint = {
+            .kind = VSCHED_HINT_SENT,
+            .pcpu = core->running,
+            .vcpu = vcpu,
+            .now = vsched_present(e),
+            .other = sender ? vsched_vcpu(sender) : VSCHED_NONE,
+            .sent = sent,
+            .cross_call = cross_call,
+            .running = core->vcpu[vcpu].state == VSCHED_RUNNING,
+        };
+
+        vsched_core_hint(core, &hint);
     }
-    hint.running = core->vcpu[hint.vcpu].state == VSCHED_RUNNING;
-    vsched_core_hint(core, &hint);
 }
 
 /*
