@@ -192,14 +192,19 @@ void vsched_post(CPUState *target,
 {
     VschedEngine *e = vsched_engine;
     VschedPost *post;
+    bool dispatching;
 
-    if (!e || !vsched_in_engine_thread() ||
+    if (!e) {
+        func(target, opaque);
+        return;
+    }
+    if (!vsched_in_engine_thread() ||
         e->core->running == VSCHED_NONE ||
         e->core->vcpu[vsched_vcpu(target)].pcpu == e->core->running) {
+        dispatching = e->dispatching;
+        e->dispatching = true;
         func(target, opaque);
-        if (!e) {
-            return;
-        }
+        e->dispatching = dispatching;
         if (vsched_in_engine_thread()) {
             vsched_wake(e, target);
         } else {
