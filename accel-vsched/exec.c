@@ -249,6 +249,14 @@ static void vsched_mode(CPUState *cpu, bool user)
     }
 }
 
+static bool leave(CPUState *cpu, VschedStop stop)
+{
+    run.stopped = true;
+    run.stop = stop;
+    qatomic_set(&cpu->exit_request, true);
+    return true;
+}
+
 /* The window's end, or that of the timeslice, has come closer. */
 void vsched_exec_shorten(void)
 {
@@ -295,19 +303,19 @@ void vsched_stall(CPUState *cpu, int64_t cycles)
     run.block_stalled += cycles;
     run.stalled += cycles;
     run.stop_position = position_after(run.budget);
+    if (run.stop_position < now) {
+        /*
+         * A fault later in this block puts the block's rest back into the
+         * counter: code that it covers must not run, at a time that is beyond
+         * that of the budget's end by all that this block stalls.
+         */
+        leave(cpu, VSCHED_STOP_BUDGET);
+    }
     rest = MAX(0, run.stop_position - now);
     if (rest < cpu->neg.icount_decr.u16.low) {
         run.end_position = now + rest;
         cpu->neg.icount_decr.u16.low = rest;
     }
-}
-
-static bool leave(CPUState *cpu, VschedStop stop)
-{
-    run.stopped = true;
-    run.stop = stop;
-    qatomic_set(&cpu->exit_request, true);
-    return true;
 }
 
 /*
