@@ -214,6 +214,7 @@ void vsched_wake(VschedEngine *e, CPUState *cpu);
 void vsched_reconsider(VschedEngine *e);
 void vsched_handle_interrupt(CPUState *cpu, int mask);
 bool vsched_interrupt_pending(CPUState *cpu);
+
 /* Whether anybody wants to know of such hints: the policy, or a trace. */
 static inline bool vsched_hint_wanted(const VschedEngine *e,
                                       VschedHintKind kind)
