@@ -9,11 +9,12 @@ SPDX-License-Identifier: GPL-2.0-or-later
 import collections
 import os
 import re
+import subprocess
 import tempfile
 import unittest
 
 import test_save
-from support import SLOWER, Guest, x86_mov, x86_rom
+from support import ROOTFS, SLOWER, Guest, run_linux, x86_mov, x86_rom
 from test_bare_metal import run
 from test_observer import qemu_plugin, without_sdb
 from test_save import end, program
@@ -31,8 +32,11 @@ def finish(name, machine, parameters="", *options):
 
 
 def pcpus(stats):
-    return [stats[f"/machine/vsched/pcpu[{n}]"]
-            for n in range(sum("/vsched/pcpu[" in path for path in stats))]
+    """As many as there are, at least one."""
+    found = [stats[f"/machine/vsched/pcpu[{n}]"]
+             for n in range(sum("/pcpu[" in path for path in stats))]
+    assert found
+    return found
 
 
 class Stalls(unittest.TestCase):
@@ -233,6 +237,48 @@ class X86(Rom, unittest.TestCase):
                 # The machine stops at the end of the window in which it was reset.
                 self.assertLess(after, stats["vm"]["time"])
                 self.assertLess(stats["vm"]["time"] - after, hz // 1_000_000 + 600)
+
+
+def cpio(files):
+    """An archive (newc) of executable files, (name, contents), for a kernel to unpack."""
+    out = b""
+    for number, (name, data) in enumerate([*files, ("TRAILER!!!", b"")]):
+        name = name.encode() + b"\0"
+        fields = [number + 1, 0o100755, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name), 0]
+        for part in (b"070701" + b"".join(b"%08x" % field for field in fields) + name, data):
+            out += part + b"\0" * (-len(part) % 4)
+    return out
+
+
+class Linux(unittest.TestCase):
+    """CLOCK_MONOTONIC, as processes on all CPUs and one that migrates read it (clocks.c): with
+    stalls of 100 cycles, which are two thirds of all time, and of 2000."""
+    timeout = 300
+
+    def test_monotonic(self):
+        with Guest("-M", "none") as scratch:
+            directory = scratch.dir
+        binary = os.path.join(directory, "clocks")
+        subprocess.run(["sparc64-linux-gnu-gcc", "-O2", "-Wall", "-Werror", "-mcpu=ultrasparc",
+                        "-static", "-s", "-o", binary,
+                        os.path.join(os.path.dirname(os.path.abspath(__file__)), "clocks.c")],
+                       check=True)
+        initrd = os.path.join(directory, "initrd")
+        with open(ROOTFS, "rb") as rootfs, open(binary, "rb") as clocks, open(initrd, "wb") as out:
+            image = rootfs.read()
+            out.write(image + b"\0" * (-len(image) % 4) + cpio([
+                ("workloads/clocks.bin", clocks.read()),
+                ("workloads/clocks", b"#!/bin/sh\n/workloads/clocks.bin 2000\n")]))
+        for stalls in (100, 2000):
+            with self.subTest(stalls=stalls):
+                console = run_linux(f"cmp,pcpus=2,vcpus=3,random-stalls={stalls}", "clocks",
+                                    initrd=initrd, test=self)
+                result = {name: int(value) for name, value in re.findall(
+                    r"(\w+)=(\d+)", re.search("clocks: .*", console).group())}
+                self.assertEqual(result["back"], 0)
+                self.assertLess(result["between"], 1000 + BLOCK)
+                # It is %tick times 10; a step, too, would show here.
+                self.assertEqual(result["drift"], 0)
 
 
 class RunStates(unittest.TestCase):
