@@ -29,8 +29,8 @@ typedef struct Process {
 } Process;
 
 static struct Shared {
-    volatile int64_t handed;
-    volatile int ready;
+    int64_t handed;             /* atomic */
+    int ready;                  /* atomic */
     Process process[MAX_CPUS + 1];
 } *shared;
 
@@ -80,7 +80,7 @@ static void compare(Process *me, int cpu, int cpus, int rounds)
         run_on(cpu);
     }
     __atomic_fetch_add(&shared->ready, 1, __ATOMIC_SEQ_CST);
-    while (shared->ready <= cpus) {
+    while (__atomic_load_n(&shared->ready, __ATOMIC_SEQ_CST) <= cpus) {
         sched_yield();
     }
     for (int i = 0; i < rounds; i++) {
@@ -89,8 +89,7 @@ static void compare(Process *me, int cpu, int cpus, int rounds)
         if (cpu == cpus && i % 8 == 0) {
             run_on(i / 8 % cpus);
         }
-        theirs = shared->handed;
-        __asm__ volatile("" : : : "memory");
+        theirs = __atomic_load_n(&shared->handed, __ATOMIC_SEQ_CST);
         before = tick();
         mine = now(i);
         least = larger(least, before - mine);
@@ -101,7 +100,7 @@ static void compare(Process *me, int cpu, int cpus, int rounds)
         }
         me->between = larger(me->between, theirs - mine);
         me->last = mine;
-        shared->handed = mine;
+        __atomic_store_n(&shared->handed, mine, __ATOMIC_SEQ_CST);
     }
     me->drift = larger(0, least - most);
 }
@@ -123,6 +122,7 @@ int main(int argc, char **argv)
         }
     }
     while (wait(NULL) > 0) {
+        continue;
     }
     for (int i = 0; i <= cpus; i++) {
         Process *p = &shared->process[i];
