@@ -36,8 +36,8 @@ static VschedPeriods *periods_of(VschedListener *l)
 /* A period ends, and what was looked at may have changed. */
 static inline void look_again(VschedPeriods *s)
 {
-    s->listener.look = sdb_look(s->device->core);
-    s->listener.marks = *sdb_marks(s->device->core);
+    s->listener.look = sdb_fast_look(s->device->core);
+    s->listener.marks = *sdb_fast_marks(s->device->core);
 }
 
 /*
@@ -158,11 +158,11 @@ static void periods_mode(VschedListener *l, CPUState *cpu, int64_t at,
 }
 
 /* Nothing is looked at before this position. */
-static int64_t blind_until(const VschedPeriods *s)
+static inline int64_t blind_until(const VschedPeriods *s)
 {
     SDB *sdb = s->device->core;
 
-    return sdb_look(sdb) ||
+    return sdb_fast_look(sdb) ||
            trace_event_get_state_backends(TRACE_VSCHED_PERIOD) ? s->end :
            s->end + (int64_t)sdb_blind(sdb) * sdb_config(sdb)->period;
 }
@@ -195,7 +195,7 @@ static void periods_block(VschedListener *l, CPUState *cpu, int64_t at,
     if (at + insns > l->exact) {
         s->pc = pc;
         l->look_after = sdb_first_look(sdb, cpu->neg.user_mode);
-    } else if (sdb_worth_a_peek(sdb)) {
+    } else if (sdb_fast_worth_a_peek(sdb)) {
         sample_early(s, at, insns, limit);
     }
     look_again(s);

@@ -32,13 +32,12 @@ unsigned sdb_load(SDB *sdb, uint64_t address, unsigned size)
 
 unsigned sdb_look(const SDB *sdb)
 {
-    return sdb->look;
+    return sdb_fast_look(sdb);
 }
 
 bool sdb_worth_a_peek(const SDB *sdb)
 {
-    return sdb->look == SDB_LOOK_MARKS &&
-           sdb->recurrence.watch == SDB_REFERENCE;
+    return sdb_fast_worth_a_peek(sdb);
 }
 
 unsigned sdb_peek(SDB *sdb)
@@ -52,9 +51,7 @@ unsigned sdb_peek(SDB *sdb)
 
 uint8_t (*sdb_marks(SDB *sdb))[SDB_MARKS]
 {
-    SDBRecurrence *d = &sdb->recurrence;
-
-    return d->look ? d->signature[d->now].mark : sdb->unused_marks;
+    return sdb_fast_marks(sdb);
 }
 
 unsigned sdb_first_look(const SDB *sdb, bool user)

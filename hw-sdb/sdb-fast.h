@@ -29,6 +29,26 @@ struct SDB {
     uint8_t unused_marks[SDB_KINDS][SDB_MARKS];
 };
 
+/* sdb_look(), sdb_marks() and sdb_worth_a_peek() of sdb-core.h, in line */
+
+static inline unsigned sdb_fast_look(const SDB *sdb)
+{
+    return sdb->look;
+}
+
+static inline uint8_t (*sdb_fast_marks(SDB *sdb))[SDB_MARKS]
+{
+    SDBRecurrence *d = &sdb->recurrence;
+
+    return d->look ? d->signature[d->now].mark : sdb->unused_marks;
+}
+
+static inline bool sdb_fast_worth_a_peek(const SDB *sdb)
+{
+    return sdb->look == SDB_LOOK_MARKS &&
+           sdb->recurrence.watch == SDB_REFERENCE;
+}
+
 static inline unsigned sdb_update_look(SDB *sdb)
 {
     sdb->look = sdb->paper.look | sdb->recurrence.look;
