@@ -6,7 +6,7 @@
  * completed them.  Here all three happen at window ends only, at times that
  * depend on the guest alone:
  *
- *   timers       the engine is the driver of QEMU_CLOCK_VIRTUAL
+ *   timers       the engine drives those of QEMU_CLOCK_VIRTUAL
  *   the gate     closed while PCPUs run; the main loop takes turns between
  *                windows, and one turn is owed whenever a device schedules a
  *                bottom half or asks for the main loop (reset, power-off)
@@ -28,14 +28,13 @@
 #include "qemu/units.h"
 #include "qapi/error.h"
 #include "block/aio.h"
-#include "chardev/char-fe.h"
 #include "hw/core/cpu.h"
 #include "migration/vmstate.h"
 #include "qom/object.h"
 #include "system/block-backend.h"
 #include "system/cpus.h"
-#include "system/rtc.h"
 #include "system/runstate.h"
+#include "system/simulated-time.h"
 #include "devices.h"
 #include "trace.h"
 
@@ -170,11 +169,6 @@ static void gate_leave(void)
     }
     wake_engine();
 }
-
-static const MainLoopGate main_loop_gate = {
-    .enter = gate_enter,
-    .leave = gate_leave,
-};
 
 /* Open the gate, for @turns turns of the main loop if not 0. */
 static void gate_open(unsigned turns)
@@ -450,13 +444,6 @@ static void disk_finish(BlockBackend *blk)
     }
 }
 
-static const BlkAioPacer disk_pacer = {
-    .submit = disk_submit,
-    .done = disk_done,
-    .finish = disk_finish,
-    .expedite = disk_expedite,
-};
-
 /* The request to deliver at @now, done or not */
 static Request *due_request(int64_t now)
 {
@@ -604,17 +591,20 @@ uint64_t vsched_devices_seed(void)
     return seed;
 }
 
-void vsched_devices_init(void)
+void vsched_devices_init(void (*interrupt_withdrawn)(CPUState *cpu, int mask))
 {
-    if (!qemu_guest_random_is_seeded()) {
-        qemu_guest_random_seed_main(DEFAULT_SEED, &error_abort);
-    }
-    qemu_guest_getrandom_nofail(&seed, sizeof(seed));
-
-    if (!rtc_default_to_virtual_clock(DEFAULT_RTC_BASE)) {
-        warn_report("-rtc: the guest's clock shows the host's time; "
-                    "runs will not repeat");
-    }
+    static SimulatedTimeOps ops = {
+        .seed = DEFAULT_SEED,
+        .rtc_base = DEFAULT_RTC_BASE,
+        .main_loop_enter = gate_enter,
+        .main_loop_leave = gate_leave,
+        .bh_enqueued = bh_enqueued,
+        .timers_changed = timers_changed,
+        .blk_submit = disk_submit,
+        .blk_done = disk_done,
+        .blk_finish = disk_finish,
+        .blk_expedite = disk_expedite,
+    };
 
     /*
      * An ioeventfd has the main loop, or an I/O thread, look at a queue some
@@ -626,10 +616,8 @@ void vsched_devices_init(void)
     qemu_mutex_init(&gate.lock);
     qemu_cond_init(&gate.opened);
     gate.inside = true;
-    main_loop_set_gate(&main_loop_gate);
-    qemu_clock_set_driver(timers_changed);
-    aio_bh_enqueued = bh_enqueued;
-    blk_set_aio_pacer(&disk_pacer);
-    qemu_chr_fe_lossless_devices = true;
+    ops.interrupt_withdrawn = interrupt_withdrawn;
+    simulated_time_register(&ops);
+    qemu_guest_getrandom_nofail(&seed, sizeof(seed));
     vmstate_register(NULL, 0, &vmstate_devices, &disk);
 }

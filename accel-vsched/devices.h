@@ -43,8 +43,9 @@ extern void (*vsched_devices_wanted)(void);
 /*
  * Take all devices into simulated time.  By the main thread, when the
  * accelerator is initialised, before the machine's devices exist.
+ * @interrupt_withdrawn is the engine's: requests @mask to @cpu are withdrawn.
  */
-void vsched_devices_init(void);
+void vsched_devices_init(void (*interrupt_withdrawn)(CPUState *cpu, int mask));
 
 /* Drawn from -seed; the same in every run with that seed. */
 uint64_t vsched_devices_seed(void);

@@ -285,7 +285,7 @@ static void vsched_create_vcpu_thread(CPUState *cpu)
     tcg_cpu_init_cflags(cpu, false);
     cpu->tcg_cflags |= CF_USE_ICOUNT;
     g_assert(e->created < e->core->topology.vcpus);
-    cpu->accel = g_new(struct AccelCPUState, 1);
+    cpu->accel = g_new0(struct AccelCPUState, 1);
     cpu->accel->vcpu = e->created++;
     e->cpu[vsched_vcpu(cpu)] = cpu;
     vsched_objects_created_vcpu(e, cpu);
@@ -479,7 +479,7 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
     if (!vm) {
         return false;
     }
-    vsched_devices_init();
+    vsched_devices_init(vsched_interrupt_withdrawn);
     vsched_devices_wanted = devices_wanted;
     vsched_devices_set_disk_latency(e->disk_latency);
     vsched_engine = e;

@@ -59,7 +59,8 @@ struct VschedPolicyState {
 /* What the engine keeps at a CPUState. */
 struct AccelCPUState {
     int vcpu;                   /* its number: VCPUs count from 0 as created */
-    int64_t deferred_until;     /* cycle: of CPUState.interrupt_deferred */
+    uint32_t deferred;          /* interrupt requests to be made later */
+    int64_t deferred_until;     /* cycle at which they are */
 };
 
 static inline int vsched_vcpu(CPUState *cpu)
@@ -213,6 +214,7 @@ void vsched_wake(VschedEngine *e, CPUState *cpu);
 /* Something may have happened to any VCPU. */
 void vsched_reconsider(VschedEngine *e);
 void vsched_handle_interrupt(CPUState *cpu, int mask);
+void vsched_interrupt_withdrawn(CPUState *cpu, int mask);
 bool vsched_interrupt_pending(CPUState *cpu);
 /* Whether anybody wants to know of such hints: the policy, or a trace. */
 static inline bool vsched_hint_wanted(const VschedEngine *e,

@@ -99,10 +99,10 @@ void vsched_handle_interrupt(CPUState *cpu, int mask)
         cpu->interrupt_request |= mask;
         qatomic_set(&cpu->neg.icount_decr.u16.high, -1);
     } else if (later) {
-        if (!cpu->interrupt_deferred) {
+        if (!cpu->accel->deferred) {
             cpu->accel->deferred_until = vsched_present(e);
         }
-        cpu->interrupt_deferred |= mask;
+        cpu->accel->deferred |= mask;
         qatomic_set(&e->attention, true);
         vsched_cut();
     } else {
@@ -112,6 +112,14 @@ void vsched_handle_interrupt(CPUState *cpu, int mask)
         } else {
             qemu_cpu_kick(cpu);
         }
+    }
+}
+
+/* Of those that were deferred, too.  The CPU may not be the engine's yet. */
+void vsched_interrupt_withdrawn(CPUState *cpu, int mask)
+{
+    if (cpu->accel) {
+        cpu->accel->deferred &= ~mask;
     }
 }
 
@@ -125,15 +133,15 @@ void vsched_deliver_deferred(VschedEngine *e)
     CPUState *cpu;
 
     CPU_FOREACH(cpu) {
-        if (!cpu->interrupt_deferred) {
+        if (!cpu->accel->deferred) {
             continue;
         }
         if (cpu->accel->deferred_until > e->core->window_end) {
             qatomic_set(&e->attention, true);
             continue;
         }
-        cpu->interrupt_request |= cpu->interrupt_deferred;
-        cpu->interrupt_deferred = 0;
+        cpu->interrupt_request |= cpu->accel->deferred;
+        cpu->accel->deferred = 0;
         vsched_core_notify(e->core, vsched_vcpu(cpu));
     }
 }
@@ -175,7 +183,7 @@ int64_t vsched_next_delivery(VschedEngine *e)
         next = MIN(next, post->due);
     }
     CPU_FOREACH(cpu) {
-        if (cpu->interrupt_deferred) {
+        if (cpu->accel->deferred) {
             next = MIN(next, cpu->accel->deferred_until);
         }
     }
@@ -184,7 +192,7 @@ int64_t vsched_next_delivery(VschedEngine *e)
 
 bool vsched_interrupt_pending(CPUState *cpu)
 {
-    return (cpu->interrupt_request | cpu->interrupt_deferred) & ~NO_INTERRUPT;
+    return (cpu->interrupt_request | cpu->accel->deferred) & ~NO_INTERRUPT;
 }
 
 void vsched_post(CPUState *target,

@@ -483,7 +483,7 @@ static int post_load(void *opaque, int version_id)
         }
     }
     CPU_FOREACH(cpu) {
-        cpu->interrupt_deferred = 0;
+        cpu->accel->deferred = 0;
     }
     for (int i = 0; i < VSCHED_GENERATORS; i++) {
         qemu_guest_random_restore(e->random[i], &s->random[i]);
@@ -528,7 +528,7 @@ static void reset(void *opaque)
      */
     vsched_deliver_posts(e, INT64_MAX);
     CPU_FOREACH(cpu) {
-        cpu->interrupt_deferred = 0;
+        cpu->accel->deferred = 0;
     }
 }
 

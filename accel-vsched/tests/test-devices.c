@@ -10,6 +10,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/guest-random.h"
 #include "qemu/iov.h"
 #include "qemu/main-loop.h"
 #include "qemu/memalign.h"
@@ -17,7 +18,6 @@
 #include "qemu/thread.h"
 #include "block/aio.h"
 #include "block/block.h"
-#include "chardev/char-fe.h"
 #include "exec/cpu-common.h"
 #include "hw/core/cpu.h"
 #include "migration/vmstate.h"
@@ -25,8 +25,8 @@
 #include "system/block-backend.h"
 #include "system/cpu-timers.h"
 #include "system/cpus.h"
-#include "system/rtc.h"
 #include "system/runstate.h"
+#include "system/simulated-time.h"
 #include "../devices.h"
 
 /* The rest of QEMU, as far as devices.c sees it */
@@ -35,13 +35,12 @@ static QemuMutex fake_bql;
 static __thread bool have_bql;
 static int64_t fake_clock;
 static RunState fake_runstate = RUN_STATE_RUNNING;
-static const BlkAioPacer *pacer;
+static const SimulatedTimeOps *ops;
 static const VMStateDescription *vmsd;
 static void *vmsd_opaque;
 
 __thread CPUState *current_cpu;
 CPUTailQ cpus_queue = QTAILQ_HEAD_INITIALIZER(cpus_queue);
-bool qemu_chr_fe_lossless_devices;
 
 void bql_lock_impl(const char *file, int line)
 {
@@ -86,9 +85,10 @@ bool runstate_check(RunState state)
     return fake_runstate == state;
 }
 
-bool rtc_default_to_virtual_clock(const char *base)
+void simulated_time_register(const SimulatedTimeOps *given)
 {
-    return true;
+    simulated_time = ops = given;
+    qemu_guest_random_seed_main(ops->seed, &error_abort);
 }
 
 int vmstate_register_with_alias_id(VMStateIf *obj, uint32_t instance_id,
@@ -117,11 +117,6 @@ typedef struct FakeRequest {
 
 static BlockBackend disk_a, disk_b;
 static GString *history;        /* "s": the host gets it, "d": device told */
-
-void blk_set_aio_pacer(const BlkAioPacer *p)
-{
-    pacer = p;
-}
 
 BlockDriverState *blk_bs(BlockBackend *blk)
 {
@@ -162,7 +157,7 @@ static FakeRequest *submit(BlockBackend *blk, char name, const char *data,
     qemu_iovec_init_buf(&r->qiov, r->data, sizeof(r->data));
     r->host_qiov = &r->qiov;
     qatomic_set(&fake_clock, time);
-    switch (pacer->submit(blk, &r->acb, &r->host_qiov, is_write)) {
+    switch (ops->blk_submit(blk, &r->acb, &r->host_qiov, is_write)) {
     case BLK_AIO_START:
         blk_aio_paced_start(&r->acb);
         break;
@@ -415,15 +410,15 @@ static void disk_script(void)
 
     /* The host is quick with c and d; nobody may notice. */
     qemu_iovec_from_buf(c->host_qiov, 0, "read", 5);
-    pacer->done(&c->acb, 0);
-    pacer->done(&d->acb, -EIO);
-    pacer->done(&a->acb, 0);
+    ops->blk_done(&c->acb, 0);
+    ops->blk_done(&d->acb, -EIO);
+    ops->blk_done(&a->acb, 0);
     check_history("sd sb ");
     vsched_devices_window_end(1000);
     check_history("");
     g_assert(g_str_equal(c->data, ""));
 
-    pacer->done(&b->acb, 0);
+    ops->blk_done(&b->acb, 0);
     vsched_devices_window_end(1149);
     check_history("db0 da0 ");
     vsched_devices_window_end(1150);
@@ -452,7 +447,7 @@ static void late_cb(void *opaque)
 
     g_assert(qemu_thread_is_self(&main_thread));
     g_string_append(history, "host ");
-    pacer->done(&r->acb, 0);
+    ops->blk_done(&r->acb, 0);
 }
 
 static void late_script(void)
@@ -493,15 +488,15 @@ static void finish_script(void)
     a = submit(&disk_a, 'a', "", false, 0);
     b = submit(&disk_b, 'b', "", false, 0);
     c = submit(&disk_a, 'c', "", false, 10);
-    pacer->done(&a->acb, 0);
-    pacer->done(&b->acb, 0);
-    pacer->done(&c->acb, 0);
+    ops->blk_done(&a->acb, 0);
+    ops->blk_done(&b->acb, 0);
+    ops->blk_done(&c->acb, 0);
     check_history("sa sb sc ");
-    pacer->finish(&disk_a);
+    ops->blk_finish(&disk_a);
     check_history("da0 dc0 ");
 
     /* A drain waits for device b, which waits for its request. */
-    pacer->expedite(&disk_b);
+    ops->blk_expedite(&disk_b);
     vsched_devices_window_end(10);
     check_history("db0 ");
     g_free(a);
@@ -531,7 +526,7 @@ static void stop_script(void)
     g_assert(!vsched_devices_may_stop(500 + 99 * SCALE_MS));
     g_assert(vsched_devices_may_stop(500 + 100 * SCALE_MS));
     g_assert(vmsd->pre_save(vmsd_opaque) < 0);
-    pacer->done(&a->acb, 0);
+    ops->blk_done(&a->acb, 0);
     g_assert(!vsched_devices_may_stop(500 + 200 * SCALE_MS));
     vsched_devices_window_end(200 * SCALE_MS);
     g_assert(vsched_devices_may_stop(500 + 200 * SCALE_MS));
@@ -560,9 +555,9 @@ int main(int argc, char **argv)
     qemu_cond_init(cpu->halt_cond);
     QTAILQ_INSERT_TAIL(&cpus_queue, cpu, node);
 
-    vsched_devices_init();
+    vsched_devices_init(NULL);
     g_assert(vmsd);
-    g_assert(qemu_chr_fe_lossless_devices);
+    g_assert(ops);
 
     g_test_add_func("/vsched/devices/timers", test_timers);
     g_test_add_func("/vsched/devices/bottom-halves", test_bottom_halves);

@@ -14,6 +14,7 @@ QEMU_BUILD=${QEMU_BUILD:-$BUILD/qemu}   # where it is built
 OPENBIOS_TREE=${OPENBIOS_TREE:-$BUILD/src/openbios}       # base + patches-openbios/, a git tree
 PRIVATE=$BUILD/private                  # unpacked packages (meson, firmware)
 ALL_TARGETS=sparc64-softmmu,x86_64-softmmu
+USER_TARGETS=sparc64-linux-user         # nobody needs it, but every patch has to build it
 JOBS=${JOBS:-$(nproc)}
 mkdir -p "$CACHE" "$BUILD/src"
 
