@@ -453,14 +453,33 @@ static const VschedHost host = {
     .hint = host_hint,
 };
 
+/* The first policy, and what the command line says of VMs, PCPUs and VCPUs. */
+static bool apply_given(VschedEngine *e, Error **errp)
+{
+    VschedCoreState *state = vsched_state_new(e->core);
+    int64_t values[VSCHED_PARAMETERS_MAX];
+    g_autofree char *why = NULL;
+    bool ok = vsched_objects_given(e, state, errp);
+
+    if (ok) {
+        vsched_policy_values(e, values);
+        ok = vsched_state_load(e->core, state,
+                               VSCHED_POLICY_GET_CLASS(e->policy)->ops, values,
+                               NULL, -1, false, &why);
+        if (!ok) {
+            error_setg(errp, "policy '%s' is impossible here: %s", e->sched,
+                       why);
+        }
+    }
+    vsched_state_free(state);
+    return ok;
+}
+
 static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
                                 Error **errp)
 {
     VschedEngine *e;
-    int64_t values[VSCHED_PARAMETERS_MAX];
     g_autofree int *vm = NULL;
-    g_autofree char *why = NULL;
-    VschedCoreState *state;
 
     if (!chosen) {
         return vsched_options_unused(errp);
@@ -495,18 +514,9 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
     e->periods = g_new0(VschedPeriods, e->pcpus);
     QSIMPLEQ_INIT(&e->posts);
     vsched_objects_create(e, ms);
-    state = vsched_state_new(e->core);
-    if (!vsched_objects_given(e, state, errp)) {
+    if (!apply_given(e, errp)) {
         return false;
     }
-    vsched_policy_values(e, values);
-    if (!vsched_state_load(e->core, state,
-                           VSCHED_POLICY_GET_CLASS(e->policy)->ops, values,
-                           NULL, -1, false, &why)) {
-        error_setg(errp, "policy '%s' is impossible here: %s", e->sched, why);
-        return false;
-    }
-    vsched_state_free(state);
     for (int p = 0; p < e->pcpus; p++) {
         vsched_periods_connect(e, p);
     }

@@ -280,7 +280,10 @@ void vsched_stalls_changed(VschedEngine *e);
 #define VSCHED_SCHED_DEFAULT "sdb"
 #define VSCHED_SCHED_DESCRIPTION \
     "scheduling policy; 'help' lists them, default " VSCHED_SCHED_DEFAULT
-/* Parameter @i of the engine; NULL: there are no more.  The first is pcpus. */
+/*
+ * Parameter @i of the engine; NULL: there are no more.  The first ones are
+ * pcpus and window.
+ */
 const VschedParameter *vsched_engine_parameter(int i);
 /* The same for those that say what the machine is like at first. */
 const char *vsched_first_parameter(int i, const char **description);

@@ -167,8 +167,10 @@ static int post_load_shape(void *opaque, int version_id)
 {
     VschedEngine *e = opaque;
     const VschedShape *s = &e->saved.shape;
+    const VschedParameter *window = vsched_engine_parameter(1);
 
-    if (s->pcpus < 1 || s->pcpus > VSCHED_PCPUS_MAX || !s->window) {
+    if (s->pcpus < 1 || s->pcpus > VSCHED_PCPUS_MAX ||
+        s->window < window->minimum || s->window > window->maximum) {
         error_report("the saved state has %u PCPUs and windows of %" PRIu64
                      "ns, which no machine has", s->pcpus, s->window);
         return -EINVAL;
@@ -337,6 +339,7 @@ static void keep_given(VschedEngine *e)
 static bool adapt_core(VschedEngine *e, Error **errp)
 {
     VschedCoreState *st = e->saved.core;
+    g_autofree char *why = NULL;
 
     st->window = vsched_ns_to_cycles(e, e->saved.shape.window);
     st->pcpus = e->saved.shape.pcpus;
@@ -345,15 +348,9 @@ static bool adapt_core(VschedEngine *e, Error **errp)
     for (int p = 0; p < st->pcpus; p++) {
         st->pcpu[p] = e->saved.pcpu[p].pcpu;
     }
-    for (int p = 0; p < st->pcpus; p++) {
-        int v = st->pcpu[p].current;
-
-        /* It is looked at before vsched_state_load() looks at all of it. */
-        if (v < VSCHED_NONE || v >= st->vcpus) {
-            error_setg(errp, "a PCPU of the saved state runs a VCPU that does "
-                       "not exist");
-            return false;
-        }
+    if (!vsched_state_possible(st, &why)) {
+        error_setg(errp, "the saved state: %s", why);
+        return false;
     }
     vsched_state_convert(st, e->pcpus, e->core->window);
     return vsched_objects_given(e, st, errp);
@@ -423,7 +420,9 @@ static bool periods_possible(VschedEngine *e, Error **errp)
         if (saved->exec.retired < 0 || saved->exec.cycles < 0 ||
             (s->watch && (saved->periods.end < saved->exec.retired ||
                           saved->periods.end - saved->exec.retired >
-                          saved->sdb.config.period))) {
+                          saved->sdb.config.period)) ||
+            (saved->exec.spin && saved->exec.tell - saved->exec.retired >
+                                 saved->sdb.config.period + 1024)) {
             error_setg(errp, "the periods of PCPU %d are not where they can be",
                        p);
             return false;

@@ -153,19 +153,36 @@ void vsched_state_convert(VschedCoreState *st, int pcpus, int64_t window)
  * Whether it can be.
  */
 
-static bool within(int value, int from, int n)
+static bool within(int64_t value, int64_t from, int64_t to)
 {
-    return value >= from && value < n;
+    return value >= from && value <= to;
 }
+
+/*
+ * No clock gets there in a life time; and nothing, be it a stall, a switch, a
+ * timeslice or a skip, is so far ahead of the windows, or a block so long.
+ */
+#define LATEST      (INT64_C(1) << 60)
+#define FAR_AHEAD   (INT64_C(1) << 40)
+#define LONG_BLOCK  (INT64_C(1) << 20)
 
 static bool pcpu_possible(const VschedCoreState *st, int p)
 {
     const VschedPCPU *pcpu = &st->pcpu[p];
     const VschedSpeed *speed = &pcpu->speed;
+    int64_t latest = st->window_end + FAR_AHEAD;
 
-    if (!within(pcpu->current, VSCHED_NONE, st->vcpus) ||
-        !within(pcpu->last, VSCHED_NONE, st->vcpus) ||
-        pcpu->resched >= VSCHED_WHYS || pcpu->clock < 0) {
+    if (!within(pcpu->current, VSCHED_NONE, st->vcpus - 1) ||
+        !within(pcpu->last, VSCHED_NONE, st->vcpus - 1) ||
+        pcpu->resched >= VSCHED_WHYS) {
+        return false;
+    }
+    if (!within(pcpu->clock, MAX(0, st->window_end - LONG_BLOCK), latest) ||
+        !within(pcpu->slice_start, 0, latest) ||
+        !within(pcpu->slice_end, 0, latest) ||
+        !within(pcpu->ran, 0, pcpu->clock) ||
+        !within(pcpu->skip_until, 0, latest) ||
+        !within(pcpu->skip_step, 0, FAR_AHEAD)) {
         return false;
     }
     if (pcpu->current != VSCHED_NONE &&
@@ -177,35 +194,43 @@ static bool pcpu_possible(const VschedCoreState *st, int p)
         speed->cycles > VSCHED_SPEED_MAX || speed->carry >= speed->insns) {
         return false;
     }
-    return pcpu->busy + pcpu->stalled + pcpu->switching + pcpu->idle +
+    return within(pcpu->busy, 0, pcpu->clock) &&
+           within(pcpu->stalled, 0, pcpu->clock) &&
+           within(pcpu->switching, 0, pcpu->clock) &&
+           within(pcpu->idle, 0, pcpu->clock) &&
+           within(pcpu->skipped, 0, pcpu->clock) &&
+           within(pcpu->offline, 0, pcpu->clock) &&
+           pcpu->busy + pcpu->stalled + pcpu->switching + pcpu->idle +
            pcpu->skipped + pcpu->offline == pcpu->clock;
 }
 
 static bool vcpu_possible(const VschedCoreState *st, int i)
 {
     const VschedVCPU *v = &st->vcpu[i];
+    int64_t latest = st->window_end + FAR_AHEAD, sum = 0;
 
-    return v->state < VSCHED_SWITCHING &&
-           within(v->pcpu, 0, st->pcpus) &&
-           within(v->holder, VSCHED_NONE, st->pcpus) &&
-           (v->state != VSCHED_RUNNING || st->pcpu[v->pcpu].current == i);
-}
-
-static bool possible(const VschedCore *core, const VschedCoreState *st,
-                     char **why)
-{
-    const VschedTopology *t = &core->topology;
-    bool ok = st->window_end >= 0 && !(st->window_end % st->window) &&
-              st->rotation < st->pcpus;
-
-    g_assert(st->pcpus == t->pcpus && st->window == core->window);
-    if (st->vcpus != t->vcpus || st->vms != t->vms ||
-        memcmp(st->vm, t->vm, t->vcpus * sizeof(int))) {
-        *why = g_strdup("it was saved with other VCPUs or VMs; vcpus= and vms="
-                        " have to be the same");
+    if (v->state >= VSCHED_SWITCHING || !within(v->pcpu, 0, st->pcpus - 1) ||
+        !within(v->holder, VSCHED_NONE, st->pcpus - 1) ||
+        (v->state == VSCHED_RUNNING && st->pcpu[v->pcpu].current != i)) {
         return false;
     }
-    for (int p = 0; p < st->pcpus; p++) {
+    for (int s = 0; s < VSCHED_STATES; s++) {
+        if (!within(v->cycles[s], 0, latest)) {
+            return false;
+        }
+        sum += v->cycles[s];
+    }
+    return sum == v->since && within(v->seen, 0, latest) &&
+           within(v->since, 0, latest) && within(v->spin_cycles, 0, latest) &&
+           v->turn < st->turns + !st->turns;
+}
+
+bool vsched_state_possible(const VschedCoreState *st, char **why)
+{
+    bool ok = within(st->window_end, 0, LATEST) &&
+              !(st->window_end % st->window);
+
+    for (int p = 0; ok && p < st->pcpus; p++) {
         ok &= pcpu_possible(st, p);
     }
     for (int v = 0; ok && v < st->vcpus; v++) {
@@ -213,6 +238,22 @@ static bool possible(const VschedCore *core, const VschedCoreState *st,
     }
     if (!ok) {
         *why = g_strdup("its clocks and run states contradict each other");
+    }
+    return ok;
+}
+
+static bool possible(const VschedCore *core, const VschedCoreState *st,
+                     char **why)
+{
+    const VschedTopology *t = &core->topology;
+    g_assert(st->pcpus == t->pcpus && st->window == core->window);
+    if (st->vcpus != t->vcpus || st->vms != t->vms ||
+        memcmp(st->vm, t->vm, t->vcpus * sizeof(int))) {
+        *why = g_strdup("it was saved with other VCPUs or VMs; vcpus= and vms="
+                        " have to be the same");
+        return false;
+    }
+    if (!vsched_state_possible(st, why)) {
         return false;
     }
     for (int v = 0; v < st->vcpus; v++) {

@@ -31,6 +31,13 @@ VschedCoreState *vsched_state_new(const VschedCore *core);
 void vsched_state_free(VschedCoreState *state);
 
 /*
+ * Whether a core can have been in @state at all: for a state that comes from
+ * outside, before anything else is done with it.  What a VCPU or PCPU refers to
+ * exists, and no time is one that nothing can lead to.
+ */
+bool vsched_state_possible(const VschedCoreState *state, char **why);
+
+/*
  * Make it the state of a machine with @pcpus PCPUs and windows of @window
  * cycles.  Nothing changes if it is one already.  Otherwise:
  *

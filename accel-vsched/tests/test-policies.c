@@ -560,6 +560,17 @@ static void test_impossible_states(void)
     IMPOSSIBLE(state->vcpu[1].state = VSCHED_RUNNING, "contradict");
     IMPOSSIBLE(state->vcpu[1].pcpu = 1, "contradict");
     IMPOSSIBLE(state->window_end++, "contradict");
+    /* Times that nothing leads to */
+    IMPOSSIBLE(state->window_end += INT64_C(10) << 58, "contradict");
+    IMPOSSIBLE(state->vcpu[1].seen = INT64_C(1) << 60, "contradict");
+    IMPOSSIBLE(state->vcpu[1].since -= 1, "contradict");
+    IMPOSSIBLE(state->vcpu[1].cycles[VSCHED_READY] = -1, "contradict");
+    IMPOSSIBLE(state->vcpu[1].spin_cycles = -1, "contradict");
+    IMPOSSIBLE(state->vcpu[1].turn = state->turns, "contradict");
+    IMPOSSIBLE(state->pcpu[0].slice_end = INT64_C(1) << 60, "contradict");
+    IMPOSSIBLE(state->pcpu[0].skip_until = INT64_C(1) << 60, "contradict");
+    IMPOSSIBLE((state->pcpu[0].clock += INT64_C(1) << 50,
+                state->pcpu[0].idle += INT64_C(1) << 50), "contradict");
     IMPOSSIBLE(state->vm[1] = 1, "vms=");
     IMPOSSIBLE(state->share[0].weight = 0, "weights=");
     IMPOSSIBLE(state->online = 2, "offline=");
