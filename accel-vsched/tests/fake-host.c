@@ -379,3 +379,26 @@ void fake_drive(Fake *f, int64_t time)
     }
 }
 
+void fake_both(Fake *one, Fake *many, const VschedPolicyOps *ops, int i,
+               int64_t skip, int stalls)
+{
+    int vcpus = 1 + hash(i, 1, 9) % 4, pcpus = 1 + hash(i, 2, 9) % 4;
+    int64_t slice = 64 + hash(i, 3, 9) % 9000;
+    Fake *both[] = { one, many };
+
+    for (int n = 0; n < 2; n++) {
+        Fake *f = both[n];
+
+        fake_init(f, vcpus, pcpus, 100, 20, ops, slice);
+        f->world.seed = i;
+        f->merge = n;
+        f->core->jitter = i % 3;
+        f->core->skip = skip;
+        f->stalls = stalls;
+        start_all(f);
+        fake_drive(f, 200000);
+    }
+    g_assert_cmpmem(one->world.log->data, one->world.log->len *
+                    sizeof(Executed), many->world.log->data,
+                    many->world.log->len * sizeof(Executed));
+}

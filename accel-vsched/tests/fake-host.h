@@ -85,4 +85,11 @@ void assert_sums(const Fake *f);
 /* What the engine does, until @time. */
 void fake_drive(Fake *f, int64_t time);
 
+/*
+ * Twice the same, a machine drawn from @i: @one goes window by window, @many
+ * several at once where it can.  They execute the same.
+ */
+void fake_both(Fake *one, Fake *many, const VschedPolicyOps *ops, int i,
+               int64_t skip, int stalls);
+
 #endif /* FAKE_HOST_H */

@@ -801,28 +801,17 @@ static void test_naive_model(gconstpointer data)
 static void test_windows_at_once(gconstpointer data)
 {
     const VschedPolicyOps *ops = data;
+
     for (int i = 0; i < 200; i++) {
-        int vcpus = 1 + hash(i, 1, 9) % 4, pcpus = 1 + hash(i, 2, 9) % 4;
-        int64_t slice = 64 + hash(i, 3, 9) % 9000;
         Fake one, many;
 
-        fake_init(&one, vcpus, pcpus, 100, 20, ops, slice);
-        fake_init(&many, vcpus, pcpus, 100, 20, ops, slice);
-        one.world.seed = many.world.seed = i;
-        many.merge = true;
-        one.core->jitter = many.core->jitter = i % 3;
-        one.core->skip = many.core->skip = i % 2 ? hash(i, 4, 9) % 5000 : 0;
-        start_all(&one);
-        start_all(&many);
-        fake_drive(&one, 200000);
-        fake_drive(&many, 200000);
-        g_assert_cmpmem(one.world.log->data, one.world.log->len *
-                        sizeof(Executed), many.world.log->data,
-                        many.world.log->len * sizeof(Executed));
-        g_assert_cmpmem(one.core->vcpu, vcpus * sizeof(VschedVCPU),
-                        many.core->vcpu, vcpus * sizeof(VschedVCPU));
-        g_assert_cmpmem(one.core->pcpu, pcpus * sizeof(VschedPCPU),
-                        many.core->pcpu, pcpus * sizeof(VschedPCPU));
+        fake_both(&one, &many, ops, i, i % 2 ? hash(i, 4, 9) % 5000 : 0, 0);
+        g_assert_cmpmem(one.core->vcpu, one.core->topology.vcpus *
+                        sizeof(VschedVCPU), many.core->vcpu,
+                        many.core->topology.vcpus * sizeof(VschedVCPU));
+        g_assert_cmpmem(one.core->pcpu, one.core->topology.pcpus *
+                        sizeof(VschedPCPU), many.core->pcpu,
+                        many.core->topology.pcpus * sizeof(VschedPCPU));
         fake_free(&one);
         fake_free(&many);
     }

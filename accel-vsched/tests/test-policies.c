@@ -773,24 +773,10 @@ static void test_windows_at_once(gconstpointer data)
     const VschedPolicyOps *ops = data;
 
     for (int i = 0; i < 200; i++) {
-        int vcpus = 1 + hash(i, 1, 9) % 4, pcpus = 1 + hash(i, 2, 9) % 4;
-        int64_t slice = 64 + hash(i, 3, 9) % 9000;
         Fake one, many;
 
-        fake_init(&one, vcpus, pcpus, 100, 20, ops, slice);
-        fake_init(&many, vcpus, pcpus, 100, 20, ops, slice);
-        one.world.seed = many.world.seed = i;
-        many.merge = true;
-        one.core->jitter = many.core->jitter = i % 3;
-        one.stalls = many.stalls = i % 5 ? 0 : 500;
-        start_all(&one);
-        start_all(&many);
-        fake_drive(&one, 200000);
-        fake_drive(&many, 200000);
-        g_assert_cmpmem(one.world.log->data, one.world.log->len *
-                        sizeof(Executed), many.world.log->data,
-                        many.world.log->len * sizeof(Executed));
-        for (int v = 0; v < vcpus; v++) {
+        fake_both(&one, &many, ops, i, 0, i % 5 ? 0 : 500);
+        for (int v = 0; v < one.core->topology.vcpus; v++) {
             g_assert_cmpint(one.core->vcpu[v].switches, ==,
                             many.core->vcpu[v].switches);
             g_assert_cmpint(one.core->vcpu[v].seen, ==,
