@@ -8,6 +8,7 @@
 #include "qemu/host-utils.h"
 #include "qemu/timer.h"
 #include "qapi/error.h"
+#include "vsched/vsched.h"
 #include "engine.h"
 
 VschedEngine *vsched_engine;
@@ -24,14 +25,17 @@ void vsched_is_engine_thread(void)
     in_engine_thread = true;
 }
 
-/* muldiv64() divides by 32 bits only, which are less than 10 GHz. */
+/*
+ * muldiv64() divides by 32 bits only, which are less than 10 GHz.  A guest's
+ * timer can be set to times that have no number of cycles: they never come.
+ */
 static int64_t muldiv(uint64_t a, uint64_t b, uint64_t c, bool round_up)
 {
     uint64_t low, high, remainder;
 
     mulu64(&low, &high, a, b);
     remainder = divu128(&low, &high, c);
-    return low + (round_up && remainder);
+    return high || low >= INT64_MAX ? INT64_MAX : low + (round_up && remainder);
 }
 
 int64_t vsched_cycles_to_ns(const VschedEngine *e, int64_t cycles)
@@ -76,6 +80,21 @@ int64_t vsched_get_virtual_clock(void)
         return vsched_cycles_to_ns(e, vsched_present(e));
     }
     return qatomic_read_i64(&e->now);
+}
+
+uint64_t vsched_clock_hz(void)
+{
+    const VschedParameter *p;
+
+    if (vsched_engine) {
+        return vsched_engine->clock_hz;
+    }
+    for (int i = 0; (p = vsched_engine_parameter(i)); i++) {
+        if (!strcmp(p->name, "clock-hz")) {
+            return p->value;
+        }
+    }
+    g_assert_not_reached();
 }
 
 /* The cycle counter of the guest's processors. */

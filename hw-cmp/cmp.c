@@ -54,6 +54,11 @@ static const char *const cmp_cpu_types[] = {
 /* What of such a processor the guests rely on */
 #define CMP_CPU_FEATURES    (CPU_FEATURE_HYPV | CPU_FEATURE_GL | \
                              CPU_FEATURE_VIS1)
+/*
+ * Linux keeps property clock-frequency of a cpu node, what %tick counts in a
+ * second, as a signed number of 32 bits; with a larger one udelay() takes hours.
+ */
+#define CMP_TICK_HZ_MAX     INT32_MAX
 /* In the bridge's UPA address range, above what the bridge itself uses. */
 #define START_BLOCK_BASE    0x1fe0f000000ULL
 
@@ -336,9 +341,21 @@ static const VMStateDescription vmstate_cmp = {
     }
 };
 
+/*
+ * %tick counts cycles; where they are too many for Linux, as fast as it goes
+ * every second, third, ...: with 3 GHz 1500000000 Hz.
+ */
+static uint32_t cmp_tick_frequency(void)
+{
+    uint64_t hz = vsched_clock_hz();
+
+    return hz / DIV_ROUND_UP(hz, CMP_TICK_HZ_MAX);
+}
+
 static void cmp_create_vcpus(CmpMachine *cmp)
 {
     MachineState *machine = MACHINE(cmp);
+    uint32_t tick_frequency = cmp_tick_frequency();
 
     for (unsigned int i = 0; i < machine->smp.cpus; i++) {
         Object *cpu = object_new(machine->cpu_type);
@@ -350,6 +367,8 @@ static void cmp_create_vcpus(CmpMachine *cmp)
         cmp_check_cpu(SPARC_CPU(cpu), &error_fatal);
         object_property_set_uint(cpu, "module-id", i, &error_abort);
         object_property_set_bool(cpu, "tick-read-only", cmp->shared_tick,
+                                 &error_abort);
+        object_property_set_uint(cpu, "tick-frequency", tick_frequency,
                                  &error_abort);
         object_property_set_bool(cpu, "start-powered-off", i > 0,
                                  &error_abort);

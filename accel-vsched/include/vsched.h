@@ -20,6 +20,12 @@ void vsched_machine_class_options(ObjectClass *oc);
 void vsched_machine_option(const char *name, const char *value);
 
 /*
+ * Cycles in a second of every PCPU: clock-hz; without the engine, its default,
+ * so that a guest's cycle counter is the same under every accelerator.
+ */
+uint64_t vsched_clock_hz(void);
+
+/*
  * Run @func(@target, @opaque), with the BQL held, at the first moment at which
  * the clock of @target's PCPU is not before the present of the caller: at once
  * when both share a PCPU, at the end of the window otherwise.  Without the
