@@ -22,6 +22,7 @@ enum { PCI_COMMAND_IO = 1, PCI_COMMAND_MASTER = 4 };
 #define POWER_OFF           (1 << 24)
 #define FW_CFG_RAM_SIZE     0x03
 #define FW_CFG_DIRECTORY    0x19
+#define FW_CFG_TICK_FREQUENCY   0x8003
 
 /* Start register block of the cmp machines: docs/machine.rst */
 #define START_BLOCK         0x1fe0f000000ull
@@ -234,6 +235,23 @@ static void fw_cfg_select(uint16_t item)
 {
     asm volatile("stha %0, [%1] %2" : : "r"(item), "r"(FW_CFG_SELECTOR),
                  "i"(ASI_PHYS_IO_LITTLE) : "memory");
+}
+
+static uint64_t fw_cfg_little_endian(uint16_t item, int bytes)
+{
+    uint64_t value = 0;
+
+    fw_cfg_select(item);
+    for (int i = 0; i < bytes; i++) {
+        value |= (uint64_t)read8(FW_CFG_DATA) << (8 * i);
+    }
+    return value;
+}
+
+uint64_t tick_hz(void)
+{
+    /* 0: a QEMU that does not say, because it has no other */
+    return fw_cfg_little_endian(FW_CFG_TICK_FREQUENCY, 4) ?: 100000000;
 }
 
 /* The file opt/args, if QEMU was given one, with a blank before each word */
@@ -453,11 +471,7 @@ void kit_main(struct vcpu *me)
     for (unsigned int i = 0; i < MAX_VCPUS; i++) {
         kit_vcpus[i].index = i;
     }
-    fw_cfg_select(FW_CFG_RAM_SIZE);
-    ram_end = 0;
-    for (int i = 0; i < 8; i++) {       /* little-endian */
-        ram_end |= (uint64_t)read8(FW_CFG_DATA) << (8 * i);
-    }
+    ram_end = fw_cfg_little_endian(FW_CFG_RAM_SIZE, 8);
     free_ram = PROGRAM_BASE + (1ull << PAGE_SHIFT);
     read_arguments();
     vcpus = parameter("vcpus", vcpus, 1, vcpus);

@@ -91,6 +91,12 @@ void crosscall(unsigned int target, char *handler, uint64_t data1, uint64_t data
 
 uint64_t kit_user(uint64_t (*function)(uint64_t), uint64_t argument);
 
+/*
+ * What tick() counts in a second.  Only on VCPU 0, before run_on_all().  By
+ * default that of a cmp machine is its cycles, that of sun4u 100 MHz.
+ */
+uint64_t tick_hz(void);
+
 static inline uint64_t tick(void)
 {
     uint64_t value;

@@ -21,6 +21,7 @@ const char program_name[] = "fuzz";
 enum { SANDBOX = 0x1000000, MAX_WORDS = 64, PAGE_PRIVILEGED = 4 };
 
 static uint64_t seed, batches, words, privileged;
+static uint64_t second;                 /* in ticks */
 
 static const uint64_t devices[] = {
     0x1fe00000000, 0x1fe00000200, 0x1fe00000c00, 0x1fe00001000, 0x1fe00001a00,  /* bridge */
@@ -80,7 +81,7 @@ static void one_batch(struct probe *probe, uint64_t sandbox, uint64_t number)
     probe->tstate = (next_random(&state) & 0xff) << 32 |        /* %ccr */
                     (uint64_t)random_asi(next_random(&state), privileged) << 24 |
                     (PSTATE_PEF | PSTATE_IE | (privileged ? PSTATE_PRIV : 0)) << TSTATE_PSTATE_SHIFT;
-    probe->ticks = 1000;
+    probe->ticks = second / 100000;       /* 10 us */
     run_probe(probe);
 }
 
@@ -141,7 +142,7 @@ static bool watch(void)
             begun[i] = kit_vcpus[i].value;
             counted[i] = kit_vcpus[i].count;
         }
-        for (end = tick() + 500000; tick() < end;) {
+        for (end = tick() + second / 200; tick() < end;) {
             spend(100);
         }
         going = false;
@@ -182,6 +183,7 @@ bool program(void)
     batches = parameter("batches", 1000, 1, 0xffffff);
     words = parameter("words", 16, 1, MAX_WORDS);
     privileged = parameter("privileged", 0, 0, 1);
+    second = tick_hz();
     run_on_all(work);
     return false;
 }

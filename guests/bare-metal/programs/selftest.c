@@ -51,7 +51,9 @@ static bool software_interrupt(struct vcpu *me)
 /* %tick_compare raises level 14. */
 static bool timer(struct vcpu *me)
 {
-    asm volatile("wr %0, 0, %%tick_cmpr" : : "r"(tick() + 10000) : "memory");
+    uint64_t then = tick() + tick_hz() / 10000;     /* in 100 us */
+
+    asm volatile("wr %0, 0, %%tick_cmpr" : : "r"(then) : "memory");
     for (int i = 0; i < 100000000 && !me->interrupts[14]; i++) {
     }
     asm volatile("wr %0, 0, %%tick_cmpr" : : "r"(1ul << 63) : "memory");
