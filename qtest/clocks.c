@@ -5,13 +5,15 @@
  * Prints, in ns: "back" by how much a process's own time stepped back at most,
  * "between" by how much it was behind what another had read before, "ahead" how
  * far it was at most from one reading to the next, and "drift" by how much its
- * distance from %tick, of 100 MHz, changed at least: %tick is read before and
- * after, so that each reading leaves a range for the distance.
+ * distance from %tick changed at least: %tick is read before and after, so that
+ * each reading leaves a range for the distance.  "hz" is what Linux was told of
+ * how fast %tick is, in Hz.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #define _GNU_SOURCE
+#include <inttypes.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -34,6 +36,8 @@ static struct Shared {
     Process process[MAX_CPUS + 1];
 } *shared;
 
+static uint64_t hz;                     /* of %tick */
+
 static int64_t now(int number)
 {
     struct timespec t;
@@ -46,13 +50,31 @@ static int64_t now(int number)
     return t.tv_sec * 1000000000ll + t.tv_nsec;
 }
 
+/* Of the first processor; the others are the same. */
+static uint64_t tick_hz(void)
+{
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    char line[200];
+    uint64_t hz = 0;
+
+    while (file && !hz && fgets(line, sizeof(line), file)) {
+        sscanf(line, "Cpu0ClkTck : %" SCNx64, &hz);
+    }
+    if (!hz) {
+        puts("clocks: no Cpu0ClkTck in /proc/cpuinfo");
+        exit(1);
+    }
+    fclose(file);
+    return hz;
+}
+
 /* In ns, by the processor */
 static int64_t tick(void)
 {
     uint64_t value;
 
     __asm__ volatile("rd %%tick, %0" : "=r"(value));
-    return (value & INT64_MAX) * 10;
+    return (unsigned __int128)(value & INT64_MAX) * 1000000000 / hz;
 }
 
 static void run_on(int cpu)
@@ -115,6 +137,7 @@ int main(int argc, char **argv)
     if (shared == MAP_FAILED || cpus > MAX_CPUS) {
         return 1;
     }
+    hz = tick_hz();
     for (int i = 0; i <= cpus; i++) {
         if (!fork()) {
             compare(&shared->process[i], i, cpus, atoi(argv[1]));
@@ -132,8 +155,8 @@ int main(int argc, char **argv)
         all.ahead = larger(all.ahead, p->ahead);
         all.drift = larger(all.drift, p->drift);
     }
-    printf("clocks: back=%lld between=%lld ahead=%lld drift=%lld\n",
+    printf("clocks: back=%lld between=%lld ahead=%lld drift=%lld hz=%lld\n",
            (long long)all.back, (long long)all.between, (long long)all.ahead,
-           (long long)all.drift);
+           (long long)all.drift, (long long)hz);
     return 0;
 }

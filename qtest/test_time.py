@@ -7,6 +7,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 
 import collections
+import json
 import os
 import re
 import subprocess
@@ -14,7 +15,7 @@ import tempfile
 import unittest
 
 import test_save
-from support import ROOTFS, SLOWER, Guest, run_linux, x86_mov, x86_rom
+from support import ROOTFS, SLOWER, Guest, refused, run_linux, x86_mov, x86_rom
 from test_bare_metal import run
 from test_observer import qemu_plugin, without_sdb
 from test_save import end, program
@@ -127,7 +128,7 @@ class Clocks(unittest.TestCase):
     behind by less than a window and a block.  A single VCPU's time never steps back.
     """
     timeout = 300
-    TICKS = 100             # of %tick and %stick in a microsecond (docs/machine.rst)
+    TICKS = (1000, 100)     # of %tick and of %stick in a microsecond (docs/machine.rst)
 
     def test_sparc(self):
         for machine in ("cmp,pcpus=2,vcpus=2", "cmp,pcpus=2,vcpus=5,sched=timeslice,slice=20us",
@@ -139,9 +140,9 @@ class Clocks(unittest.TestCase):
                                              rounds=1000, stick=stick, trap=trap)
                         self.assertEqual(status, 0, report)
                         self.assertEqual(report["backwards"], 0)
-                        window = 3 if "3us" in machine else 1
+                        window, ticks = 3 if "3us" in machine else 1, self.TICKS[stick]
                         self.assertLessEqual(report["back"],
-                                             window * self.TICKS + BLOCK * self.TICKS // 1000)
+                                             window * ticks + BLOCK * ticks // 1000)
                         self.assertGreater(report["steps"], 0)
 
     def test_a_trap_costs_what_is_executed(self):
@@ -151,7 +152,7 @@ class Clocks(unittest.TestCase):
         for trap in (1, 2, 3):
             status, report = run("clock", "cmp,pcpus=1,vcpus=1", rounds=1000, work=0, trap=trap)
             self.assertEqual(status, 0, report)
-            cycles[trap] = report["cycles"] * 1000 // self.TICKS // 1000
+            cycles[trap] = report["cycles"] // 1000
         for trap in (2, 3):
             self.assertAlmostEqual(cycles[trap], cycles[1], delta=8)
 
@@ -160,6 +161,78 @@ class Clocks(unittest.TestCase):
             status, report = run("clock", "cmp,pcpus=1,vcpus=4,slice=20us,random-stalls=10000",
                                  rounds=1000, trap=trap)
             self.assertEqual((status, report["back"], report["backwards"]), (0, 0, 0))
+
+
+class Tick(unittest.TestCase):
+    """SPARC's %tick counts the cycles of a PCPU (guests/bare-metal, program tick)."""
+    timeout = 100
+    # clock-hz, of which one, two, ... cycles are a tick: what Linux takes is below 2^31 Hz
+    DIVISORS = ((10_000_000, 1), (333_333_333, 1), (500_000_000, 1), (999_999_937, 1),
+                (1_000_000_000, 1), (2_147_483_647, 1), (2_147_483_648, 2), (3_000_000_000, 2),
+                (10_000_000_000, 5))
+
+    @staticmethod
+    def run_tick(options, **parameters):
+        status, report = run("tick", f"cmp,pcpus=1,vcpus=1,jitter=off,{options}", **parameters)
+        assert status == 0 and report["ok"], report
+        return report
+
+    def test_counts_cycles(self):
+        """A loop of n + 1 turns of 2 instructions, and the first reading."""
+        cycles = 2 * 10_001 + 1
+        for hz, divisor in self.DIVISORS:
+            with self.subTest(hz=hz):
+                report = self.run_tick(f"clock-hz={hz}", turns=10_000)
+                self.assertEqual(report["hz"], hz // divisor)
+                if 10**9 % hz == 0:
+                    self.assertEqual(report["ticks"], cycles)
+                else:               # the clock has nanoseconds; a reading is less than one behind
+                    self.assertLessEqual(abs(report["ticks"] - cycles / divisor),
+                                         1 + report["hz"] / 10**9)
+        for speed, cost in (("1/2", 2), ("1/7", 7), ("2/3", 1.5)):
+            with self.subTest(speed=speed):
+                report = self.run_tick(f"speed={speed}", turns=10_000)
+                self.assertLess(abs(report["ticks"] - cycles * cost), 1)
+
+    def test_counts_stalls(self):
+        """A load a turn: what more turns take is their instructions and what more stalls there
+        are.  What follows the loop, some hundred accesses of 12.6 cycles on average, has others."""
+        for hz in (500_000_000, 1_000_000_000):
+            with self.subTest(hz=hz):
+                ticks, cycles = [], []
+                for turns in (100_000, 300_000):
+                    console, stats = finish("tick", "cmp,pcpus=1,vcpus=1,jitter=off,"
+                                            f"random-stalls=100,clock-hz={hz}",
+                                            f"turns={turns} loads=1")
+                    ticks.append(json.loads(console)["ticks"])
+                    cycles.append(3 * turns + stats["vm"]["pcpu-stalled"])
+                self.assertGreater(cycles[1] - cycles[0], 2_500_000)
+                self.assertAlmostEqual(ticks[1] - ticks[0], cycles[1] - cycles[0], delta=5000)
+
+    def test_compare(self):
+        """A timer fires at the end of a window, of 1 us in whole cycles: of that which ends when
+        the count is reached, and for the next count of the window after."""
+        for hz, divisor in self.DIVISORS:
+            with self.subTest(hz=hz):
+                window = -(-hz // 10**6)
+                report = self.run_tick(f"clock-hz={hz}", rounds=1000, window=window, clock=hz)
+                self.assertEqual(report["early"], 0)
+                # A turn of the loop that waits, of 3 instructions, may go on at a window's end.
+                self.assertLessEqual(report["late"], 3 + report["hz"] / 10**9)
+                self.assertGreater(report["next_late"], (window - 10) // divisor)
+                self.assertLessEqual(report["next_late"], window // divisor + 3)
+
+    def test_is_the_same_without_the_engine(self):
+        """and keeps 100 MHz on sun4u, where nobody said otherwise."""
+        for arguments, hz in ((("cmp,vcpus=1", "-accel", "tcg,thread=single"), 10**9),
+                              (("sun4u",), 10**8),
+                              (("sun4u", "-cpu", "TI-UltraSparc-II,tick-frequency=7"), 7)):
+            with self.subTest(arguments=arguments):
+                status, report = run("tick", *arguments)
+                self.assertEqual(report["hz"], hz)
+        status, text = refused("-M", "sun4u", "-cpu", "TI-UltraSparc-II,tick-frequency=0")
+        self.assertEqual(status, 1)
+        self.assertRegex(text, "tick-frequency' must be 1 to 4294967295 Hz")
 
 
 RESET = b"\x2e\x0f\x01\x1e\x00\x02\xcc"         # lidt %cs:0x200 (none); int3
@@ -263,7 +336,8 @@ def cpio(files):
 
 class Linux(unittest.TestCase):
     """CLOCK_MONOTONIC, as processes on all CPUs and one that migrates read it (clocks.c): with
-    stalls of 100 cycles, which are two thirds of all time, and of 2000."""
+    stalls of 100 cycles, which are two thirds of all time, and of 2000; and at other frequencies,
+    of which Linux is told by the firmware."""
     timeout = 300
 
     def test_monotonic(self):
@@ -280,16 +354,21 @@ class Linux(unittest.TestCase):
             out.write(image + b"\0" * (-len(image) % 4) + cpio([
                 ("workloads/clocks.bin", clocks.read()),
                 ("workloads/clocks", b"#!/bin/sh\n/workloads/clocks.bin 2000\n")]))
-        for stalls in (100, 2000):
-            with self.subTest(stalls=stalls):
-                console = run_linux(f"cmp,pcpus=2,vcpus=3,random-stalls={stalls}", "clocks",
-                                    initrd=initrd, test=self)
+        several, one = "cmp,pcpus=2,vcpus=3", "cmp,pcpus=1,vcpus=1"
+        for machine, stalls, clock_hz, hz in (
+                (several, 100, 10**9, 10**9), (several, 2000, 10**9, 10**9),
+                (one, 0, 5 * 10**8, 5 * 10**8), (one, 0, 3 * 10**9, 15 * 10**8)):
+            with self.subTest(stalls=stalls, clock_hz=clock_hz):
+                machine += f",random-stalls={stalls},clock-hz={clock_hz}"
+                console = run_linux(machine, "clocks", initrd=initrd, test=self)
                 result = {name: int(value) for name, value in re.findall(
                     r"(\w+)=(\d+)", re.search("clocks: .*", console).group())}
                 self.assertEqual(result["back"], 0)
-                self.assertLess(result["between"], 1000 + BLOCK)
-                # It is %tick times 10; a step, too, would show here.
-                self.assertEqual(result["drift"], 0)
+                self.assertLess(result["between"], 1000 + BLOCK * 10**9 // clock_hz)
+                self.assertEqual(result["hz"], hz)
+                # It is %tick; a step, too, would show here.  Linux multiplies by 24 bits, which
+                # 2/3 ns needs more of.
+                self.assertLessEqual(result["drift"], 0 if 10**9 % hz == 0 else 100)
 
 
 class RunStates(unittest.TestCase):

@@ -585,7 +585,7 @@ class Speed(Accounts, unittest.TestCase):
             self.assertLessEqual(abs(ends[speed][0]["insns"] - ends["1"][0]["insns"]), 1000)
             self.assertLessEqual(abs(ends[speed][0]["busy"] - factor * ends["1"][0]["busy"]),
                                  1000 * factor)
-            # By its own %tick, of 10 cycles: to the tick, with what a division leaves.
+            # By its own %tick, with what a division leaves.
             self.assertLessEqual(abs(ends[speed][1] - factor * ends["1"][1]), factor)
 
     def test_live(self):

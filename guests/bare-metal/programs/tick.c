@@ -16,6 +16,7 @@
 #include "kit.h"
 
 #define SECOND 1000000000ull            /* ns */
+#define LEAD   200                      /* cycles, from here to the waiting loop */
 
 const char program_name[] = "tick";
 
@@ -93,7 +94,7 @@ static void work(struct vcpu *me)
     report("ticks", loop());
     asm volatile("wrpr %%g0, 0, %%pil" : : : "memory");
     for (uint64_t i = 0; i < rounds; i++) {
-        uint64_t cycles = tick() * clock_hz / hz;
+        uint64_t cycles = tick() * clock_hz / hz + LEAD;
         uint64_t limit = count_after(cycles / window + 2 + i % 5) + i % 2;
         uint64_t read = compare(limit);
 
