@@ -8,7 +8,7 @@
  *   window=1000   cycles
  *   clock=HZ      of the VCPU's PCPU; default: that of %tick
  * Checked: an interrupt's handler, whose first instruction reads %tick, reads
- * no less than the compare value.
+ * no less than the compare value; values that are years away do not interrupt.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -78,6 +78,20 @@ static uint64_t loop(void)
     return end - begin;
 }
 
+/* Compare values of the next years and centuries: how many interrupts come */
+static uint64_t far_ones(struct vcpu *me)
+{
+    static const uint64_t far[] = { 1ull << 60, (1ull << 61) + 12345, 1ull << 62,
+                                    (1ull << 62) + (1ull << 61), (1ull << 63) - 1 };
+
+    for (int i = 0; i < 5; i++) {
+        asm volatile("wr %0, 0, %%tick_cmpr" : : "r"(far[i]) : "memory");
+        spend(10000);
+    }
+    asm volatile("wr %0, 0, %%tick_cmpr" : : "r"(1ull << 63) : "memory");
+    return me->interrupts[14];
+}
+
 /* The count of %tick when window @n is over */
 static uint64_t count_after(uint64_t n)
 {
@@ -86,13 +100,15 @@ static uint64_t count_after(uint64_t n)
 
 static void work(struct vcpu *me)
 {
-    uint64_t late[2] = { 0, 0 }, early = 0;
+    uint64_t late[2] = { 0, 0 }, early = 0, far;
 
     if (me->index) {
         return;
     }
     report("ticks", loop());
     asm volatile("wrpr %%g0, 0, %%pil" : : : "memory");
+    far = far_ones(me);
+    report("far", far);
     for (uint64_t i = 0; i < rounds; i++) {
         uint64_t cycles = tick() * clock_hz / hz + LEAD;
         uint64_t limit = count_after(cycles / window + 2 + i % 5) + i % 2;
@@ -107,7 +123,7 @@ static void work(struct vcpu *me)
     report("early", early);
     report("late", late[0]);
     report("next_late", late[1]);
-    me->value = early;
+    me->value = early + far;
 }
 
 bool program(void)
