@@ -15,6 +15,8 @@
 #include "qemu/units.h"
 #include "qapi/error.h"
 #include "qapi/visitor.h"
+#include "qobject/qobject.h"
+#include "qom/qom-qobject.h"
 #include "hw/boards.h"
 #include "hw/fw-path-provider.h"
 #include "hw/qdev-properties.h"
@@ -56,7 +58,8 @@ static const char *const cmp_cpu_types[] = {
                              CPU_FEATURE_VIS1)
 /*
  * Linux keeps property clock-frequency of a cpu node, what %tick counts in a
- * second, as a signed number of 32 bits; with a larger one udelay() takes hours.
+ * second, as a signed number of 32 bits; with a larger one it never comes back
+ * from udelay().
  */
 #define CMP_TICK_HZ_MAX     INT32_MAX
 /* In the bridge's UPA address range, above what the bridge itself uses. */
@@ -288,6 +291,28 @@ static void cmp_check_cpu(SPARCCPU *cpu, Error **errp)
     }
 }
 
+/* Properties of a processor that the machine sets */
+static const char *const cmp_cpu_own[] = {
+    "module-id", "tick-read-only", "tick-frequency",
+};
+
+static void cmp_check_cpu_own(SPARCCPU *cpu, Error **errp)
+{
+    for (int i = 0; i < ARRAY_SIZE(cmp_cpu_own); i++) {
+        ObjectProperty *p = object_property_find(OBJECT(cpu), cmp_cpu_own[i]);
+        QObject *value = object_property_get_qobject(OBJECT(cpu), p->name,
+                                                     &error_abort);
+        bool given = !qobject_is_equal(value, p->defval);
+
+        qobject_unref(value);
+        if (given) {
+            error_setg(errp, "%s of the processor is what the machine says:"
+                       " it cannot be given", p->name);
+            return;
+        }
+    }
+}
+
 /* -accel has a pcpus= as well. */
 static void cmp_check_pcpus(CmpMachine *cmp, Error **errp)
 {
@@ -342,8 +367,8 @@ static const VMStateDescription vmstate_cmp = {
 };
 
 /*
- * %tick counts cycles; where they are too many for Linux, as fast as it goes
- * every second, third, ...: with 3 GHz 1500000000 Hz.
+ * %tick counts every cycle, or every second, third, ... if there are too many
+ * for Linux.  With 3 GHz it counts 1500000000 in a second.
  */
 static uint32_t cmp_tick_frequency(void)
 {
@@ -365,6 +390,7 @@ static void cmp_create_vcpus(CmpMachine *cmp)
         object_property_add_child(OBJECT(machine), name, cpu);
         object_unref(cpu);
         cmp_check_cpu(SPARC_CPU(cpu), &error_fatal);
+        cmp_check_cpu_own(SPARC_CPU(cpu), &error_fatal);
         object_property_set_uint(cpu, "module-id", i, &error_abort);
         object_property_set_bool(cpu, "tick-read-only", cmp->shared_tick,
                                  &error_abort);

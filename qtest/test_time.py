@@ -235,6 +235,18 @@ class Tick(unittest.TestCase):
         self.assertEqual(status, 1)
         self.assertRegex(text, "tick-frequency' must be 1 to 4294967295 Hz")
 
+    def test_a_saved_machine_has_the_same(self):
+        """On cmp machines clock-hz is what differs (test_save)."""
+        with Guest("-M", "sun4u", "-S") as guest:
+            path = os.path.join(guest.dir, "state")
+            guest.cmd("migrate", uri=f"file:{path}")
+            test_save.wait_migrated(guest)
+            status, text = refused("-M", "sun4u", "-cpu", "TI-UltraSparc-II,tick-frequency=10",
+                                   "-incoming", f"file:{path}")
+        self.assertEqual(status, 1)
+        self.assertRegex(text, "tick-frequency of the processors has to be that of the processors "
+                               "that were saved")
+
 
 RESET = b"\x2e\x0f\x01\x1e\x00\x02\xcc"         # lidt %cs:0x200 (none); int3
 
