@@ -328,8 +328,8 @@ class Processors(Refusals, unittest.TestCase):
             self.refuse("nwindows, iu-version, hypv, gl and vis1 of the processor have to be "
                         "those of TI-UltraSparc-II", *CMP8, "-cpu", f"TI-UltraSparc-II,{change}")
         for change in ("module-id=1", "+tick-read-only", "tick-frequency=1000000000"):
-            self.refuse("(module-id|tick-read-only|tick-frequency) of the processor is what the machine says",
-                        *CMP8, "-cpu", f"TI-UltraSparc-II,{change}")
+            self.refuse("(module-id|tick-read-only|tick-frequency) of the processor is what the "
+                        "machine says", *CMP8, "-cpu", f"TI-UltraSparc-II,{change}")
         status, report = bare_metal("selftest", "cmp8,vcpus=2", "-cpu", "TI-UltraSparc-II,-vis2")
         self.assertEqual((status, report["ok"]), (0, True))
 
