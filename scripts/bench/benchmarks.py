@@ -7,8 +7,8 @@ with what, the value {"median", "least", "most"}, its unit, and the goal as a pa
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
-from measure import (OURS, STOCK, STOCK_FIRMWARE, Side, bare_metal, in_turn, linux,
-                     spread)
+from measure import (OURS, OURS_X86, STOCK, STOCK_FIRMWARE, STOCK_X86, Side, bare_metal, in_turn,
+                     linux, linux_x86, spread)
 
 ONLINE = r"CPUs online, workload"
 OK = r"^{name}: .* ok"
@@ -219,6 +219,25 @@ def boot(options):
                      ratios(runs, side.label, "stock"), None, seconds=seconds(runs))
 
 
+def x86(options):
+    """another machine, q35: boot and 100 forks a CPU under sdb, against stock thread=single"""
+    children = max(1, int(100 * options.scale))
+    for cpus, pcpus, goal, icount_goal in ((24, 8, 1.5, 0.45), (1, 1, 1.25, None)):
+        q35 = ["-M", "q35", "-smp", str(cpus)]
+        stock, icount = (Side(f"stock {how}", STOCK_X86, q35 + more) for how, more in
+                         (("thread=single", ["-accel", "tcg,thread=single"]),
+                          ("-icount", ["-icount", "shift=0,sleep=off"])))
+        ours = Side(f"thread=vsched,pcpus={pcpus}", OURS_X86,
+                    q35 + ["-accel", f"tcg,thread=vsched,pcpus={pcpus}"])
+        runs = in_turn(f"x86 {cpus}", [stock, icount, ours],
+                       linux_x86("forkstorm", f"forkstorm.children={children}"),
+                       None, None, options.repeats)
+        for other, limit in ((stock, goal), (icount, icount_goal)):
+            yield result("x86", f"-smp {cpus}: {ours.label} / {other.label}",
+                         ratios(runs, ours.label, other.label),
+                         ("at most", limit) if limit else None, seconds=seconds(runs))
+
+
 BENCHMARKS = {"syscalls": syscalls, "pgbench": pgbench, "processes": processes,
               "one-vcpu": one_vcpu, "detectors": detectors, "many": many,
-              "switch": switch, "memory": memory, "boot": boot}
+              "switch": switch, "memory": memory, "boot": boot, "x86": x86}

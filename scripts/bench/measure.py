@@ -26,6 +26,8 @@ FIRMWARE = os.path.join(BUILD, "firmware")
 STOCK_FIRMWARE = os.path.join(BUILD, "stock/firmware")  # without patches-openbios
 OURS = os.path.join(QEMU_BUILD, "qemu-system-sparc64")
 STOCK = os.environ.get("STOCK") or os.path.join(BUILD, "stock/qemu-system-sparc64")
+OURS_X86 = os.path.join(QEMU_BUILD, "qemu-system-x86_64")
+STOCK_X86 = os.environ.get("STOCK_X86") or os.path.join(BUILD, "stock/qemu-system-x86_64")
 TICKS = os.sysconf("SC_CLK_TCK")
 TIMEOUT = 3600                              # seconds on the wall, for one run
 
@@ -57,6 +59,14 @@ def linux(workload, append="", memory="512", root="rootfs.cpio.gz"):
     """Arguments that boot the guests' Linux into a workload."""
     return ["-m", memory, "-kernel", os.path.join(GUESTS, "vmlinux"),
             "-initrd", os.path.join(GUESTS, root), "-no-reboot",
+            "-append", f"console=ttyS0 quiet workload={workload} {append}".strip()]
+
+
+def linux_x86(workload, append=""):
+    """The same for Debian's kernel on q35 (scripts/build/x86-guest)."""
+    return ["-nodefaults", "-serial", "stdio", "-m", "512", "-no-reboot",
+            "-kernel", os.path.join(GUESTS, "x86/vmlinuz"),
+            "-initrd", os.path.join(GUESTS, "x86/initrd.gz"),
             "-append", f"console=ttyS0 quiet workload={workload} {append}".strip()]
 
 
