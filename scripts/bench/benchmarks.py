@@ -76,6 +76,20 @@ def pgbench(options):
                               for label, used in runs.items()})
 
 
+def load(options):
+    """PostgreSQL, 8 clients, on 24 VCPUs on 8 PCPUs against one VCPU, both under sdb"""
+    one = engine("sched=sdb", machine="cmp8,vcpus=1")
+    sides = [(engine("sched=sdb", machine="cmp8,vcpus=24"), 5),
+             (engine(f"sched=sdb,skip={options.skip}", machine="cmp8,vcpus=24"), 2.5)]
+    runs = in_turn("load", [one, *(side for side, _ in sides)],
+                   linux("pgbench", memory="1024", root="pgbench.cpio.gz"), None, None,
+                   options.repeats)
+    for side, limit in sides:
+        yield result("load", f"pgbench, boot to power-off: {side.label} / {one.label}",
+                     ratios(runs, side.label, one.label), ("at most", limit),
+                     seconds=seconds(runs))
+
+
 def processes(options):
     """processes that come and go, and that wake each other"""
     children = max(1, int(4000 * options.scale))
@@ -222,7 +236,8 @@ def boot(options):
 def x86(options):
     """another machine, q35: boot and 100 forks a CPU under sdb, against stock thread=single"""
     children = max(1, int(100 * options.scale))
-    for cpus, pcpus, goal, icount_goal in ((24, 8, 1.5, 0.45), (1, 1, 1.25, None)):
+    for cpus, pcpus, goal, forks_goal, icount_goal in ((24, 8, 1.5, 1.2, 0.45),
+                                                       (1, 1, 1.25, None, None)):
         q35 = ["-M", "q35", "-smp", str(cpus)]
         stock, icount = (Side(f"stock {how}", STOCK_X86, q35 + more) for how, more in
                          (("thread=single", ["-accel", "tcg,thread=single"]),
@@ -231,13 +246,19 @@ def x86(options):
                     q35 + ["-accel", f"tcg,thread=vsched,pcpus={pcpus}"])
         runs = in_turn(f"x86 {cpus}", [stock, icount, ours],
                        linux_x86("forkstorm", f"forkstorm.children={children}"),
-                       None, None, options.repeats)
-        for other, limit in ((stock, goal), (icount, icount_goal)):
-            yield result("x86", f"-smp {cpus}: {ours.label} / {other.label}",
-                         ratios(runs, ours.label, other.label),
-                         ("at most", limit) if limit else None, seconds=seconds(runs))
+                       None, None, options.repeats, middle=ONLINE)
+        forks = "seconds after the middle"
+        for what, key, other, limit in (
+                ("boot and forks", "seconds", stock, goal),
+                ("forks alone", forks, stock, forks_goal),
+                ("boot and forks", "seconds", icount, icount_goal)):
+            yield result("x86", f"-smp {cpus}, {what}: {ours.label} / {other.label}",
+                         ratios(runs, ours.label, other.label, key),
+                         ("at most", limit) if limit else None,
+                         seconds={label: spread([r[key] for r in used])["median"]
+                                  for label, used in runs.items()})
 
 
-BENCHMARKS = {"syscalls": syscalls, "pgbench": pgbench, "processes": processes,
-              "one-vcpu": one_vcpu, "detectors": detectors, "many": many,
+BENCHMARKS = {"syscalls": syscalls, "pgbench": pgbench, "load": load,
+              "processes": processes, "one-vcpu": one_vcpu, "detectors": detectors, "many": many,
               "switch": switch, "memory": memory, "boot": boot, "x86": x86}
