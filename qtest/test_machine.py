@@ -481,6 +481,28 @@ class Faults(unittest.TestCase):
                                      r"while trap level is MAXTL \(5\): error state")
 
 
+    def test_a_processor_that_is_started_at_no_instruction_s_address(self):
+        """PC and nPC have no bits 1:0 (SPARC V9, 5.2.1).  The first processor maps the PROM at 0,
+        starts the second one at 7, waits, and ends QEMU with RESULT, 0, and 16 times PC."""
+        code = (0x86102030, 0xc0f0ca00,                             # ITLB tag: 0
+                0x84102007, 0x8528b03d, 0x09000007, 0x881123ff, 0x8929301c,
+                0x84108004, 0x8410a045, 0xc4f00a80,                 # a locked page of 4 MiB
+                0x0903c000, 0x821021fe, 0x83287020, 0x82104004,     # %g1: start block
+                0x84102001, 0x86006010, 0xc4f0c2a0,                 # MODULE = 1
+                0x88102007, 0x86006018, 0xc8f0c2a0,                 # PC = 7
+                0x86006030, 0xc4f0c2a0,                             # COMMAND = START
+                0x0b000061, 0x8a1162a0,                             # 100000 times:
+                0x0ac94000, 0x8a216001,                             # brnz %g5, . ; dec %g5
+                0xc4d8c2a0, 0x86006018, 0xc8d8c2a0,                 # RESULT, PC
+                0x89293004, 0x84108004,                             # PC << 4 | RESULT
+                0x86006040, 0xc4f0c2a0, 0x10800000, 0x01000000)     # SHUTDOWN; ba . ; nop
+        with tempfile.NamedTemporaryFile() as f:
+            f.write(bytes(0x20) + b"".join(word.to_bytes(4, "big") for word in code))
+            f.flush()
+            with Guest("-M", "cmp,pcpus=2,vcpus=2", "-bios", f.name) as guest:
+                self.assertEqual(guest.wait_exit(30), 7 * 16)
+
+
 class Linux(unittest.TestCase):
     """Unmodified SMP Linux: reboots and resets."""
 
