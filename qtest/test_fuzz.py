@@ -103,7 +103,9 @@ def fuzz_x86(test, seed, seconds, batches=20000, accel="tcg,thread=vsched,pcpus=
                        if event["event"] == "SHUTDOWN"]
             words = guest.last_words()
             test.assertIsNone(GIVES_UP.search(words), f"seed {seed}: {words}")
-            test.assertEqual((reasons or [None])[-1], "guest-shutdown", f"seed {seed}: {words}")
+            # The connection may be closed before the event is read.
+            test.assertIn((reasons or [None])[-1], ("guest-shutdown", None), f"seed {seed}: {words}")
+            test.assertIn(status, range(128), f"seed {seed}: {words}")
             return done, resets, ours
 
 

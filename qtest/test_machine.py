@@ -10,12 +10,13 @@ SPDX-License-Identifier: GPL-2.0-or-later
 import bz2
 import gzip
 import lzma
+import os
 import re
 import subprocess
 import tempfile
 import unittest
 
-from support import FIRMWARE, Guest, GUEST_FAULTS, VMLINUX
+from support import FIRMWARE, GUESTS, Guest, GUEST_FAULTS, VMLINUX
 from support import Refusals, binary, linux, refused, run_linux
 from test_bare_metal import run as bare_metal
 from qemu.machine.qtest import QEMUQtestMachine
@@ -87,13 +88,15 @@ class BadInput(Refusals, unittest.TestCase):
             self.refuse(rf"vcpus={value} is not possible: 1 to 32 VCPUs, because a UPA module id "
                         "has 5 bits", "-M", f"cmp8,vcpus={value}")
         for value in ("many", "2.5", "99999999999999999999"):
-            self.refuse("vcpus", "-M", f"cmp8,vcpus={value}")
+            self.refuse("vcpus is not a whole number: allowed are 1 to 32 VCPUs",
+                        "-M", f"cmp8,vcpus={value}")
 
     def test_pcpus(self):
         for value in ("0", "65", "-1", "4294967297"):
             self.refuse(rf"pcpus={value} is not possible: 1 to 64 PCPUs",
                         "-M", f"cmp,vcpus=2,pcpus={value}")
-        self.refuse("pcpus", "-M", "cmp,pcpus=eight")
+        self.refuse("pcpus is not a whole number: allowed are 1 to 64 PCPUs",
+                    "-M", "cmp,pcpus=eight")
         self.refuse(r"machine 'cmp8' has 8 PCPUs; machine 'cmp' has any number",
                     "-M", "cmp8,pcpus=4")
         self.refuse(r"pcpus=33 needs vcpus=", "-M", "cmp,pcpus=33")
@@ -231,8 +234,31 @@ class WrongFiles(Refusals, unittest.TestCase):
                        elf(address=1 << 40, entry=1 << 40),
                        aout(124 << 20) + bytes(124 << 20)):
             name = self.write(kernel)
-            self.refuse(f"could not load kernel '{name}': it does not fit into 128 MiB of memory",
-                        *CMP8, "-m", "128", "-kernel", name)
+            self.refuse(f"could not load kernel '{name}': it does not fit into 128 MiB of memory: "
+                        "it wants to be at 0x[0-9a-f]+ to 0x[0-9a-f]+, and the firmware has the "
+                        "last 4 MiB", *CMP8, "-m", "128", "-kernel", name)
+
+    def test_bare_metal_program_as_kernel(self):
+        """It is linked for the PROM (guests/bare-metal/kit.ld)."""
+        self.refuse("(?s)wants to be at 0xffd00000 to 0xffd.*linked for the PROM: -bios starts it",
+                    *CMP8, "-kernel", os.path.join(GUESTS, "bare-metal", "idle.elf"))
+
+    def test_headers_that_make_no_sense(self):
+        """Fields of the ELF header at their offsets (System V ABI): one is wrong, or is anything."""
+        good = elf()
+        for offset, size, value, is_ in (
+                (16, 2, 1, "of type 1, not an executable"), (16, 2, 3, "of type 3"),
+                (16, 2, 0xffff, "of type 65535"), (56, 2, 0, "without segments"),
+                (54, 2, 0, "whose program headers have 0 bytes, not 56"),
+                (54, 2, 0xffff, "whose program headers have 65535 bytes"),
+                (56, 2, 0xffff, "cut short"), (32, 8, 1 << 63, "cut short"),
+                (32, 8, (1 << 64) - 1, "cut short"), (64 + 32, 8, (1 << 64) - 1, "cut short"),
+                (64 + 40, 8, 1, "with a segment that is larger in the file than in memory")):
+            bad = good[:offset] + value.to_bytes(size, "big") + good[offset + size:]
+            self.refuse_kernel("an ELF file.*" + is_, bad)
+        self.refuse_kernel("an a.out file without text and data", aout(0) + bytes(64))
+        for size in (0xffffffff, 0x80000000):
+            self.refuse_kernel("an a.out file that is cut short", aout(size) + bytes(64))
 
     def test_aout(self):
         self.refuse_kernel("an a.out file that is cut short", aout(0x4000) + bytes(0x3fff))
@@ -324,8 +350,8 @@ class Processors(Refusals, unittest.TestCase):
 
     def test_another_processor_made_of_one_that_is_possible(self):
         for change in ("nwindows=4", "nwindows=16", "iu-version=0x3e001434000000", "+hypv", "+gl",
-                       "-vis1"):
-            self.refuse("nwindows, iu-version, hypv, gl and vis1 of the processor have to be "
+                       "-vis1", "+cmt", "mmu-version=3", "fpu-version=7"):
+            self.refuse("nwindows, iu-version, fpu-version, mmu-version, hypv, gl, cmt and vis1 of the processor have to be "
                         "those of TI-UltraSparc-II", *CMP8, "-cpu", f"TI-UltraSparc-II,{change}")
         for change in ("module-id=1", "+tick-read-only", "tick-frequency=1000000000"):
             self.refuse("(module-id|tick-read-only|tick-frequency) of the processor is what the "
