@@ -348,6 +348,18 @@ class Processors(Refusals, unittest.TestCase):
                 self.refuse(rf"(?s)Invalid CPU model: {model}\n.*valid models are: "
                             + ", ".join(POSSIBLE), *CMP8, "-cpu", model)
 
+    def test_help_and_unknown_models_name_those_that_are_possible(self):
+        possible = ", ".join(POSSIBLE)
+        for machine in ("cmp8", "cmp,vcpus=2"):
+            for help_ in ("help", "?"):
+                status, text = help_of("-M", machine, "-cpu", help_)
+                self.assertEqual(status, 0)
+                self.assertIn(f"Machine '{machine.partition(',')[0]}' takes: {possible}\n", text)
+        self.assertNotIn("takes", help_of("-cpu", "help")[1])
+        self.assertNotIn("takes", help_of("-M", "sun4u", "-cpu", "help")[1])
+        self.refuse(f"(?s)unable to find CPU model 'foo'\n.*valid models are: {possible}\n",
+                    *CMP8, "-cpu", "foo")
+
     def test_another_processor_made_of_one_that_is_possible(self):
         for change in ("nwindows=4", "nwindows=16", "iu-version=0x3e001434000000", "+hypv", "+gl",
                        "-vis1", "+cmt", "mmu-version=3", "fpu-version=7"):
