@@ -512,8 +512,8 @@ static void test_bad_configurations(void)
         "recurrence-rest=10001 is out of range: allowed are 0 to 10000");
     BAD(paper_rest, 10001,
         "paper-rest=10001 is out of range: allowed are 0 to 10000");
-    BAD(detector, 0, "paper, recurrence or either");
-    BAD(detector, 4, "paper, recurrence or either");
+    BAD(detector, 0, "allowed are paper, recurrence and either");
+    BAD(detector, 4, "allowed are paper, recurrence and either");
     good.entries = 64;
     good.store_threshold = 17;
     good.period = 17;
