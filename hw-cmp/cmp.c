@@ -55,7 +55,7 @@ static const char *const cmp_cpu_types[] = {
 };
 /* What of such a processor the guests rely on */
 #define CMP_CPU_FEATURES    (CPU_FEATURE_HYPV | CPU_FEATURE_GL | \
-                             CPU_FEATURE_VIS1)
+                             CPU_FEATURE_CMT | CPU_FEATURE_VIS1)
 /*
  * Linux keeps property clock-frequency of a cpu node, what %tick counts in a
  * second, as a signed number of 32 bits; with a larger one it never comes back
