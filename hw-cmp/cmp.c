@@ -298,8 +298,8 @@ static void cmp_check_cpu(SPARCCPU *cpu, Error **errp)
         def->mmu_version != model->mmu_version ||
         (def->features ^ model->features) & CMP_CPU_FEATURES) {
         error_setg(errp, "nwindows, iu-version, fpu-version, mmu-version, "
-                   "hypv, gl, cmt and vis1 of the processor have to be those of %s: "
-                   "the firmware and Linux rely on them", model->name);
+                   "hypv, gl, cmt and vis1 of the processor have to be those "
+                   "of %s: the firmware and Linux rely on them", model->name);
     }
 }
 
