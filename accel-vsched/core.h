@@ -217,8 +217,8 @@ bool vsched_core_set_policy(VschedCore *core, const VschedPolicyOps *ops,
  * As vsched_core_set_policy(), after all of @core was loaded from a saved
  * state.  @n >= 0: that of the policy itself, vsched_core_save_policy(), is
  * put on top; false also if it cannot be right, and then @core is half changed
- * and has to be put back as it was, see vsched_state_load().  @same: @values too are what
- * they were, so timeslices end where they would have ended.
+ * and has to be put back as it was, see vsched_state_load().  @same: @values
+ * too are what they were, so timeslices end where they would have ended.
  */
 bool vsched_core_load_policy(VschedCore *core, const VschedPolicyOps *ops,
                              const int64_t *values, const int64_t *words,

@@ -77,6 +77,8 @@ typedef struct VschedExec {
     int64_t counted;            /* insns[] of the VCPU are counted up to here */
     bool spin;                  /* a spin was found, not yet told */
     int64_t tell;               /* position: not before */
+    int64_t excepted;           /* position of the last exception */
+    unsigned exceptions;        /* at that position */
 } VschedExec;
 
 /* What periods.c keeps of a PCPU; all positions as in listener.h. */

@@ -424,6 +424,33 @@ static void vsched_put_off(CPUState *cpu)
     expire(cpu);
 }
 
+/*
+ * More exceptions than this without an instruction between them come to no end
+ * by themselves (choice): that of x86 whose handler cannot be fetched leads
+ * to itself.  From then on each takes so many cycles (choice), so that windows
+ * end and the main loop can act.
+ */
+#define EXCEPTIONS_AT_ONCE 1000
+#define EXCEPTION_CYCLES 1000
+
+static void vsched_exception(CPUState *cpu)
+{
+    VschedExec *x = run.x;
+
+    if (cpu != run.cpu) {
+        return;
+    }
+    if (position(cpu) != x->excepted) {
+        x->excepted = position(cpu);
+        x->exceptions = 0;
+    } else if (x->exceptions < EXCEPTIONS_AT_ONCE) {
+        x->exceptions++;
+    } else {
+        vsched_stall(cpu, EXCEPTION_CYCLES);
+        leave(cpu, VSCHED_STOP_BUDGET);
+    }
+}
+
 static const TCGExecHooks hooks = {
     .max_insns = VSCHED_BLOCK_INSNS,
     .expired = vsched_expired,
@@ -435,6 +462,7 @@ static const TCGExecHooks hooks = {
     .mark = vsched_periods_mark,
     .pause = vsched_pause,
     .interrupt = vsched_interrupt,
+    .exception = vsched_exception,
 };
 
 void vsched_exec_init(void)
@@ -598,6 +626,13 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
         }
     }
     account->cycles = cycles_until(now);
+    if (unlikely(r == EXCP_HLT && !account->cycles && vsched_runnable(cpu))) {
+        /*
+         * Shut down by a triple fault, with an NMI pending that leads to the
+         * next one: until the main loop resets the machine.
+         */
+        account->cycles = run.stalled = EXCEPTION_CYCLES;
+    }
     account->stalled = run.stalled;
     x->retired = now;
     x->cycles += account->cycles;

@@ -25,6 +25,7 @@
 #include "qapi/error.h"
 #include "qapi/qapi-builtin-visit.h"
 #include "qapi/visitor.h"
+#include "hw/sdb/range.h"
 #include "qom/object_interfaces.h"
 #include "engine.h"
 #include "given.h"
@@ -41,6 +42,7 @@ DECLARE_INSTANCE_CHECKER(VschedNumber, VSCHED_VCPU, TYPE_VSCHED_VCPU)
 struct VschedNumber {
     Object parent_obj;
     int number;
+    CPUState *cpu;              /* of a VCPU; NULL: it is not plugged */
 };
 
 static int number_of(Object *obj)
@@ -90,8 +92,17 @@ static bool read_mask(Visitor *v, const char *name, uint64_t *mask,
                       Error **errp)
 {
     uint16List *list = NULL;
+    g_autofree char *text = NULL;
     bool ok = true;
 
+    /* The visitor of texts takes 0x3 for the number 3 and 010 for 8. */
+    if (visit_type_str(v, name, &text, NULL) &&
+        g_regex_match_simple("(^|[,-])0[0-9xX]", text, 0, 0)) {
+        error_setg(errp, "%s=%s is no list of PCPUs: allowed are decimal "
+                   "numbers and ranges from 0 to %d, joined by commas, such as "
+                   "0-3,5", name, text, core()->topology.pcpus - 1);
+        return false;
+    }
     /* A visitor would say that parameter 'null' expects something. */
     if (!visit_type_uint16List(v, name, &list, NULL)) {
         error_setg(errp, "%s is a list of PCPUs: allowed are 0 to %d", name,
@@ -133,8 +144,17 @@ static void vm_set_share(Object *obj, Visitor *v, const char *name,
     int64_t value;
     bool done;
 
-    if (!vsched_between_windows(vsched_engine, errp) ||
-        !visit_type_int64(v, name, &value, errp)) {
+    if (!vsched_between_windows(vsched_engine, errp)) {
+        return;
+    }
+    if (!visit_type_int64(v, name, &value, NULL)) {
+        g_autofree char *text = NULL, *fault = NULL;
+
+        visit_type_str(v, name, &text, NULL);
+        fault = range_fault_number(name, text, RANGE_NO_NUMBER, opaque ? 0 : 1,
+                                   opaque ? 100 * core()->topology.pcpus :
+                                   VSCHED_WEIGHT_MAX);
+        error_setg(errp, "%s", fault);
         return;
     }
     /* What no uint32_t can hold is out of range too. */
@@ -327,6 +347,10 @@ static void vcpu_class_init(ObjectClass *oc, void *data)
                               (void *)1);
     object_class_property_set_description(oc, "pcpu",
         "the PCPU that it runs on, or ran on last");
+    object_class_property_add_link(oc, "cpu", TYPE_CPU,
+                                   offsetof(VschedNumber, cpu), NULL, 0);
+    object_class_property_set_description(oc, "cpu",
+        "the CPU of the guest; empty while it is not plugged");
     object_class_property_add_str(oc, "state", vcpu_get_state, NULL);
     object_class_property_set_description(oc, "state",
         "running, ready, blocked");
@@ -361,7 +385,7 @@ void vsched_objects_created_vcpu(VschedEngine *e, CPUState *cpu)
     g_autofree char *child = g_strdup_printf("vcpu[%d]", vsched_vcpu(cpu));
     Object *obj = object_resolve_path_component(OBJECT(e), child);
 
-    object_property_add_const_link(obj, "cpu", OBJECT(cpu));
+    VSCHED_VCPU(obj)->cpu = cpu;
 }
 
 /*

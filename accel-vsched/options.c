@@ -160,9 +160,13 @@ static void machine_option_set(Object *obj, Visitor *v, const char *name,
 typedef void OptionFunc(ObjectClass *oc, const char *name, const char *type,
                         const char *description);
 
+/* Names of all options, in the order of the tables */
+static GPtrArray *option_names;
+
 static void add_accel_option(ObjectClass *oc, const char *name,
                              const char *type, const char *description)
 {
+    g_ptr_array_add(option_names, g_strdup(name));
     object_class_property_add(oc, name, type, option_get, accel_option_set,
                               NULL, NULL);
     object_class_property_set_description(oc, name, description);
@@ -186,17 +190,10 @@ static char *sdb_option_name(const char *property)
                                                        NULL);
 }
 
-static bool is_sdb_option(const ObjectProperty *property)
+/* Properties of an SDB that are options, in a fixed order; NULL: no more */
+static const char *sdb_property(int i)
 {
-    if (!strcmp(property->name, "detector")) {
-        return true;
-    }
-    for (const SDBParameter *p = sdb_parameters; p->name; p++) {
-        if (!strcmp(property->name, p->name)) {
-            return true;
-        }
-    }
-    return false;
+    return i ? sdb_parameters[i - 1].name : "detector";
 }
 
 /*
@@ -247,9 +244,7 @@ static void for_all_options(ObjectClass *oc, OptionFunc *add)
 {
     ObjectClass *sdb = object_class_by_name(TYPE_SDB_DEVICE);
     const VschedParameter *parameter;
-    const char *first, *description;
-    ObjectPropertyIterator iter;
-    ObjectProperty *p;
+    const char *first, *description, *property;
 
     add(oc, "sched", "str", VSCHED_SCHED_DESCRIPTION);
     for (int i = 0; (parameter = vsched_engine_parameter(i)); i++) {
@@ -261,18 +256,17 @@ static void for_all_options(ObjectClass *oc, OptionFunc *add)
         add(oc, first, "str", description);
     }
     for_policy_options(oc, add);
-    object_class_property_iter_init(&iter, sdb);
-    while ((p = object_property_iter_next(&iter))) {
-        if (is_sdb_option(p)) {
-            g_autofree char *name = sdb_option_name(p->name);
+    for (int i = 0; (property = sdb_property(i)); i++) {
+        ObjectProperty *p = object_class_property_find(sdb, property);
+        g_autofree char *name = sdb_option_name(property);
 
-            add(oc, name, p->type, p->description);
-        }
+        add(oc, name, p->type, p->description);
     }
 }
 
 void vsched_options_class_init(ObjectClass *oc)
 {
+    option_names = g_ptr_array_new();
     for_all_options(oc, add_accel_option);
 }
 
@@ -281,15 +275,20 @@ void vsched_machine_class_options(ObjectClass *oc)
     for_all_options(oc, add_machine_option);
 }
 
+/*
+ * Of several wrong options always the same one is named: that which is first in
+ * the tables.
+ */
 static bool apply_engine_options(VschedEngine *e, Error **errp)
 {
     const char *sched = vsched_given(VSCHED_BY_ANYBODY, "sched");
-    GHashTableIter iter;
-    gpointer name, value;
 
-    g_hash_table_iter_init(&iter, vsched_all_given(VSCHED_BY_ANYBODY));
-    while (g_hash_table_iter_next(&iter, &name, &value)) {
-        if (strcmp(name, "sched") && object_property_find(OBJECT(e), name) &&
+    for (int i = 0; i < option_names->len; i++) {
+        const char *name = option_names->pdata[i];
+        const char *value = vsched_given(VSCHED_BY_ANYBODY, name);
+
+        if (value && strcmp(name, "sched") &&
+            object_property_find(OBJECT(e), name) &&
             !object_property_parse(OBJECT(e), name, value, errp)) {
             return false;
         }
@@ -327,17 +326,15 @@ static bool apply_policy_options(VschedEngine *e, Error **errp)
 /* The SDB's own properties say what is wrong. */
 static bool set_sdb_options(SDBState *sdb, Error **errp)
 {
-    ObjectPropertyIterator iter;
-    ObjectProperty *q;
+    const char *property;
     ERRP_GUARD();
 
-    object_class_property_iter_init(&iter, object_get_class(OBJECT(sdb)));
-    while ((q = object_property_iter_next(&iter))) {
-        g_autofree char *name = sdb_option_name(q->name);
+    for (int i = 0; (property = sdb_property(i)); i++) {
+        g_autofree char *name = sdb_option_name(property);
         const char *value = vsched_given(VSCHED_BY_ANYBODY, name);
 
-        if (is_sdb_option(q) && value &&
-            !object_property_parse(OBJECT(sdb), q->name, value, errp)) {
+        if (value &&
+            !object_property_parse(OBJECT(sdb), property, value, errp)) {
             error_prepend(errp, "%s=%s: ", name, value);
             return false;
         }
@@ -365,17 +362,15 @@ static bool giving_again;
 
 bool vsched_options_given_sdb(VschedEngine *e, SDBState *sdb, Error **errp)
 {
-    ObjectPropertyIterator iter;
-    ObjectProperty *q;
+    const char *property;
     bool ok = true;
 
     giving_again = true;
-    object_class_property_iter_init(&iter, object_get_class(OBJECT(sdb)));
-    while (ok && (q = object_property_iter_next(&iter))) {
-        g_autofree char *name = sdb_option_name(q->name);
+    for (int i = 0; ok && (property = sdb_property(i)); i++) {
+        g_autofree char *name = sdb_option_name(property);
 
-        if (is_sdb_option(q) && sdb_differs(e, sdb, q->name, name)) {
-            ok = object_property_parse(OBJECT(sdb), q->name,
+        if (sdb_differs(e, sdb, property, name)) {
+            ok = object_property_parse(OBJECT(sdb), property,
                                        vsched_given(VSCHED_BY_USER, name),
                                        errp);
         }
@@ -386,17 +381,15 @@ bool vsched_options_given_sdb(VschedEngine *e, SDBState *sdb, Error **errp)
 
 void vsched_options_sdb_changed(VschedEngine *e, SDBState *sdb)
 {
-    ObjectPropertyIterator iter;
-    ObjectProperty *q;
+    const char *property;
 
     if (giving_again) {
         return;
     }
-    object_class_property_iter_init(&iter, object_get_class(OBJECT(sdb)));
-    while ((q = object_property_iter_next(&iter))) {
-        g_autofree char *name = sdb_option_name(q->name);
+    for (int i = 0; (property = sdb_property(i)); i++) {
+        g_autofree char *name = sdb_option_name(property);
 
-        if (is_sdb_option(q) && sdb_differs(e, sdb, q->name, name)) {
+        if (sdb_differs(e, sdb, property, name)) {
             vsched_given_forget(name);
         }
     }
@@ -430,16 +423,16 @@ static bool create_sdbs(VschedEngine *e, Error **errp)
 
 bool vsched_options_unused(Error **errp)
 {
-    GHashTableIter iter;
-    gpointer name, value;
+    for (int i = 0; i < option_names->len; i++) {
+        const char *name = option_names->pdata[i];
+        const char *value = vsched_given(VSCHED_BY_ANYBODY, name);
 
-    g_hash_table_iter_init(&iter, vsched_all_given(VSCHED_BY_ANYBODY));
-    while (g_hash_table_iter_next(&iter, &name, &value)) {
         /* A machine with PCPUs always says how many. */
-        if (strcmp(name, vsched_engine_parameter(0)->name) ||
-            g_strcmp0(value, vsched_given(VSCHED_BY_MACHINE, name))) {
+        if (value && (strcmp(name, vsched_engine_parameter(0)->name) ||
+                      strcmp(value, vsched_given(VSCHED_BY_MACHINE, name) ?:
+                                    ""))) {
             error_setg(errp, "%s= is a parameter of the engine: it needs "
-                       "-accel tcg,thread=vsched", (char *)name);
+                       "-accel tcg,thread=vsched", name);
             return false;
         }
     }

@@ -11,6 +11,7 @@
 #include "qemu/host-utils.h"
 #include "qapi/error.h"
 #include "qapi/visitor.h"
+#include "hw/sdb/range.h"
 #include "parameters.h"
 
 static bool parse_time(const char *text, uint64_t *ns)
@@ -104,7 +105,7 @@ bool vsched_parameter_set(Visitor *v, const char *name,
 {
     g_autofree char *low = format_value(p, p->minimum);
     g_autofree char *high = format_value(p, p->maximum);
-    g_autofree char *text = NULL;
+    g_autofree char *text = NULL, *fault = NULL;
     uint64_t number;
     int64_t signed_number;
     bool ok;
@@ -116,8 +117,9 @@ bool vsched_parameter_set(Visitor *v, const char *name,
         /* A uint64 would be wrapped around: no maximum is that large. */
         ok = visit_type_int64(v, name, &signed_number, NULL);
         if (ok && signed_number < 0) {
-            error_setg(errp, "%s=%" PRId64 " is out of range: allowed are %s to"
-                       " %s", name, signed_number, low, high);
+            text = g_strdup_printf("%" PRId64, signed_number);
+            fault = range_fault(name, text, RANGE_OUT, low, high);
+            error_setg(errp, "%s", fault);
             return false;
         }
         number = signed_number;
@@ -128,16 +130,16 @@ bool vsched_parameter_set(Visitor *v, const char *name,
              !qemu_strtou64(text, NULL, 10, &number);
     }
     if (!ok) {
-        error_setg(errp, "%s%s%s is not a %s: allowed are %s to %s", name,
-                   text ? "=" : ": the value", text ? text : "",
-                   p->unit == VSCHED_TIME ? "time" : "whole number", low, high);
+        fault = range_fault(name, text, p->unit == VSCHED_TIME ? "not a time" :
+                            RANGE_NO_NUMBER, low, high);
+        error_setg(errp, "%s", fault);
         return false;
     }
     if (number < p->minimum || number > p->maximum) {
         g_autofree char *given = format_value(p, number);
 
-        error_setg(errp, "%s=%s is out of range: allowed are %s to %s",
-                   name, given, low, high);
+        fault = range_fault(name, given, RANGE_OUT, low, high);
+        error_setg(errp, "%s", fault);
         return false;
     }
     *value = number;

@@ -175,8 +175,12 @@ static int post_load_shape(void *opaque, int version_id)
                      "ns, which no machine has", s->pcpus, s->window);
         return -EINVAL;
     }
+    if (e->core->topology.vms != s->vms) {
+        error_report("the saved state has %u VMs, this machine %d: vms= has to"
+                     " be the same", s->vms, e->core->topology.vms);
+        return -EINVAL;
+    }
     return same("vcpus", e->core->topology.vcpus, s->vcpus, "") &&
-           same("number of VMs", e->core->topology.vms, s->vms, "") &&
            same("clock-hz", e->clock_hz, s->clock_hz, "") ? 0 : -EINVAL;
 }
 

@@ -55,7 +55,7 @@ static const char *const cmp_cpu_types[] = {
 };
 /* What of such a processor the guests rely on */
 #define CMP_CPU_FEATURES    (CPU_FEATURE_HYPV | CPU_FEATURE_GL | \
-                             CPU_FEATURE_VIS1)
+                             CPU_FEATURE_CMT | CPU_FEATURE_VIS1)
 /*
  * Linux keeps property clock-frequency of a cpu node, what %tick counts in a
  * second, as a signed number of 32 bits; with a larger one it never comes back
@@ -164,7 +164,12 @@ static void cmp_set_vcpus(Object *obj, Visitor *v, const char *name,
     CmpMachine *cmp = CMP_MACHINE(obj);
     int64_t value;
 
-    if (cmp_too_late(name, errp) || !visit_type_int(v, name, &value, errp)) {
+    if (cmp_too_late(name, errp)) {
+        return;
+    }
+    if (!visit_type_int(v, name, &value, NULL)) {
+        error_setg(errp, "%s is not a whole number: allowed are 1 to %d VCPUs",
+                   name, CMP_MODULES);
         return;
     }
     if (value < 1 || value > CMP_MODULES) {
@@ -198,7 +203,12 @@ static void cmp_set_pcpus(Object *obj, Visitor *v, const char *name,
     CmpMachineClass *cmc = CMP_MACHINE_GET_CLASS(obj);
     int64_t value;
 
-    if (cmp_too_late(name, errp) || !visit_type_int(v, name, &value, errp)) {
+    if (cmp_too_late(name, errp)) {
+        return;
+    }
+    if (!visit_type_int(v, name, &value, NULL)) {
+        error_setg(errp, "%s is not a whole number: allowed are 1 to %d PCPUs",
+                   name, CMP_PCPUS_MAX);
         return;
     }
     if (cmc->fixed_pcpus && value != cmc->fixed_pcpus) {
@@ -284,10 +294,12 @@ static void cmp_check_cpu(SPARCCPU *cpu, Error **errp)
 
     if (def->nwindows != model->nwindows ||
         def->iu_version != model->iu_version ||
+        def->fpu_version != model->fpu_version ||
+        def->mmu_version != model->mmu_version ||
         (def->features ^ model->features) & CMP_CPU_FEATURES) {
-        error_setg(errp, "nwindows, iu-version, hypv, gl and vis1 of the "
-                   "processor have to be those of %s: the firmware and Linux "
-                   "rely on them", model->name);
+        error_setg(errp, "nwindows, iu-version, fpu-version, mmu-version, "
+                   "hypv, gl, cmt and vis1 of the processor have to be those "
+                   "of %s: the firmware and Linux rely on them", model->name);
     }
 }
 

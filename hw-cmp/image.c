@@ -212,6 +212,20 @@ static char *elf_fault(const char *data, size_t size)
                         "big-endian");
     }
     segments = elf_segments(data);
+    if (lduw_be_p(&header->e_type) != ET_EXEC) {
+        return g_strdup_printf("an ELF file for SPARC V9 of type %u, not an "
+                               "executable (type 2)",
+                               lduw_be_p(&header->e_type));
+    }
+    if (!segments) {
+        return g_strdup("an ELF file for SPARC V9 without segments");
+    }
+    if (lduw_be_p(&header->e_phentsize) != sizeof(Elf64_Phdr)) {
+        return g_strdup_printf("an ELF file whose program headers have %u "
+                               "bytes, not %zu",
+                               lduw_be_p(&header->e_phentsize),
+                               sizeof(Elf64_Phdr));
+    }
     if (!contains(size, ldq_be_p(&header->e_phoff),
                   segments * sizeof(Elf64_Phdr)) ||
         !contains(size, ldq_be_p(&header->e_shoff),
@@ -225,6 +239,10 @@ static char *elf_fault(const char *data, size_t size)
         if (ph.p_type == PT_LOAD &&
             !contains(size, ph.p_offset, ph.p_filesz)) {
             return g_strdup("an ELF file that is cut short");
+        }
+        if (ph.p_type == PT_LOAD && ph.p_filesz > ph.p_memsz) {
+            return g_strdup("an ELF file with a segment that is larger in the "
+                            "file than in memory");
         }
     }
     return NULL;
@@ -267,6 +285,22 @@ static uint64_t elf_top(const char *data, uint64_t bottom)
         }
     }
     return top;
+}
+
+/* The lowest address of all segments */
+static uint64_t elf_bottom(const char *data)
+{
+    uint64_t bottom = UINT64_MAX;
+
+    for (unsigned int i = 0; i < elf_segments(data); i++) {
+        Elf64_Phdr ph;
+
+        elf_read_segment(data, i, &ph);
+        if (ph.p_type == PT_LOAD && ph.p_memsz != 0) {
+            bottom = MIN(bottom, ph.p_paddr);
+        }
+    }
+    return bottom;
 }
 
 /* a.out */
@@ -317,6 +351,9 @@ static char *kernel_fault(const char *data, size_t size)
         return NULL;
     }
     if (is_aout(data, size)) {
+        if (!aout_size(data, false)) {
+            return g_strdup("an a.out file without text and data");
+        }
         return contains(size, AOUT_HEADER, aout_size(data, false)) ? NULL
                : g_strdup("an a.out file that is cut short");
     }
@@ -349,8 +386,18 @@ uint64_t image_check_kernel(const char *filename, uint64_t ram_size,
     top = is_elf(data, size) ? elf_top(data, 0)
                              : AOUT_ADDR + aout_size(data, true);
     if (ram_size < FIRMWARE_RAM || top > ram_size - FIRMWARE_RAM) {
+        uint64_t bottom = is_elf(data, size) ? elf_bottom(data) : AOUT_ADDR;
+
         error_setg(errp, "could not load kernel '%s': it does not fit into %"
-                   PRIu64 " MiB of memory", filename, ram_size / MiB);
+                   PRIu64 " MiB of memory: it wants to be at 0x%" PRIx64
+                   " to 0x%" PRIx64 ", and the firmware has the last %" PRIu64
+                   " MiB", filename, ram_size / MiB, bottom, top - 1,
+                   FIRMWARE_RAM / MiB);
+        if (is_elf(data, size) && bottom >= PROM_VADDR &&
+            top - 1 < PROM_VADDR + PROM_SIZE) {
+            error_append_hint(errp, "It is linked for the PROM: -bios starts "
+                              "it.\n");
+        }
         return 0;
     }
     return top;

@@ -134,8 +134,8 @@ static uint64_t start_block_start(StartBlock *s, SPARCCPU *starter)
     env->otherwin = 0;
     env->wstate = 0;
     env->regwptr[WREG_O0] = s->argument;
-    env->pc = s->pc;
-    env->npc = s->pc + 4;
+    env->pc = s->pc & ~3;
+    env->npc = env->pc + 4;
 
     s->starting |= BIT(s->module);
     vsched_post(CPU(cpu), start_block_run, s);

@@ -12,6 +12,7 @@
 
 #include <string.h>
 
+#include "range.h"
 #include "sdb-fast.h"
 
 static bool chosen(const SDB *sdb, SDBDetector detector)
@@ -259,8 +260,10 @@ static bool all_in_range(const SDBConfig *config, char **why)
         uint32_t value = value_of(config, p);
 
         if (value < p->minimum || value > p->maximum) {
-            *why = g_strdup_printf("%s is %u; %u to %u is allowed", p->name,
-                                   value, p->minimum, p->maximum);
+            g_autofree char *text = g_strdup_printf("%u", value);
+
+            *why = range_fault_number(p->name, text, RANGE_OUT, p->minimum,
+                                      p->maximum);
             return false;
         }
     }
@@ -272,14 +275,14 @@ static bool reachable(const char *what, uint32_t threshold,
                       const SDBConfig *config, char **why)
 {
     if (threshold > config->entries) {
-        *why = g_strdup_printf("%s of %u can never be reached with %u entries;"
-                               " 1 to %u is allowed", what, threshold,
+        *why = g_strdup_printf("%s of %u can never be reached with %u entries:"
+                               " allowed are 1 to %u", what, threshold,
                                config->entries, config->entries);
         return false;
     }
     if (threshold > config->period) {
         *why = g_strdup_printf("%s of %u can never be reached in a period of"
-                               " %u instructions; 1 to %u is allowed", what,
+                               " %u instructions: allowed are 1 to %u", what,
                                threshold, config->period, config->period);
         return false;
     }
@@ -289,8 +292,8 @@ static bool reachable(const char *what, uint32_t threshold,
 bool sdb_config_check(const SDBConfig *c, char **why)
 {
     if (!sdb_choice_name(c->detector)) {
-        *why = g_strdup("detector is unknown; paper, recurrence or either is"
-                        " allowed");
+        *why = g_strdup("detector is unknown: allowed are paper, recurrence and"
+                        " either");
         return false;
     }
     return all_in_range(c, why) &&

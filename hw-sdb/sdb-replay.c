@@ -56,7 +56,7 @@ static void set_parameter(SDBConfig *c, const char *text)
     }
     if (!strcmp(part[0], "detector")) {
         if (!sdb_choice_parse(part[1], &c->detector)) {
-            fail(text, "paper, recurrence or either is allowed");
+            fail(text, "allowed are paper, recurrence and either");
         }
         return;
     }

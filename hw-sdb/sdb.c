@@ -14,6 +14,7 @@
 #include "qemu/module.h"
 #include "hw/qdev-properties.h"
 #include "migration/vmstate.h"
+#include "hw/sdb/range.h"
 #include "hw/sdb/sdb.h"
 #include "trace.h"
 
@@ -125,14 +126,25 @@ static void set_parameter(Object *obj, Visitor *v, const char *name,
 {
     const SDBParameter *parameter = opaque;
     SDBConfig config = SDB_DEVICE(obj)->config;
+    g_autofree char *text = NULL, *fault = NULL;
+    const char *is = NULL;
+    int64_t value;
 
-    if (visit_type_uint32(v, name, (void *)&config + parameter->offset,
-                          NULL)) {
-        change_config(SDB_DEVICE(obj), &config, errp);
-    } else {
-        error_setg(errp, "%s needs a whole number: %u to %u is allowed", name,
-                   parameter->minimum, parameter->maximum);
+    if (!visit_type_int64(v, name, &value, NULL)) {
+        visit_type_str(v, name, &text, NULL);
+        is = RANGE_NO_NUMBER;
+    } else if (value < parameter->minimum || value > parameter->maximum) {
+        text = g_strdup_printf("%" PRId64, value);
+        is = RANGE_OUT;
     }
+    if (is) {
+        fault = range_fault_number(name, text, is, parameter->minimum,
+                                   parameter->maximum);
+        error_setg(errp, "%s", fault);
+        return;
+    }
+    *(uint32_t *)((void *)&config + parameter->offset) = value;
+    change_config(SDB_DEVICE(obj), &config, errp);
 }
 
 static char *get_detector(Object *obj, Error **errp)
@@ -145,8 +157,8 @@ static void set_detector(Object *obj, const char *value, Error **errp)
     SDBConfig config = SDB_DEVICE(obj)->config;
 
     if (!sdb_choice_parse(value, &config.detector)) {
-        error_setg(errp, "detector '%s' is unknown; paper, recurrence or"
-                   " either is allowed", value);
+        error_setg(errp, "detector '%s' is unknown: allowed are paper,"
+                   " recurrence and either", value);
         return;
     }
     change_config(SDB_DEVICE(obj), &config, errp);
@@ -335,9 +347,26 @@ const VMStateDescription vmstate_sdb_snapshot = {
     }
 };
 
-static const Property sdb_properties[] = {
-    DEFINE_PROP_UINT32("pcpu", SDBState, pcpu, 0),
-};
+/* The PCPU: whoever makes an SDB says so, before it is realized. */
+
+static void get_pcpu(Object *obj, Visitor *v, const char *name, void *opaque,
+                     Error **errp)
+{
+    visit_type_uint32(v, name, &SDB_DEVICE(obj)->pcpu, errp);
+}
+
+static void set_pcpu(Object *obj, Visitor *v, const char *name, void *opaque,
+                     Error **errp)
+{
+    SDBState *s = SDB_DEVICE(obj);
+    uint32_t value;
+
+    if (s->core) {
+        error_setg(errp, "an SDB remains that of its PCPU, %u", s->pcpu);
+    } else if (visit_type_uint32(v, name, &value, errp)) {
+        s->pcpu = value;
+    }
+}
 
 static void sdb_class_init(ObjectClass *oc, void *data)
 {
@@ -348,7 +377,8 @@ static void sdb_class_init(ObjectClass *oc, void *data)
     dc->user_creatable = false;         /* the engine makes one a PCPU */
     dc->hotpluggable = false;
     set_bit(DEVICE_CATEGORY_CPU, dc->categories);
-    device_class_set_props(dc, sdb_properties);
+    object_class_property_add(oc, "pcpu", "uint32", get_pcpu, set_pcpu, NULL,
+                              NULL);
     object_class_property_set_description(oc, "pcpu",
                                           "the PCPU that it belongs to");
 

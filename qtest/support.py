@@ -176,6 +176,10 @@ class Guest(QEMUMachine):
                 said += f.read().splitlines()[-lines:]
         return "\n".join(said + [f"(all of it: {self.dir})"])
 
+    def answer_within(self, timeout):
+        """cmd() and others raise TimeoutError if QMP is silent for so long."""
+        self._qmp.settimeout(timeout * SLOWER)
+
     def stats(self, provider="vsched"):
         """{object: {name: value}} of query-stats, this provider: the machine ("vm"), VMs where
         there are several, PCPUs and VCPUs by their paths."""

@@ -187,6 +187,29 @@ class Sparc(OneOfMany, unittest.TestCase):
                 self.assertEqual(sum(values[use] for use in USES), values["clock"])
 
 
+class Registers(unittest.TestCase):
+    """What a debugger writes into registers."""
+    timeout = 60
+
+    def test_sparc_pc_and_npc_have_no_low_bits(self):
+        """They are always 0 (SPARC V9, 5.2.1)."""
+        for machine in (SMALL, "sun4u,accel=tcg"):
+            with Guest(*program("search", machine, "limit=10"), "-S") as guest, \
+                    Debugger(guest) as debugger:
+                start = debugger.pc(1)
+                debugger.ask("vCont;s:1")
+                second = debugger.pc(1)
+                for low in (1, 2, 3):
+                    self.assertEqual(debugger.ask(f"P50={start | low:016x}"), "OK")
+                    self.assertEqual(debugger.ask(f"P51={start + 4 | low:016x}"), "OK")
+                    self.assertEqual((debugger.pc(1), debugger.register(1, 0x51)),
+                                     (start, start + 4))
+                    debugger.ask("vCont;s:1")
+                    self.assertEqual(debugger.pc(1), second)
+                    debugger.ask(f"s{start | low:x}")
+                    self.assertEqual(debugger.pc(1), second)
+
+
 class InTheMiddle(unittest.TestCase):
     """Stopped where nothing else ever stops: while the PCPUs are at different times."""
     timeout = 200

@@ -41,9 +41,23 @@ class BadInput(Refusals, unittest.TestCase):
     def test_values_of_the_sdb(self):
         for name, allowed in SDB.items():
             for value in ("-1", "many", "99999999") + (() if name in NOUGHT else ("0",)):
-                self.refuse(rf"{name}[^$]*{allowed}", "-M", f"cmp8,{name}={value}")
-        self.refuse("paper, recurrence or either", "-M", "cmp8,detector=best")
+                self.refuse(rf"{name}[^$]*: allowed are {allowed}", "-M", f"cmp8,{name}={value}")
+        self.refuse("allowed are paper, recurrence and either", "-M", "cmp8,detector=best")
         self.refuse("'on' or 'off'", "-M", "cmp8,sdb=maybe")
+
+    def test_which_of_several_wrong_ones_is_named(self):
+        """The first of the tables, in whatever order they are given."""
+        wrong = ("window=1", "clock-hz=1", "switch-cost=-1", "skip=2s", "slice=1", "sdb-period=1",
+                 "sdb-entries=0", "sdb-recurrence-rest=-1")
+        for n in range(len(wrong) - 1):
+            for order in (wrong[n:], wrong[n:][::-1]):
+                for where in ("-M", "-accel"):
+                    options = ",".join(order)
+                    self.refuse(f": {wrong[n].partition('=')[0]}=",
+                                *(("-M", f"cmp8,{options}") if where == "-M" else
+                                  ("-M", "sun4u", "-accel", f"tcg,thread=vsched,{options}")))
+        self.refuse("window= is a parameter of the engine", "-M", "sun4u", "-accel",
+                    "tcg,thread=single,sdb-period=64,weights=1,skip=0,slice=20us,window=1us")
 
     def test_machine_and_accelerator_disagree(self):
         self.refuse("-accel says slice=50us and the machine says slice=20us: give one",

@@ -10,12 +10,13 @@ SPDX-License-Identifier: GPL-2.0-or-later
 import bz2
 import gzip
 import lzma
+import os
 import re
 import subprocess
 import tempfile
 import unittest
 
-from support import FIRMWARE, Guest, GUEST_FAULTS, VMLINUX
+from support import FIRMWARE, GUESTS, Guest, GUEST_FAULTS, VMLINUX
 from support import Refusals, binary, linux, refused, run_linux
 from test_bare_metal import run as bare_metal
 from qemu.machine.qtest import QEMUQtestMachine
@@ -87,13 +88,15 @@ class BadInput(Refusals, unittest.TestCase):
             self.refuse(rf"vcpus={value} is not possible: 1 to 32 VCPUs, because a UPA module id "
                         "has 5 bits", "-M", f"cmp8,vcpus={value}")
         for value in ("many", "2.5", "99999999999999999999"):
-            self.refuse("vcpus", "-M", f"cmp8,vcpus={value}")
+            self.refuse("vcpus is not a whole number: allowed are 1 to 32 VCPUs",
+                        "-M", f"cmp8,vcpus={value}")
 
     def test_pcpus(self):
         for value in ("0", "65", "-1", "4294967297"):
             self.refuse(rf"pcpus={value} is not possible: 1 to 64 PCPUs",
                         "-M", f"cmp,vcpus=2,pcpus={value}")
-        self.refuse("pcpus", "-M", "cmp,pcpus=eight")
+        self.refuse("pcpus is not a whole number: allowed are 1 to 64 PCPUs",
+                    "-M", "cmp,pcpus=eight")
         self.refuse(r"machine 'cmp8' has 8 PCPUs; machine 'cmp' has any number",
                     "-M", "cmp8,pcpus=4")
         self.refuse(r"pcpus=33 needs vcpus=", "-M", "cmp,pcpus=33")
@@ -231,8 +234,31 @@ class WrongFiles(Refusals, unittest.TestCase):
                        elf(address=1 << 40, entry=1 << 40),
                        aout(124 << 20) + bytes(124 << 20)):
             name = self.write(kernel)
-            self.refuse(f"could not load kernel '{name}': it does not fit into 128 MiB of memory",
-                        *CMP8, "-m", "128", "-kernel", name)
+            self.refuse(f"could not load kernel '{name}': it does not fit into 128 MiB of memory: "
+                        "it wants to be at 0x[0-9a-f]+ to 0x[0-9a-f]+, and the firmware has the "
+                        "last 4 MiB", *CMP8, "-m", "128", "-kernel", name)
+
+    def test_bare_metal_program_as_kernel(self):
+        """It is linked for the PROM (guests/bare-metal/kit.ld)."""
+        self.refuse("(?s)wants to be at 0xffd00000 to 0xffd.*linked for the PROM: -bios starts it",
+                    *CMP8, "-kernel", os.path.join(GUESTS, "bare-metal", "idle.elf"))
+
+    def test_headers_that_make_no_sense(self):
+        """Fields of the ELF header at their offsets (System V ABI): one is wrong, or is anything."""
+        good = elf()
+        for offset, size, value, is_ in (
+                (16, 2, 1, "of type 1, not an executable"), (16, 2, 3, "of type 3"),
+                (16, 2, 0xffff, "of type 65535"), (56, 2, 0, "without segments"),
+                (54, 2, 0, "whose program headers have 0 bytes, not 56"),
+                (54, 2, 0xffff, "whose program headers have 65535 bytes"),
+                (56, 2, 0xffff, "cut short"), (32, 8, 1 << 63, "cut short"),
+                (32, 8, (1 << 64) - 1, "cut short"), (64 + 32, 8, (1 << 64) - 1, "cut short"),
+                (64 + 40, 8, 1, "with a segment that is larger in the file than in memory")):
+            bad = good[:offset] + value.to_bytes(size, "big") + good[offset + size:]
+            self.refuse_kernel("an ELF file.*" + is_, bad)
+        self.refuse_kernel("an a.out file without text and data", aout(0) + bytes(64))
+        for size in (0xffffffff, 0x80000000):
+            self.refuse_kernel("an a.out file that is cut short", aout(size) + bytes(64))
 
     def test_aout(self):
         self.refuse_kernel("an a.out file that is cut short", aout(0x4000) + bytes(0x3fff))
@@ -322,10 +348,22 @@ class Processors(Refusals, unittest.TestCase):
                 self.refuse(rf"(?s)Invalid CPU model: {model}\n.*valid models are: "
                             + ", ".join(POSSIBLE), *CMP8, "-cpu", model)
 
+    def test_help_and_unknown_models_name_those_that_are_possible(self):
+        possible = ", ".join(POSSIBLE)
+        for machine in ("cmp8", "cmp,vcpus=2"):
+            for help_ in ("help", "?"):
+                status, text = help_of("-M", machine, "-cpu", help_)
+                self.assertEqual(status, 0)
+                self.assertIn(f"Machine '{machine.partition(',')[0]}' takes: {possible}\n", text)
+        self.assertNotIn("takes", help_of("-cpu", "help")[1])
+        self.assertNotIn("takes", help_of("-M", "sun4u", "-cpu", "help")[1])
+        self.refuse(f"(?s)unable to find CPU model 'foo'\n.*valid models are: {possible}\n",
+                    *CMP8, "-cpu", "foo")
+
     def test_another_processor_made_of_one_that_is_possible(self):
         for change in ("nwindows=4", "nwindows=16", "iu-version=0x3e001434000000", "+hypv", "+gl",
-                       "-vis1"):
-            self.refuse("nwindows, iu-version, hypv, gl and vis1 of the processor have to be "
+                       "-vis1", "+cmt", "mmu-version=3", "fpu-version=7"):
+            self.refuse("nwindows, iu-version, fpu-version, mmu-version, hypv, gl, cmt and vis1 of the processor have to be "
                         "those of TI-UltraSparc-II", *CMP8, "-cpu", f"TI-UltraSparc-II,{change}")
         for change in ("module-id=1", "+tick-read-only", "tick-frequency=1000000000"):
             self.refuse("(module-id|tick-read-only|tick-frequency) of the processor is what the "
@@ -479,6 +517,28 @@ class Faults(unittest.TestCase):
                     guest.event_wait("GUEST_PANICKED", timeout=30)
                     self.assertRegex(guest.last_words(), r"CPU 0: trap 0x010 at pc 0x0*1fff0000020 "
                                      r"while trap level is MAXTL \(5\): error state")
+
+
+    def test_a_processor_that_is_started_at_no_instruction_s_address(self):
+        """PC and nPC have no bits 1:0 (SPARC V9, 5.2.1).  The first processor maps the PROM at 0,
+        starts the second one at 7, waits, and ends QEMU with RESULT, 0, and 16 times PC."""
+        code = (0x86102030, 0xc0f0ca00,                             # ITLB tag: 0
+                0x84102007, 0x8528b03d, 0x09000007, 0x881123ff, 0x8929301c,
+                0x84108004, 0x8410a045, 0xc4f00a80,                 # a locked page of 4 MiB
+                0x0903c000, 0x821021fe, 0x83287020, 0x82104004,     # %g1: start block
+                0x84102001, 0x86006010, 0xc4f0c2a0,                 # MODULE = 1
+                0x88102007, 0x86006018, 0xc8f0c2a0,                 # PC = 7
+                0x86006030, 0xc4f0c2a0,                             # COMMAND = START
+                0x0b000061, 0x8a1162a0,                             # 100000 times:
+                0x0ac94000, 0x8a216001,                             # brnz %g5, . ; dec %g5
+                0xc4d8c2a0, 0x86006018, 0xc8d8c2a0,                 # RESULT, PC
+                0x89293004, 0x84108004,                             # PC << 4 | RESULT
+                0x86006040, 0xc4f0c2a0, 0x10800000, 0x01000000)     # SHUTDOWN; ba . ; nop
+        with tempfile.NamedTemporaryFile() as f:
+            f.write(bytes(0x20) + b"".join(word.to_bytes(4, "big") for word in code))
+            f.flush()
+            with Guest("-M", "cmp,pcpus=2,vcpus=2", "-bios", f.name) as guest:
+                self.assertEqual(guest.wait_exit(30), 7 * 16)
 
 
 class Linux(unittest.TestCase):

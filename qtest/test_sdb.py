@@ -197,9 +197,9 @@ class Errors(unittest.TestCase):
 
     def test_replay(self):
         """sdb-replay"""
-        for text, expected in (("period=5", "16 to 1048576 is allowed"),
+        for text, expected in (("period=5", "allowed are 16 to 1048576"),
                                ("period=-1", "a number is needed"),
-                               ("detector=both", "paper, recurrence or either"),
+                               ("detector=both", "allowed are paper, recurrence and either"),
                                ("store-threshold=9", "can never be reached with 8 entries"),
                                ("speed=1", "no such parameter")):
             self.assertIn(expected, self.refused(REPLAY, os.devnull, text))
@@ -207,7 +207,7 @@ class Errors(unittest.TestCase):
 
     def test_model(self):
         """sdb-model"""
-        self.assertIn("16 to 1048576 is allowed",
+        self.assertIn("allowed are 16 to 1048576",
                       self.refused(MODEL, "--period=5", os.devnull))
         self.assertIn("unknown record", self.refused(MODEL, binary())
                       .replace("executes on", "unknown record"))

@@ -204,7 +204,7 @@ class Objects(unittest.TestCase):
                                            "vcpu": "int32"})
         self.assertEqual(listed(vcpu(23)), {"type": "string", "affinity": "uint16List",
                                             "vm": "int32", "pcpu": "int32", "state": "string",
-                                            "cpu": "link<TI-UltraSparc-II-sparc64-cpu>"})
+                                            "cpu": "link<cpu>"})
         self.assertEqual(len([n for n in listed("/machine") if n.startswith("vm[")]), 2)
         here = collections.Counter(n.partition("[")[0] for n in listed("/machine/vsched")
                                    if n.endswith("]"))
@@ -227,7 +227,14 @@ class Objects(unittest.TestCase):
     CHANGES = (         # path, name, good values, bad ones, and what the error says
         (vm(1), "weight", (1, 65535), (0, 65536, -1, 2**32, 2**32 + 256, 2**63 - 1),
          "weight is out of range: allowed are 1 to 65535"),
-        (vm(1), "weight", (300,), ("7", 1.5, True, None, [1]), "'weight', expected: integer"),
+        (vm(1), "weight", (300,), ("7", 1.5, True, None, [1]),
+         r"^weight(=7|: the value) is not a whole number: allowed are 1 to 65535"),
+        (vm(1), "cap", (0,), ("7", {}), r"^cap(=7|: the value) is not a whole number: .* 0 to 800"),
+        ("/machine/vsched/sdb[0]", "period", (512,), ("many", None, 1.5, [1]),
+         r"^period(=many|: the value) is not a whole number: allowed are 16 to 1048576"),
+        ("/machine/vsched/sdb[0]", "period", (1024,), (15, -1, 2**40),
+         r"^period=-?\d+ is out of range: allowed are 16 to 1048576"),
+        ("/machine/vsched/sdb[3]", "pcpu", (), (1, 3), "remains that of its PCPU, 3"),
         (vm(1), "cap", (800, 1, 0), (801, -1, 2**32), r"cap is out of range: .* 0 .*to 800"),
         (vm(1), "vcpus", (), ([1],), "not writable"),
         (pcpu(7), "online", (False, True, True), (1, "on", None), "'online', expected: boolean"),
@@ -245,6 +252,22 @@ class Objects(unittest.TestCase):
         (vcpu(9), "state", (), ("running",), "not writable"),
         (vcpu(9), "cpu", (), ("/machine",), "not writable"),
     )
+
+    def test_an_sdb_remains_that_of_its_pcpu(self):
+        """Also if somebody unrealizes it."""
+        sdb = "/machine/vsched/sdb[3]"
+        put(self.guest, sdb, "realized", False)
+        error = self.guest.qmp("qom-set", path=sdb, property="pcpu", value=0)
+        self.assertIn("remains that of its PCPU, 3", error["error"]["desc"])
+        put(self.guest, sdb, "realized", True)
+        self.assertEqual(get(self.guest, sdb, "pcpu"), 3)
+
+    def test_processors_that_are_not_plugged(self):
+        with Guest("-M", "q35", "-nodefaults", "-smp", "2,maxcpus=4", "-S", "-accel",
+                   "tcg,thread=vsched,pcpus=2", arch="x86_64") as guest:
+            cpus = {cpu["qom-path"] for cpu in guest.cmd("query-cpus-fast")}
+            paths = [get(guest, vcpu(v), "cpu") for v in range(4)]
+            self.assertEqual((set(paths[:2]), paths[2:]), (cpus, ["", ""]))
 
     def test_qmp(self):
         """What is set is shown; what is refused changes nothing."""
@@ -282,7 +305,12 @@ class Objects(unittest.TestCase):
                                        (pcpu(1), "online", "maybe", "'on' or 'off'"),
                                        (pcpu(1), "speed", "2", "1/1000 to 1"),
                                        (vm(0), "weight", "-1", "1 to 65535"),
-                                       (vm(0), "weight", "1k", "weight.*int64")):
+                                       (vm(0), "weight", "1k",
+                                        "weight=1k is not a whole number: allowed are 1 to 65535"),
+                                       *((vcpu(9), "affinity", text,
+                                          f"affinity={text} is no list of PCPUs: allowed are decimal"
+                                          " numbers and ranges from 0 to 7, .*such as 0-3,5")
+                                         for text in ("0x3", "0X3", "1,0x3", "0-0x3", "03"))):
             before = shown(path, name)
             self.assertRegex(self.hmp(f"qom-set {path} {name} {text}"), f"^Error: .*{says}")
             self.assertEqual(shown(path, name), before)

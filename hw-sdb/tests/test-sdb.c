@@ -491,25 +491,29 @@ static void test_bad_configurations(void)
     g_assert_true(sdb_config_check(&good, &why));
 #define BAD(field, value, text) \
     do { c = good; c.field = (value); bad(c, text); } while (0)
-    BAD(period, 0, "period is 0; 16 to 1048576");
-    BAD(period, 15, "period is 15");
-    BAD(period, (1 << 20) + 1, "period is 1048577");
+    BAD(period, 0, "period=0 is out of range: allowed are 16 to 1048576");
+    BAD(period, 15, "period=15 is out of range");
+    BAD(period, (1 << 20) + 1, "period=1048577 is out of range");
     BAD(period, UINT32_MAX, "period");
-    BAD(entries, 0, "entries is 0; 1 to 64");
-    BAD(entries, 65, "entries is 65");
+    BAD(entries, 0, "entries=0 is out of range: allowed are 1 to 64");
+    BAD(entries, 65, "entries=65 is out of range");
     BAD(entries, 7, "store-threshold of 8 can never be reached with 7");
-    BAD(store_threshold, 0, "store-threshold is 0");
+    BAD(store_threshold, 0, "store-threshold=0 is out of range");
     BAD(store_threshold, 9, "store-threshold of 9 can never be reached with 8");
-    BAD(load_threshold, 0, "load-threshold is 0");
+    BAD(load_threshold, 0, "load-threshold=0 is out of range");
     BAD(load_threshold, 9, "load-threshold of 9 can never be reached with 8");
-    BAD(recurrence_entries, 0, "recurrence-entries is 0; 1 to 256");
-    BAD(recurrence_entries, 257, "recurrence-entries is 257");
-    BAD(recurrence_repeats, 0, "recurrence-repeats is 0; 1 to 1000");
-    BAD(recurrence_repeats, 1001, "recurrence-repeats is 1001");
-    BAD(recurrence_rest, 10001, "recurrence-rest is 10001; 0 to 10000");
-    BAD(paper_rest, 10001, "paper-rest is 10001; 0 to 10000");
-    BAD(detector, 0, "paper, recurrence or either");
-    BAD(detector, 4, "paper, recurrence or either");
+    BAD(recurrence_entries, 0,
+        "recurrence-entries=0 is out of range: allowed are 1 to 256");
+    BAD(recurrence_entries, 257, "recurrence-entries=257 is out of range");
+    BAD(recurrence_repeats, 0,
+        "recurrence-repeats=0 is out of range: allowed are 1 to 1000");
+    BAD(recurrence_repeats, 1001, "recurrence-repeats=1001 is out of range");
+    BAD(recurrence_rest, 10001,
+        "recurrence-rest=10001 is out of range: allowed are 0 to 10000");
+    BAD(paper_rest, 10001,
+        "paper-rest=10001 is out of range: allowed are 0 to 10000");
+    BAD(detector, 0, "allowed are paper, recurrence and either");
+    BAD(detector, 4, "allowed are paper, recurrence and either");
     good.entries = 64;
     good.store_threshold = 17;
     good.period = 17;
