@@ -37,14 +37,6 @@ static uint64_t all_pcpus(const VschedCore *core)
  * Speed.
  */
 
-int64_t vsched_speed_cycles(const VschedSpeed *speed, int64_t insns)
-{
-    if (speed->insns == speed->cycles) {
-        return insns;
-    }
-    return (insns * speed->cycles + speed->carry) / speed->insns;
-}
-
 /* The largest n with (n * cycles + carry) / insns, rounded down, <= @cycles. */
 int64_t vsched_speed_insns(const VschedSpeed *speed, int64_t cycles)
 {
@@ -705,6 +697,22 @@ static void spin(VschedCore *core, int p)
     core->vcpu[pcpu->current].spinning = true;
     maybe_skip(core, p);
     vsched_core_hint(core, &hint);
+}
+
+bool vsched_core_spin(VschedCore *core, VschedRun *run)
+{
+    VschedPCPU *pcpu = &core->pcpu[run->pcpu];
+
+    account(pcpu, &core->vcpu[run->vcpu], run);
+    *run = (VschedRun) {
+        .pcpu = run->pcpu,
+        .vcpu = run->vcpu,
+        .budget = run->budget - run->cycles,
+        .spin_stops = run->spin_stops,
+    };
+    spin(core, run->pcpu);
+    return pcpu->resched == VSCHED_WHY_NONE &&
+           pcpu->skip_until <= pcpu->clock;
 }
 
 /* It waits for an interrupt, unless there is one. */

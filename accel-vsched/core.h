@@ -241,7 +241,15 @@ bool vsched_core_set_speed(VschedCore *core, int pcpu, uint32_t insns,
                            uint32_t cycles, char **why);
 
 /* Cycles that the next @insns instructions take. */
-int64_t vsched_speed_cycles(const VschedSpeed *speed, int64_t insns);
+static inline int64_t vsched_speed_cycles(const VschedSpeed *speed,
+                                          int64_t insns)
+{
+    if (speed->insns == speed->cycles) {
+        return insns;
+    }
+    return (insns * speed->cycles + speed->carry) / speed->insns;
+}
+
 /* The most instructions that take no more than @cycles. */
 int64_t vsched_speed_insns(const VschedSpeed *speed, int64_t cycles);
 /* They were retired. */
@@ -262,6 +270,14 @@ void vsched_core_window(VschedCore *core, int64_t horizon);
  * executes: no window goes beyond the next boundary.
  */
 void vsched_core_cut(VschedCore *core, int64_t now);
+
+/*
+ * As if run() had returned with VSCHED_STOP_SPIN what is in @run, and had been
+ * called again: @run is then what it would be given.  Return false if something
+ * else comes next; run() has to return then, with VSCHED_STOP_EXIT.  Only where
+ * it has used some of its budget and not all of it.
+ */
+bool vsched_core_spin(VschedCore *core, VschedRun *run);
 
 /* While run() runs: the cycles that it has in all, as things are now. */
 int64_t vsched_core_budget(const VschedCore *core);

@@ -361,25 +361,80 @@ static unsigned look_after(const VschedExec *x, int64_t end)
     return look;
 }
 
+/* What has been done in this stretch goes into the account. */
+static void settle(CPUState *cpu, int64_t now)
+{
+    VschedExec *x = run.x;
+
+    count_insns(cpu, now, cpu->neg.user_mode);
+    run.account->cycles = cycles_until(now);
+    run.account->stalled = run.stalled;
+    x->retired = now;
+    x->cycles += run.account->cycles;
+}
+
+/* A stretch begins at this position. */
+static void begin_stretch(int64_t now)
+{
+    run.begin = now;
+    run.stalled = 0;
+    run.stall_position = -1;
+    run.budget = run.account->budget;
+    run.stop_position = position_after(run.account->budget);
+    run.first_stop = position_after(run.account->first);
+}
+
+/*
+ * A spin is told.  Most VCPUs that spin have nobody to give way to: then another
+ * stretch begins right here, and generated code is not left.  Return whether it
+ * does.
+ */
+static bool tell_spin(CPUState *cpu, int64_t now)
+{
+    int64_t cycles = cycles_until(now);
+    bool go_on;
+
+    run.x->spin = false;
+    if (cycles == 0 || cycles >= run.budget) {
+        return leave(cpu, VSCHED_STOP_SPIN), false;
+    }
+    run.account->budget = run.budget;
+    settle(cpu, now);
+    run.begin = now;
+    run.stalled = 0;
+    go_on = vsched_core_spin(vsched_engine->core, run.account);
+    begin_stretch(now);
+    if (!go_on) {
+        leave(cpu, VSCHED_STOP_EXIT);
+    }
+    return go_on;
+}
+
 static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
                            uint32_t *observed)
 {
     VschedExec *x = run.x;
     int64_t now = position(cpu), end = now + tb->icount;
-    int64_t limit = INT64_MAX, exact = INT64_MAX;
+    int64_t limit, exact;
 
-    if (x->listeners) {
-        exact = ask_listeners(cpu, tb, now, &limit);
-    }
-    if (x->spin && !run.account->spin_stops) {
-        x->spin = false;
-    }
-    if (x->spin) {
-        if (end > x->tell) {
-            x->spin = false;
-            return leave(cpu, VSCHED_STOP_SPIN);
+    do {
+        limit = exact = INT64_MAX;
+        if (x->listeners) {
+            exact = ask_listeners(cpu, tb, now, &limit);
         }
-        limit = MIN(limit, x->tell);
+        if (x->spin && !run.account->spin_stops) {
+            x->spin = false;
+        }
+        if (!x->spin) {
+            break;
+        }
+        if (end <= x->tell) {
+            limit = MIN(limit, x->tell);
+            break;
+        }
+    } while (tell_spin(cpu, now));
+    if (run.stopped) {
+        return true;
     }
     if (end <= run.stop_position) {
         limit = MIN(limit, run.stop_position);
@@ -542,6 +597,14 @@ int64_t vsched_exec_elapsed(void)
     return run.cpu ? cycles_until(position(run.cpu)) : 0;
 }
 
+int64_t vsched_present(const VschedEngine *e)
+{
+    const VschedCore *core = e->core;
+
+    return core->running == VSCHED_NONE ? core->window_end :
+           core->pcpu[core->running].clock + vsched_exec_elapsed();
+}
+
 int64_t vsched_exec_elapsed_unstalled(void)
 {
     if (!run.cpu) {
@@ -591,12 +654,7 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
     run.speed = &e->core->pcpu[account->pcpu].speed;
     run.pcpu = account->pcpu;
     run.vcpu = account->vcpu;
-    run.begin = x->retired;
-    run.stalled = 0;
-    run.stall_position = -1;
-    run.budget = account->budget;
-    run.stop_position = position_after(account->budget);
-    run.first_stop = position_after(account->first);
+    begin_stretch(x->retired);
     run.stopped = false;
     run.stop = VSCHED_STOP_EXIT;
     x->counted = x->retired;
@@ -617,7 +675,6 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
     r = cpu_exec(cpu);
 
     now = position(cpu);
-    count_insns(cpu, now, cpu->neg.user_mode);
     for (int i = 0; i < x->listeners; i++) {
         VschedListener *l = x->listener[i];
 
@@ -625,17 +682,14 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
             l->ops->stop(l, cpu, now, cpu->neg.user_mode);
         }
     }
-    account->cycles = cycles_until(now);
-    if (unlikely(r == EXCP_HLT && !account->cycles && vsched_runnable(cpu))) {
+    if (unlikely(r == EXCP_HLT && !cycles_until(now) && vsched_runnable(cpu))) {
         /*
          * Shut down by a triple fault, with an NMI pending that leads to the
          * next one: until the main loop resets the machine.
          */
-        account->cycles = run.stalled = EXCEPTION_CYCLES;
+        run.stalled = EXCEPTION_CYCLES;
     }
-    account->stalled = run.stalled;
-    x->retired = now;
-    x->cycles += account->cycles;
+    settle(cpu, now);
     run.cpu = NULL;
     cpu->neg.observe = 0;
 

@@ -62,14 +62,6 @@ bool vsched_between_windows(const VschedEngine *e, Error **errp)
     return true;
 }
 
-int64_t vsched_present(const VschedEngine *e)
-{
-    const VschedCore *core = e->core;
-
-    return core->running == VSCHED_NONE ? core->window_end :
-           core->pcpu[core->running].clock + vsched_exec_elapsed();
-}
-
 /* The guest's time: the clock of the PCPU that asks, else that of all. */
 int64_t vsched_get_virtual_clock(void)
 {
