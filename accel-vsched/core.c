@@ -1094,7 +1094,7 @@ static bool is_suspended(const VschedCore *core, int vcpu)
     return !(core->vcpu[vcpu].affinity & core->topology.online);
 }
 
-static void tell_suspended(VschedCore *core, int vcpu, bool before)
+static void notify_suspended(VschedCore *core, int vcpu, bool before)
 {
     bool now = is_suspended(core, vcpu);
 
@@ -1149,7 +1149,7 @@ bool vsched_core_set_online(VschedCore *core, uint64_t online, char **why)
     core->topology.online = online;
     for (int v = 0; v < vcpus; v++) {
         set_allowed(core, v);
-        tell_suspended(core, v, suspended[v]);
+        notify_suspended(core, v, suspended[v]);
     }
     changed(core);
     for (int p = 0; p < core->topology.pcpus; p++) {
@@ -1190,7 +1190,7 @@ bool vsched_core_set_affinity(VschedCore *core, int vcpu, uint64_t affinity,
     }
     core->vcpu[vcpu].affinity = affinity;
     set_allowed(core, vcpu);
-    tell_suspended(core, vcpu, before);
+    notify_suspended(core, vcpu, before);
     changed(core);
     return true;
 }

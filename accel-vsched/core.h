@@ -333,7 +333,7 @@ static inline bool vsched_core_listens(const VschedCore *core,
     return core->ops->hints & VSCHED_LISTEN(kind);
 }
 
-/* Tell the policy, if it listens; at any time. */
+/* Notify the policy, if it listens; at any time. */
 void vsched_core_hint(VschedCore *core, const VschedHint *hint);
 
 /* The part of @vcpu's time in @state so far, cycles. */

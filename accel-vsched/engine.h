@@ -75,8 +75,8 @@ typedef struct VschedExec {
     int64_t retired;            /* instructions, while not running */
     int64_t cycles;             /* that these took, stalls included */
     int64_t counted;            /* insns[] of the VCPU are counted up to here */
-    bool spin;                  /* a spin was found, not yet told */
-    int64_t tell;               /* position: not before */
+    bool spin;                  /* the policy is to be notified of a spin */
+    int64_t notify_at;          /* position: not before */
     int64_t excepted;           /* position of the last exception */
     unsigned exceptions;        /* at that position */
 } VschedExec;
@@ -227,8 +227,8 @@ static inline bool vsched_hint_wanted(const VschedEngine *e,
 }
 
 /* An interrupt goes to @target, of @sender or, if that is NULL, of a device. */
-void vsched_tell_sent(VschedEngine *e, CPUState *sender, CPUState *target,
-                      VschedSent sent, bool cross_call);
+void vsched_notify_sent(VschedEngine *e, CPUState *sender, CPUState *target,
+                        VschedSent sent, bool cross_call);
 /* What is on its way, and due: before anything else happens between windows */
 void vsched_deliver_deferred(VschedEngine *e);
 void vsched_deliver_posts(VschedEngine *e, int64_t until);
@@ -249,8 +249,11 @@ void vsched_exec_shorten(void);
 bool vsched_exec_listens(VschedEngine *e, int pcpu, const VschedListener *l);
 void vsched_exec_listen(VschedEngine *e, int pcpu, VschedListener *l);
 void vsched_exec_unlisten(VschedEngine *e, int pcpu, const VschedListener *l);
-/* For a listener, of the PCPU that runs: it spins, as is told at @tell. */
-void vsched_exec_spin(int64_t tell);
+/*
+ * For a listener, of the PCPU that runs: it spins.  The policy is notified at
+ * position @notify_at, or soon after.
+ */
+void vsched_exec_spin(int64_t notify_at);
 /* It has spun for so many cycles. */
 void vsched_exec_count_spin(int64_t cycles);
 /* Cycles of all its instructions before position @at, stalls so far included */

@@ -56,7 +56,7 @@ static struct {
     int64_t stop_position;      /* of the budget's end */
     int64_t first_stop;         /* the same for the first block alone */
     int64_t end_position;       /* where the counter is zero */
-    unsigned look;              /* what blocks from now on look at */
+    unsigned watch_mask;        /* of all listeners, for blocks from now on */
     bool stopped;
     VschedStop stop;
 } run;
@@ -103,45 +103,45 @@ static inline void expire(CPUState *cpu)
  * accesses are, or nothing is; and marks are set for all that is not reported,
  * which does no harm if nobody reads them.
  */
-static inline uint32_t look_cflags(unsigned look)
+static inline uint32_t watch_cflags(unsigned mask)
 {
-    if (look & VSCHED_LOOK_LOADS) {
+    if (mask & VSCHED_WATCH_LOADS) {
         return CF_OBSERVE_ST | CF_OBSERVE_LD;
-    } else if (look & VSCHED_LOOK_STORES) {
+    } else if (mask & VSCHED_WATCH_STORES) {
         return CF_OBSERVE_ST | CF_OBSERVE_MARK;
-    } else if (look & VSCHED_LOOK_MARKS) {
+    } else if (mask & VSCHED_WATCH_MARKS) {
         return CF_OBSERVE_MARK;
     }
     return 0;
 }
 
-static inline void observe(CPUState *cpu, unsigned look)
+static inline void observe(CPUState *cpu, unsigned mask)
 {
-    uint32_t cflags = look_cflags(look);
+    uint32_t cflags = watch_cflags(mask);
 
-    run.look = look;
+    run.watch_mask = mask;
     cpu->neg.observe = cflags;
     cpu->tcg_cflags = (cpu->tcg_cflags & ~CF_OBSERVE) | cflags;
 }
 
-/* What listeners want to be told of has changed, in the middle of a block. */
-static inline void observe_less(CPUState *cpu, unsigned look)
+/* The watch mask of all listeners has changed, in the middle of a block. */
+static inline void observe_less(CPUState *cpu, unsigned mask)
 {
-    if (unlikely(look != run.look) &&
+    if (unlikely(mask != run.watch_mask) &&
         !(cpu->neg.observe & CF_OBSERVE_INSN)) {
-        observe(cpu, look);
+        observe(cpu, mask);
         expire(cpu);
     }
 }
 
-static inline unsigned look_of_all(const VschedExec *x)
+static inline unsigned watch_mask_of_all(const VschedExec *x)
 {
-    unsigned look = 0;
+    unsigned mask = 0;
 
     for (int i = 0; i < x->listeners; i++) {
-        look |= x->listener[i]->look;
+        mask |= x->listener[i]->watch_mask;
     }
-    return look;
+    return mask;
 }
 
 /* Where accesses that are not reported leave their marks. */
@@ -165,10 +165,12 @@ static inline int64_t where(CPUState *cpu)
            VSCHED_ANYWHERE;
 }
 
-/* Whether @l is told of an access of kind @look at position @at. */
-static inline bool is_told(const VschedListener *l, unsigned look, int64_t at)
+/* Whether @l is notified of an access of kind @kind at position @at. */
+static inline bool is_notified(const VschedListener *l, unsigned kind,
+                               int64_t at)
 {
-    return at != VSCHED_ANYWHERE || l->look & (look | VSCHED_LOOK_MARKS);
+    return at != VSCHED_ANYWHERE ||
+           l->watch_mask & (kind | VSCHED_WATCH_MARKS);
 }
 
 static void vsched_load(CPUState *cpu, vaddr addr, unsigned size)
@@ -179,11 +181,11 @@ static void vsched_load(CPUState *cpu, vaddr addr, unsigned size)
     for (int i = 0; i < x->listeners; i++) {
         VschedListener *l = x->listener[i];
 
-        if (is_told(l, VSCHED_LOOK_LOADS, at) && l->ops->load) {
+        if (is_notified(l, VSCHED_WATCH_LOADS, at) && l->ops->load) {
             l->ops->load(l, cpu, at, addr, size);
         }
     }
-    observe_less(cpu, look_of_all(x));
+    observe_less(cpu, watch_mask_of_all(x));
 }
 
 static void vsched_store(CPUState *cpu, vaddr addr, unsigned size,
@@ -195,11 +197,11 @@ static void vsched_store(CPUState *cpu, vaddr addr, unsigned size,
     for (int i = 0; i < x->listeners; i++) {
         VschedListener *l = x->listener[i];
 
-        if (is_told(l, VSCHED_LOOK_STORES, at) && l->ops->store) {
+        if (is_notified(l, VSCHED_WATCH_STORES, at) && l->ops->store) {
             l->ops->store(l, cpu, at, addr, size, low, high);
         }
     }
-    observe_less(cpu, look_of_all(x));
+    observe_less(cpu, watch_mask_of_all(x));
 }
 
 static void count_insns(CPUState *cpu, int64_t now, bool user)
@@ -209,7 +211,7 @@ static void count_insns(CPUState *cpu, int64_t now, bool user)
 }
 
 /* The VCPU that runs did something that the policy may listen to. */
-static void tell(VschedHintKind kind)
+static void notify_policy(VschedHintKind kind)
 {
     VschedEngine *e = vsched_engine;
 
@@ -235,7 +237,7 @@ static void vsched_mode(CPUState *cpu, bool user)
     }
     now = position(cpu);
     count_insns(cpu, now, !user);
-    tell(user ? VSCHED_HINT_USER : VSCHED_HINT_PRIVILEGED);
+    notify_policy(user ? VSCHED_HINT_USER : VSCHED_HINT_PRIVILEGED);
     for (int i = 0; i < x->listeners; i++) {
         VschedListener *l = x->listener[i];
 
@@ -349,16 +351,16 @@ static int64_t ask_listeners(CPUState *cpu, const TranslationBlock *tb,
     return exact;
 }
 
-static unsigned look_after(const VschedExec *x, int64_t end)
+static unsigned watch_mask_after(const VschedExec *x, int64_t end)
 {
-    unsigned look = 0;
+    unsigned mask = 0;
 
     for (int i = 0; i < x->listeners; i++) {
         const VschedListener *l = x->listener[i];
 
-        look |= l->exact < end ? l->look_after : l->look;
+        mask |= l->exact < end ? l->watch_mask_after : l->watch_mask;
     }
-    return look;
+    return mask;
 }
 
 /* What has been done in this stretch goes into the account. */
@@ -385,11 +387,11 @@ static void begin_stretch(int64_t now)
 }
 
 /*
- * A spin is told.  Most VCPUs that spin have nobody to give way to: then another
- * stretch begins right here, and generated code is not left.  Return whether it
- * does.
+ * Notify the core, and so the policy, of a spin.  Most VCPUs that spin have
+ * nobody to give way to: then another stretch begins right here, and generated
+ * code is not left.  Return whether it does.
  */
-static bool tell_spin(CPUState *cpu, int64_t now)
+static bool notify_spin(CPUState *cpu, int64_t now)
 {
     int64_t cycles = cycles_until(now);
     bool go_on;
@@ -428,11 +430,11 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
         if (!x->spin) {
             break;
         }
-        if (end <= x->tell) {
-            limit = MIN(limit, x->tell);
+        if (end <= x->notify_at) {
+            limit = MIN(limit, x->notify_at);
             break;
         }
-    } while (tell_spin(cpu, now));
+    } while (notify_spin(cpu, now));
     if (run.stopped) {
         return true;
     }
@@ -445,17 +447,17 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
     }
     if (end > exact) {
         /*
-         * Look at all, sort later.  After this block there will most likely be
-         * as much to look at as there can be.
+         * Report all accesses, sort them later.  After this block the watch
+         * mask will most likely be the largest that there can be.
          */
-        observe(cpu, look_after(x, end));
+        observe(cpu, watch_mask_after(x, end));
         cpu->neg.observe = OBSERVE_ALL;
         *observed = OBSERVE_ALL;
         refill(cpu, now, end);
         return false;
     }
     if (x->listeners) {
-        observe(cpu, look_of_all(x));
+        observe(cpu, watch_mask_of_all(x));
     }
     *observed = cpu->neg.observe;
     refill(cpu, now, MIN(limit, exact));
@@ -464,17 +466,17 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
 
 static void vsched_pause(CPUState *cpu)
 {
-    tell(VSCHED_HINT_PAUSE);
+    notify_policy(VSCHED_HINT_PAUSE);
 }
 
 static void vsched_interrupt(CPUState *cpu)
 {
     if (run.cpu) {
-        tell(VSCHED_HINT_TAKEN);
+        notify_policy(VSCHED_HINT_TAKEN);
     }
 }
 
-static void vsched_put_off(CPUState *cpu)
+static void vsched_defer(CPUState *cpu)
 {
     expire(cpu);
 }
@@ -509,7 +511,7 @@ static void vsched_exception(CPUState *cpu)
 static const TCGExecHooks hooks = {
     .max_insns = VSCHED_BLOCK_INSNS,
     .expired = vsched_expired,
-    .put_off = vsched_put_off,
+    .defer = vsched_defer,
     .load = vsched_load,
     .store = vsched_store,
     .mode = vsched_mode,
@@ -573,11 +575,11 @@ void vsched_exec_unlisten(VschedEngine *e, int pcpu, const VschedListener *l)
     x->listeners = n;
 }
 
-void vsched_exec_spin(int64_t tell)
+void vsched_exec_spin(int64_t notify_at)
 {
     if (!run.x->spin) {
         run.x->spin = true;
-        run.x->tell = tell;
+        run.x->notify_at = notify_at;
     }
 }
 
@@ -665,7 +667,7 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
     }
 
     /* The first block calls vsched_expired(). */
-    observe(cpu, look_of_all(x));
+    observe(cpu, watch_mask_of_all(x));
     find_marks(cpu, x);
     cpu->neg.tell_pause = vsched_hint_wanted(e, VSCHED_HINT_PAUSE);
     cpu->neg.icount_decr.u16.low = 0;

@@ -56,8 +56,8 @@ static bool on_another_pcpu(VschedEngine *e, CPUState *cpu)
            e->core->vcpu[vsched_vcpu(cpu)].pcpu != e->core->running;
 }
 
-void vsched_tell_sent(VschedEngine *e, CPUState *sender, CPUState *target,
-                      VschedSent sent, bool cross_call)
+void vsched_notify_sent(VschedEngine *e, CPUState *sender, CPUState *target,
+                        VschedSent sent, bool cross_call)
 {
     VschedCore *core = e->core;
     int vcpu = vsched_vcpu(target);
@@ -91,9 +91,9 @@ void vsched_handle_interrupt(CPUState *cpu, int mask)
     g_assert(bql_locked());
 
     if (mask & ~NO_INTERRUPT && !e->dispatching) {
-        vsched_tell_sent(e, vsched_in_engine_thread() ? current_cpu : NULL, cpu,
-                         later ? VSCHED_SENT_PENDING : VSCHED_SENT_ACCEPTED,
-                         false);
+        vsched_notify_sent(e, vsched_in_engine_thread() ? current_cpu : NULL,
+                           cpu, later ? VSCHED_SENT_PENDING
+                                      : VSCHED_SENT_ACCEPTED, false);
     }
     if (vsched_in_engine_thread() && current_cpu == cpu) {
         cpu->interrupt_request |= mask;
@@ -244,6 +244,6 @@ void vsched_cross_call(CPUState *sender, CPUState *target, bool accepted)
     } else {
         e->core->vcpu[vsched_vcpu(sender)].calls_refused++;
     }
-    vsched_tell_sent(e, sender, target, accepted ? VSCHED_SENT_ACCEPTED
-                                                 : VSCHED_SENT_REFUSED, true);
+    vsched_notify_sent(e, sender, target, accepted ? VSCHED_SENT_ACCEPTED
+                                                   : VSCHED_SENT_REFUSED, true);
 }

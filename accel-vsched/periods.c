@@ -24,29 +24,30 @@
 /* Instructions of a period after which most code that makes progress shows. */
 #define EARLY_SAMPLE 400
 
-QEMU_BUILD_BUG_ON(SDB_LOOK_STORES != VSCHED_LOOK_STORES ||
-                  SDB_LOOK_LOADS != VSCHED_LOOK_LOADS ||
-                  SDB_LOOK_MARKS != VSCHED_LOOK_MARKS);
+QEMU_BUILD_BUG_ON(SDB_WATCH_STORES != VSCHED_WATCH_STORES ||
+                  SDB_WATCH_LOADS != VSCHED_WATCH_LOADS ||
+                  SDB_WATCH_MARKS != VSCHED_WATCH_MARKS);
 
 static VschedPeriods *periods_of(VschedListener *l)
 {
     return container_of(l, VschedPeriods, listener);
 }
 
-/* A period ends, and what was looked at may have changed. */
-static inline void look_again(VschedPeriods *s)
+/* A period ends, and the SDB's watch mask may have changed. */
+static inline void update_watch_mask(VschedPeriods *s)
 {
-    s->listener.look = sdb_fast_look(s->device->core);
+    s->listener.watch_mask = sdb_fast_watch_mask(s->device->core);
     s->listener.marks = *sdb_fast_marks(s->device->core);
 }
 
 /*
- * When a spin is told.  A loop whose length divides that of a period would be
- * left at the same instruction each time, for ever: see core.h on resonance.
- * So every fourth, on average, is told later, by up to 1023 instructions,
- * short whiles being as likely as long ones (choice).
+ * Position at which the policy is notified of a spin.  A loop whose length
+ * divides that of a period would be left at the same instruction each time, for
+ * ever: see core.h on resonance.  So every fourth notification, on average, is
+ * late, by up to 1023 instructions, short whiles being as likely as long ones
+ * (choice).
  */
-static int64_t tell_at(const VschedPeriods *s)
+static int64_t notify_at(const VschedPeriods *s)
 {
     const VschedCore *core = vsched_engine->core;
     uint32_t draw;
@@ -91,7 +92,7 @@ static void end_period(VschedPeriods *s, CPUState *cpu, bool user)
                             sdb_reason_name(verdict.reason[SDB_RECURRENCE]));
     }
     if (verdict.spin) {
-        vsched_exec_spin(tell_at(s));
+        vsched_exec_spin(notify_at(s));
         trace_vsched_spin(pcpu, vcpu, verdict.user, verdict.detectors, s->end);
     }
     s->end += n;
@@ -118,7 +119,7 @@ static inline void end_periods(VschedPeriods *s, CPUState *cpu, int64_t last,
             end_period(s, cpu, user);
         }
     }
-    look_again(s);
+    update_watch_mask(s);
 }
 
 static void periods_load(VschedListener *l, CPUState *cpu, int64_t at,
@@ -127,7 +128,7 @@ static void periods_load(VschedListener *l, CPUState *cpu, int64_t at,
     VschedPeriods *s = periods_of(l);
 
     end_periods(s, cpu, at, cpu->neg.user_mode);
-    l->look = sdb_fast_load(s->device->core, addr, size);
+    l->watch_mask = sdb_fast_load(s->device->core, addr, size);
 }
 
 static void periods_store(VschedListener *l, CPUState *cpu, int64_t at,
@@ -137,7 +138,7 @@ static void periods_store(VschedListener *l, CPUState *cpu, int64_t at,
     VschedPeriods *s = periods_of(l);
 
     end_periods(s, cpu, at, cpu->neg.user_mode);
-    l->look = sdb_fast_store(s->device->core, addr, size, low, high);
+    l->watch_mask = sdb_fast_store(s->device->core, addr, size, low, high);
 }
 
 static void periods_mode(VschedListener *l, CPUState *cpu, int64_t at,
@@ -154,17 +155,18 @@ static void periods_mode(VschedListener *l, CPUState *cpu, int64_t at,
     } else {
         sdb_mode(sdb, user);
     }
-    look_again(s);
+    update_watch_mask(s);
 }
 
-/* Nothing is looked at before this position. */
-static inline int64_t blind_until(const VschedPeriods *s)
+/* Everything before this position is quiescent. */
+static inline int64_t quiescent_until(const VschedPeriods *s)
 {
     SDB *sdb = s->device->core;
 
-    return sdb_fast_look(sdb) ||
+    return sdb_fast_watch_mask(sdb) ||
            trace_event_get_state_backends(TRACE_VSCHED_PERIOD) ? s->end :
-           s->end + (int64_t)sdb_blind(sdb) * sdb_config(sdb)->period;
+           s->end + (int64_t)sdb_quiescent_periods(sdb) *
+                    sdb_config(sdb)->period;
 }
 
 /* It may be progress already, long before the period's end. */
@@ -175,7 +177,7 @@ static void sample_early(VschedPeriods *s, int64_t at, unsigned insns,
     int64_t sample = s->end - sdb_config(sdb)->period + EARLY_SAMPLE;
 
     if (at >= sample) {
-        sdb_peek(sdb);
+        sdb_sample_early(sdb);
     } else {
         *limit = MIN(*limit, MAX(sample, at + insns));
     }
@@ -191,14 +193,14 @@ static void periods_block(VschedListener *l, CPUState *cpu, int64_t at,
         s->pc = pc;             /* it ended right before this block */
     }
     end_periods(s, cpu, at, cpu->neg.user_mode);
-    l->exact = blind_until(s);
+    l->exact = quiescent_until(s);
     if (at + insns > l->exact) {
         s->pc = pc;
-        l->look_after = sdb_first_look(sdb, cpu->neg.user_mode);
-    } else if (sdb_fast_worth_a_peek(sdb)) {
+        l->watch_mask_after = sdb_max_watch_mask(sdb, cpu->neg.user_mode);
+    } else if (sdb_fast_worth_sampling(sdb)) {
         sample_early(s, at, insns, limit);
     }
-    look_again(s);
+    update_watch_mask(s);
 }
 
 static void periods_stop(VschedListener *l, CPUState *cpu, int64_t at,
@@ -213,7 +215,7 @@ static void begin_anew(VschedPeriods *s, int64_t at)
     s->end = at + sdb_config(s->device->core)->period;
     s->begin_cycles = vsched_engine->exec[s->listener.pcpu].cycles;
     s->repeating = 0;
-    look_again(s);
+    update_watch_mask(s);
 }
 
 static void periods_switched(VschedListener *l, int64_t at, int vcpu,
@@ -292,7 +294,7 @@ void vsched_periods_load(VschedEngine *e, int pcpu, const VschedPeriods *saved)
     s->end = saved->end;
     s->begin_cycles = saved->begin_cycles;
     s->repeating = saved->repeating;
-    look_again(s);
+    update_watch_mask(s);
 }
 
 /* Its configuration changes, between two windows: a new period begins. */

@@ -108,7 +108,7 @@ static const VMStateDescription vmstate_exec = {
         VMSTATE_INT64(retired, VschedExec),
         VMSTATE_INT64(cycles, VschedExec),
         VMSTATE_BOOL(spin, VschedExec),
-        VMSTATE_INT64(tell, VschedExec),
+        VMSTATE_INT64(notify_at, VschedExec),
         VMSTATE_END_OF_LIST()
     }
 };
@@ -391,7 +391,7 @@ static bool load_exec(VschedEngine *e, bool converted, Error **errp)
         e->exec[p].retired = saved->exec.retired;
         e->exec[p].cycles = saved->exec.cycles;
         e->exec[p].spin = saved->exec.spin;
-        e->exec[p].tell = saved->exec.tell;
+        e->exec[p].notify_at = saved->exec.notify_at;
         vsched_periods_load(e, p, &saved->periods);
         if (!vsched_options_given_sdb(e, device, errp)) {
             return false;
@@ -425,7 +425,7 @@ static bool periods_possible(VschedEngine *e, Error **errp)
             (s->watch && (saved->periods.end < saved->exec.retired ||
                           saved->periods.end - saved->exec.retired >
                           saved->sdb.config.period)) ||
-            (saved->exec.spin && saved->exec.tell - saved->exec.retired >
+            (saved->exec.spin && saved->exec.notify_at - saved->exec.retired >
                                  saved->sdb.config.period + 1024)) {
             error_setg(errp, "the periods of PCPU %d are not where they can be",
                        p);

@@ -53,7 +53,7 @@ void vsched_stalls_changed(VschedEngine *e)
             e->stalls[p] = (VschedListener) {
                 .ops = &stalls_ops,
                 .pcpu = p,
-                .look = VSCHED_LOOK_STORES | VSCHED_LOOK_LOADS,
+                .watch_mask = VSCHED_WATCH_STORES | VSCHED_WATCH_LOADS,
                 .exact = INT64_MAX,
             };
         }

@@ -31,23 +31,23 @@ unsigned sdb_load(SDB *sdb, uint64_t address, unsigned size)
     return sdb_fast_load(sdb, address, size);
 }
 
-unsigned sdb_look(const SDB *sdb)
+unsigned sdb_watch_mask(const SDB *sdb)
 {
-    return sdb_fast_look(sdb);
+    return sdb_fast_watch_mask(sdb);
 }
 
-bool sdb_worth_a_peek(const SDB *sdb)
+bool sdb_worth_sampling(const SDB *sdb)
 {
-    return sdb_fast_worth_a_peek(sdb);
+    return sdb_fast_worth_sampling(sdb);
 }
 
-unsigned sdb_peek(SDB *sdb)
+unsigned sdb_sample_early(SDB *sdb)
 {
-    if (sdb_worth_a_peek(sdb)) {
-        sdb_recurrence_peek(&sdb->recurrence);
-        sdb_update_look(sdb);
+    if (sdb_worth_sampling(sdb)) {
+        sdb_recurrence_sample_early(&sdb->recurrence);
+        sdb_update_watch_mask(sdb);
     }
-    return sdb->look;
+    return sdb->watch_mask;
 }
 
 uint8_t (*sdb_marks(SDB *sdb))[SDB_MARKS]
@@ -55,48 +55,49 @@ uint8_t (*sdb_marks(SDB *sdb))[SDB_MARKS]
     return sdb_fast_marks(sdb);
 }
 
-unsigned sdb_first_look(const SDB *sdb, bool user)
+unsigned sdb_max_watch_mask(const SDB *sdb, bool user)
 {
-    unsigned look = 0;
+    unsigned mask = 0;
 
     if (chosen(sdb, SDB_PAPER)) {
-        look |= SDB_LOOK_STORES | (user ? SDB_LOOK_LOADS : 0);
+        mask |= SDB_WATCH_STORES | (user ? SDB_WATCH_LOADS : 0);
     }
     if (chosen(sdb, SDB_RECURRENCE) && !user) {
-        look |= SDB_LOOK_MARKS;
+        mask |= SDB_WATCH_MARKS;
     }
-    return look;
+    return mask;
 }
 
-uint32_t sdb_blind(const SDB *sdb)
+uint32_t sdb_quiescent_periods(const SDB *sdb)
 {
-    uint32_t blind = UINT32_MAX;
+    uint32_t quiescent = UINT32_MAX;
 
     if (chosen(sdb, SDB_PAPER)) {
         const SDBPaper *d = &sdb->paper;
 
-        blind = d->rest ? d->rest - 1 : d->rest_length;
+        quiescent = d->rest ? d->rest - 1 : d->rest_length;
     }
     if (chosen(sdb, SDB_RECURRENCE) && !sdb->user_now) {
         const SDBRecurrence *d = &sdb->recurrence;
 
         if (d->watch == SDB_NOT_JUDGED) {
             /* A period that began in user mode: it will not be watched. */
-            blind = MIN(blind, d->rest ? d->rest - 1 : 0);
+            quiescent = MIN(quiescent, d->rest ? d->rest - 1 : 0);
         } else {
-            blind = MIN(blind, d->rest ? d->rest - 1 : d->rest_length);
+            quiescent = MIN(quiescent,
+                            d->rest ? d->rest - 1 : d->rest_length);
         }
     }
-    return blind;
+    return quiescent;
 }
 
 static void mode_changed(SDB *sdb, bool user)
 {
     sdb->user_now = user;
     sdb->changed = true;
-    sdb->paper.look = 0;
-    sdb->recurrence.look = 0;
-    sdb->look = 0;
+    sdb->paper.watch_mask = 0;
+    sdb->recurrence.watch_mask = 0;
+    sdb->watch_mask = 0;
 }
 
 unsigned sdb_mode(SDB *sdb, bool user)
@@ -104,7 +105,7 @@ unsigned sdb_mode(SDB *sdb, bool user)
     if (user != sdb->user_now) {
         mode_changed(sdb, user);
     }
-    return sdb->look;
+    return sdb->watch_mask;
 }
 
 /* Once a period */
@@ -120,7 +121,7 @@ static void begin_period(SDB *sdb, bool user)
     if (chosen(sdb, SDB_RECURRENCE)) {
         sdb_recurrence_begin(&sdb->recurrence, user);
     }
-    sdb_update_look(sdb);
+    sdb_update_watch_mask(sdb);
 }
 
 unsigned sdb_mode_at_begin(SDB *sdb, bool user)
@@ -128,7 +129,7 @@ unsigned sdb_mode_at_begin(SDB *sdb, bool user)
     if (user != sdb->user_now) {
         begin_period(sdb, user);
     }
-    return sdb->look;
+    return sdb->watch_mask;
 }
 
 SDBVerdict sdb_end_period(SDB *sdb, bool user)
@@ -433,7 +434,7 @@ bool sdb_restore(SDB *sdb, const SDBSnapshot *snapshot, char **why)
         sdb_free(new);
         return false;
     }
-    sdb_update_look(new);
+    sdb_update_watch_mask(new);
     if (snapshot->changed) {
         mode_changed(new, snapshot->user_now);
     }

@@ -1,8 +1,8 @@
 /*
- * Spin detection buffer (SDB): what it is told, what it answers
+ * Spin detection buffer (SDB): what it observes, what it answers
  *
- * A PCPU has one SDB.  It is told of committed stores and loads, and at the
- * end of every period of N committed instructions it says whether the VCPU
+ * A PCPU has one SDB.  It is notified of committed stores and loads, and at
+ * the end of every period of N committed instructions it says whether the VCPU
  * made progress or was spinning.  Two detectors can judge:
  *
  *   paper       Wells, Chakraborty, Sohi, "Hardware Support for Spin
@@ -128,28 +128,29 @@ void sdb_reset_counters(SDB *sdb);
 bool sdb_reconfigure(SDB *sdb, const SDBConfig *config, char **why);
 
 /*
- * What is worth reporting in the rest of this period.  0: what is decided
- * cannot change any more, the period can run on without looking.
+ * The watch mask: what is worth reporting in the rest of this period.  If it is
+ * 0, the period is quiescent: what the SDB will decide is settled, and the
+ * period can run on unobserved.
  */
-#define SDB_LOOK_STORES 1u
-#define SDB_LOOK_LOADS  2u
-#define SDB_LOOK_MARKS  4u      /* all of them, but marks are enough */
+#define SDB_WATCH_STORES 1u
+#define SDB_WATCH_LOADS  2u
+#define SDB_WATCH_MARKS  4u     /* all of them, but marks are enough */
 
-unsigned sdb_look(const SDB *sdb);
-/* What it would say at most at the begin of a period in mode @user. */
-unsigned sdb_first_look(const SDB *sdb, bool user);
+unsigned sdb_watch_mask(const SDB *sdb);
+/* Upper bound of the watch mask at the start of a period in mode @user. */
+unsigned sdb_max_watch_mask(const SDB *sdb, bool user);
 /*
- * Before the end of a period that begins a watch, it may be seen already that
- * it is progress: sdb_peek() goes through all marks, and says how much is worth
- * reporting from then on.  It changes nothing that is said at the end.
+ * Before the end of a period that begins a watch, the marks may already show
+ * that it is progress.  sdb_sample_early() goes through all of them and returns
+ * the watch mask from then on.  The verdict at the end stays the same.
  */
-bool sdb_worth_a_peek(const SDB *sdb);
-unsigned sdb_peek(SDB *sdb);
+bool sdb_worth_sampling(const SDB *sdb);
+unsigned sdb_sample_early(SDB *sdb);
 /*
- * How many periods after this one it will look at nothing at all, if it does
- * not any more in this one and the mode stays what it is.  UINT32_MAX: always.
+ * How many periods after this one are quiescent from their start, if this one
+ * is now and the mode stays what it is.  UINT32_MAX: all of them.
  */
-uint32_t sdb_blind(const SDB *sdb);
+uint32_t sdb_quiescent_periods(const SDB *sdb);
 
 /*
  * How many periods, from this one on, are such that no detector will say more
@@ -160,10 +161,10 @@ uint32_t sdb_unwatched(const SDB *sdb);
 void sdb_pass(SDB *sdb, uint32_t n);
 
 /*
- * Of an access that is not asked for by SDB_LOOK_STORES or SDB_LOOK_LOADS no
+ * Of an access that is not asked for by SDB_WATCH_STORES or SDB_WATCH_LOADS no
  * more is worth knowing than its mark, and sdb_marks()[kind][mark] = 1 is as
- * good as a call.  The array changes when a period begins, and when what
- * sdb_look() says changes; marks that nobody asked for do no harm.
+ * good as a call.  The array changes when a period begins, and when the watch
+ * mask changes; marks that nobody asked for do no harm.
  *
  * The mark is the hash of the address's low 32 bits: the high 9 bits
  * of their product with 2^32 divided by the golden ratio.
@@ -191,8 +192,8 @@ uint64_t sdb_flush(SDB *sdb, bool user);
  * A store or load that committed.  @value_low and @value_high: the bytes
  * stored as a number of @size bytes (1 to 16), anything above them is
  * ignored.  A read-modify-write is a load and, if it did store, a store.
- * Calls that sdb_look() has not asked for are allowed and change nothing.
- * Both return what sdb_look() says afterwards.
+ * Calls that the watch mask does not ask for are allowed and change nothing.
+ * Both return the watch mask afterwards.
  */
 unsigned sdb_store(SDB *sdb, uint64_t address, unsigned size,
                    uint64_t value_low, uint64_t value_high);

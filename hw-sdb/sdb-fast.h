@@ -17,7 +17,7 @@
 #include "sdb-recurrence.h"
 
 struct SDB {
-    unsigned look;                      /* what the detectors still look at */
+    unsigned watch_mask;                /* of all detectors: SDB_WATCH_* */
     bool user;                          /* mode in which the period began */
     bool user_now;
     bool changed;                       /* mode, inside this period */
@@ -29,58 +29,58 @@ struct SDB {
     uint8_t unused_marks[SDB_KINDS][SDB_MARKS];
 };
 
-/* sdb_look(), sdb_marks() and sdb_worth_a_peek() of sdb-core.h, in line */
+/* In line: sdb_watch_mask(), sdb_marks(), sdb_worth_sampling() of sdb-core.h */
 
-static inline unsigned sdb_fast_look(const SDB *sdb)
+static inline unsigned sdb_fast_watch_mask(const SDB *sdb)
 {
-    return sdb->look;
+    return sdb->watch_mask;
 }
 
 static inline uint8_t (*sdb_fast_marks(SDB *sdb))[SDB_MARKS]
 {
     SDBRecurrence *d = &sdb->recurrence;
 
-    return d->look ? d->signature[d->now].mark : sdb->unused_marks;
+    return d->watch_mask ? d->signature[d->now].mark : sdb->unused_marks;
 }
 
-static inline bool sdb_fast_worth_a_peek(const SDB *sdb)
+static inline bool sdb_fast_worth_sampling(const SDB *sdb)
 {
-    return sdb->look == SDB_LOOK_MARKS &&
+    return sdb->watch_mask == SDB_WATCH_MARKS &&
            sdb->recurrence.watch == SDB_REFERENCE;
 }
 
-static inline unsigned sdb_update_look(SDB *sdb)
+static inline unsigned sdb_update_watch_mask(SDB *sdb)
 {
-    sdb->look = sdb->paper.look | sdb->recurrence.look;
-    return sdb->look;
+    sdb->watch_mask = sdb->paper.watch_mask | sdb->recurrence.watch_mask;
+    return sdb->watch_mask;
 }
 
 static inline unsigned sdb_fast_store(SDB *sdb, uint64_t address,
                                       unsigned size, uint64_t value_low,
                                       uint64_t value_high)
 {
-    if (sdb->paper.look & SDB_LOOK_STORES) {
+    if (sdb->paper.watch_mask & SDB_WATCH_STORES) {
         if (size <= 8) {
             value_low &= UINT64_MAX >> (64 - 8 * size);
             value_high = 0;
         }
         sdb_paper_store(&sdb->paper, address, value_low, value_high);
     }
-    if (sdb->recurrence.look) {
+    if (sdb->recurrence.watch_mask) {
         sdb_recurrence_touch(&sdb->recurrence, SDB_KIND_STORES, address);
     }
-    return sdb_update_look(sdb);
+    return sdb_update_watch_mask(sdb);
 }
 
 static inline unsigned sdb_fast_load(SDB *sdb, uint64_t address, unsigned size)
 {
-    if (sdb->paper.look & SDB_LOOK_LOADS) {
+    if (sdb->paper.watch_mask & SDB_WATCH_LOADS) {
         sdb_paper_load(&sdb->paper, address);
     }
-    if (sdb->recurrence.look) {
+    if (sdb->recurrence.watch_mask) {
         sdb_recurrence_touch(&sdb->recurrence, SDB_KIND_LOADS, address);
     }
-    return sdb_update_look(sdb);
+    return sdb_update_watch_mask(sdb);
 }
 
 #endif /* HW_SDB_FAST_H */

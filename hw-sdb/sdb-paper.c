@@ -19,7 +19,7 @@ void sdb_paper_init(SDBPaper *d, const SDBConfig *config)
 
 void sdb_paper_flush(SDBPaper *d)
 {
-    d->look = 0;
+    d->watch_mask = 0;
     d->rest = 0;
     d->n_stores = 0;
     d->n_loads = 0;
@@ -31,9 +31,9 @@ void sdb_paper_begin(SDBPaper *d, bool user)
     d->n_stores = 0;
     d->n_loads = 0;
     if (d->rest) {
-        d->look = 0;
+        d->watch_mask = 0;
     } else {
-        d->look = user ? SDB_LOOK_STORES | SDB_LOOK_LOADS : SDB_LOOK_STORES;
+        d->watch_mask = SDB_WATCH_STORES | (user ? SDB_WATCH_LOADS : 0);
     }
 }
 
@@ -81,7 +81,7 @@ void sdb_paper_save(const SDBPaper *d, SDBSnapshot *snapshot)
     }
 }
 
-/* Into a period that has just begun: d->look says what is looked at in it. */
+/* Into a period that has just begun: d->watch_mask is the one of its start. */
 bool sdb_paper_restore(SDBPaper *d, const SDBSnapshot *snapshot, char **why)
 {
     if (snapshot->n_stores > d->store_threshold ||
@@ -111,7 +111,7 @@ bool sdb_paper_restore(SDBPaper *d, const SDBSnapshot *snapshot, char **why)
     }
     if (d->n_stores == d->store_threshold ||
         d->n_loads == d->load_threshold) {
-        d->look = 0;
+        d->watch_mask = 0;
     }
     return true;
 }

@@ -3,7 +3,7 @@
  *
  * Wells, Chakraborty, Sohi, PACT 2006, section 3.3: a store is unique if its
  * address or its value differs from those held, a load if its address does;
- * loads are looked at in user mode only.  Once either array is full nothing
+ * loads are watched in user mode only.  Once either array is full nothing
  * more is looked up.  Fewer entries than the threshold at the end of a period
  * (in user mode: in both arrays) are a spin.
  *
@@ -25,7 +25,7 @@
 #include "sdb-core.h"
 
 typedef struct SDBPaper {
-    unsigned look;                      /* SDB_LOOK_*, of this detector */
+    unsigned watch_mask;                /* SDB_WATCH_*, of this detector */
     uint32_t n_stores, n_loads;
     uint32_t store_threshold, load_threshold;
     uint32_t rest, rest_length;         /* periods still to rest; of a rest */
@@ -53,7 +53,7 @@ static inline void sdb_paper_store(SDBPaper *d, uint64_t address,
     d->store[n].high = high;
     d->n_stores = n + 1;
     if (n + 1 == d->store_threshold) {
-        d->look = 0;
+        d->watch_mask = 0;
     }
 }
 
@@ -69,7 +69,7 @@ static inline void sdb_paper_load(SDBPaper *d, uint64_t address)
     d->load[n] = address;
     d->n_loads = n + 1;
     if (n + 1 == d->load_threshold) {
-        d->look = 0;
+        d->watch_mask = 0;
     }
 }
 

@@ -21,7 +21,7 @@ void sdb_recurrence_init(SDBRecurrence *d, const SDBConfig *config)
 
 void sdb_recurrence_flush(SDBRecurrence *d)
 {
-    d->look = 0;
+    d->watch_mask = 0;
     d->watch = SDB_NOT_JUDGED;
     d->comparable = false;
     d->repeats = 0;
@@ -32,14 +32,14 @@ void sdb_recurrence_flush(SDBRecurrence *d)
 /* May be called again, in another mode, before anything has happened. */
 void sdb_recurrence_begin(SDBRecurrence *d, bool user)
 {
-    d->look = 0;
+    d->watch_mask = 0;
     if (user) {
         d->watch = SDB_NOT_JUDGED;
     } else if (d->rest) {
         d->watch = SDB_RESTING;
     } else {
         d->watch = d->comparable ? SDB_FEW_REPEATS : SDB_REFERENCE;
-        d->look = SDB_LOOK_MARKS;
+        d->watch_mask = SDB_WATCH_MARKS;
     }
 }
 
@@ -80,10 +80,10 @@ static bool adds_nothing(const SDBSignature *s, const SDBSignature *before)
 }
 
 /* Marks do not become fewer: too many of them are too many at the end too. */
-void sdb_recurrence_peek(SDBRecurrence *d)
+void sdb_recurrence_sample_early(SDBRecurrence *d)
 {
     if (d->watch == SDB_REFERENCE && !few_marks(d, &d->signature[d->now])) {
-        d->look = 0;
+        d->watch_mask = 0;
     }
 }
 

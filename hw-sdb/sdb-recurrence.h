@@ -38,7 +38,7 @@ typedef union SDBSignature {
 } SDBSignature;
 
 typedef struct SDBRecurrence {
-    unsigned look;                      /* SDB_LOOK_MARKS or 0 */
+    unsigned watch_mask;                /* SDB_WATCH_MARKS or 0 */
     unsigned now;                       /* index of this period's signature */
     SDBReason watch;                    /* how this period is watched */
     bool comparable;                    /* the one before may be repeated */
@@ -59,7 +59,7 @@ void sdb_recurrence_init(SDBRecurrence *d, const SDBConfig *config);
 void sdb_recurrence_flush(SDBRecurrence *d);
 void sdb_recurrence_begin(SDBRecurrence *d, bool user);
 SDBReason sdb_recurrence_end(SDBRecurrence *d, bool changed);
-void sdb_recurrence_peek(SDBRecurrence *d);
+void sdb_recurrence_sample_early(SDBRecurrence *d);
 SDBReason sdb_recurrence_pass(SDBRecurrence *d, uint32_t n);
 void sdb_recurrence_save(const SDBRecurrence *d, SDBSnapshot *snapshot);
 bool sdb_recurrence_restore(SDBRecurrence *d, const SDBSnapshot *snapshot,

@@ -134,7 +134,7 @@ static void feed(Replay *r, const SDBTraceRecord *record, bool user)
     advance(r, record->pcpu, record->index, user);
     switch (record->kind) {
     case 'S':
-        if (sdb_look(p->sdb) & SDB_LOOK_STORES) {
+        if (sdb_watch_mask(p->sdb) & SDB_WATCH_STORES) {
             r->reported[user]++;
             sdb_store(p->sdb, record->address, record->size,
                       record->low, record->high);
@@ -143,7 +143,7 @@ static void feed(Replay *r, const SDBTraceRecord *record, bool user)
         }
         break;
     case 'L':
-        if (sdb_look(p->sdb) & SDB_LOOK_LOADS) {
+        if (sdb_watch_mask(p->sdb) & SDB_WATCH_LOADS) {
             r->reported[user]++;
             sdb_load(p->sdb, record->address, record->size);
         } else {

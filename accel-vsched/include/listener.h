@@ -1,13 +1,13 @@
 /*
- * What is told of what a PCPU executes: spin detection buffer, models of
- * caches and page walks.
+ * Listeners, which observe what a PCPU executes: spin detection buffer, models
+ * of caches and page walks.
  *
  * Each PCPU has a table of listeners.  While one of its VCPUs executes, they
- * are told of accesses, modes and switches, in the order of the table.  A
- * listener says in @look what it wants to be told of from now on; generated
- * code reports what any of them wants, and nothing else, so that a block has
- * the same few forms whatever the number of listeners.  A listener may be told
- * of more than it asked for, because another one did.
+ * are notified of accesses, modes and switches, in the order of the table.  A
+ * listener's @watch_mask says what it wants to be notified of from now on;
+ * generated code reports what any of them wants, and nothing else, so that a
+ * block has the same few forms whatever the number of listeners.  A listener
+ * may be notified of more than it asked for, because another one did.
  *
  * Positions are numbers of instructions that the PCPU has retired: the one at
  * position n is the one that comes after n others.
@@ -26,27 +26,27 @@
 /* Most listeners of a PCPU: SDB, caches, page walks, and one for tests. */
 #define VSCHED_LISTENERS_MAX 4
 
-#define VSCHED_LOOK_STORES 1u
-#define VSCHED_LOOK_LOADS  2u
+#define VSCHED_WATCH_STORES 1u
+#define VSCHED_WATCH_LOADS  2u
 /*
  * Accesses that are not reported set marks, see VschedListenerOps.gen_mark.
  * They are reported instead where another listener wants them reported.
  */
-#define VSCHED_LOOK_MARKS  4u
+#define VSCHED_WATCH_MARKS  4u
 
 /* A position that is unknown, because nobody needed to know. */
 #define VSCHED_ANYWHERE (-1)
 
 typedef struct VschedListener VschedListener;
 
-/* Operations may be NULL: the listener is not told. */
+/* Operations may be NULL: the listener is not notified. */
 typedef struct VschedListenerOps {
     const char *name;
 
     /*
      * @cpu is about to execute a block of @insns instructions at position @at,
      * or will very soon; called before the first block of a stretch, and when
-     * the listener wants to be asked again.  It may change its @look and
+     * the listener wants to be asked again.  It may change its @watch_mask and
      * @exact, and lower *@limit, to no less than @at + @insns: the position at
      * which it is asked again at the latest.  @pc: of the block.
      */
@@ -56,14 +56,14 @@ typedef struct VschedListenerOps {
     /*
      * A load or store has been done.  @at: position of the instruction; only
      * known where @exact asks for it, else VSCHED_ANYWHERE.  It may change its
-     * @look.
+     * @watch_mask.
      */
     void (*load)(VschedListener *l, CPUState *cpu, int64_t at, vaddr addr,
                  unsigned size);
     void (*store)(VschedListener *l, CPUState *cpu, int64_t at, vaddr addr,
                   unsigned size, uint64_t low, uint64_t high);
 
-    /* From position @at on, mode is @user.  It may change its @look. */
+    /* From position @at on, mode is @user.  It may change @watch_mask. */
     void (*mode)(VschedListener *l, CPUState *cpu, int64_t at, bool user);
 
     /* The VCPU stops executing, or a debugger looks on, at position @at. */
@@ -80,15 +80,15 @@ typedef struct VschedListenerOps {
 struct VschedListener {
     const VschedListenerOps *ops;
     int pcpu;
-    unsigned look;              /* VSCHED_LOOK_* */
+    unsigned watch_mask;        /* VSCHED_WATCH_* */
     /*
      * Something of this listener ends at this position: the block that has the
      * instruction before it reports all accesses, and where they are.
      */
     int64_t exact;              /* INT64_MAX: nothing does */
-    /* What it will most likely look at after that. */
-    unsigned look_after;
-    uint8_t *marks;             /* with VSCHED_LOOK_MARKS; never NULL then */
+    /* What the watch mask will most likely be after that. */
+    unsigned watch_mask_after;
+    uint8_t *marks;             /* with VSCHED_WATCH_MARKS; never NULL then */
 };
 
 #endif /* VSCHED_LISTENER_H */

@@ -43,22 +43,22 @@ static SDB *new_sdb(SDBChoice choice, bool user)
 /* @n stores, each to its own address: n unique ones. */
 static unsigned stores(SDB *sdb, uint64_t from, unsigned n)
 {
-    unsigned look = sdb_look(sdb);
+    unsigned watch = sdb_watch_mask(sdb);
 
     for (unsigned i = 0; i < n; i++) {
-        look = sdb_store(sdb, from + 8 * i, 8, 1, 0);
+        watch = sdb_store(sdb, from + 8 * i, 8, 1, 0);
     }
-    return look;
+    return watch;
 }
 
 static unsigned loads(SDB *sdb, uint64_t from, unsigned n)
 {
-    unsigned look = sdb_look(sdb);
+    unsigned watch = sdb_watch_mask(sdb);
 
     for (unsigned i = 0; i < n; i++) {
-        look = sdb_load(sdb, from + 8 * i, 8);
+        watch = sdb_load(sdb, from + 8 * i, 8);
     }
-    return look;
+    return watch;
 }
 
 /* --- The paper's rule --- */
@@ -202,29 +202,30 @@ static void test_register_search_loop(void)
 
     loads(sdb, 0x10000, 500);
     g_assert_false(sdb_end_period(sdb, KERNEL).spin);
-    g_assert_cmpuint(sdb_look(sdb), ==, SDB_LOOK_STORES);
+    g_assert_cmpuint(sdb_watch_mask(sdb), ==, SDB_WATCH_STORES);
     loads(sdb, 0x10000, 500);
     g_assert_true(sdb_end_period(sdb, KERNEL).spin);
     sdb_free(sdb);
 }
 
 /* "Once either array becomes full, subsequent instructions need not search" */
-static void test_full_array_stops_looking(void)
+static void test_full_array_stops_watching(void)
 {
     SDB *sdb = new_sdb(SDB_CHOICE_PAPER, USER);
     SDBVerdict v;
 
-    g_assert_cmpuint(sdb_look(sdb), ==, SDB_LOOK_STORES | SDB_LOOK_LOADS);
+    g_assert_cmpuint(sdb_watch_mask(sdb), ==,
+                     SDB_WATCH_STORES | SDB_WATCH_LOADS);
     g_assert_cmpuint(loads(sdb, 0x2000, 7), ==,
-                     SDB_LOOK_STORES | SDB_LOOK_LOADS);
+                     SDB_WATCH_STORES | SDB_WATCH_LOADS);
     g_assert_cmpuint(loads(sdb, 0x2000, 8), ==, 0);
-    stores(sdb, 0x1000, 100);               /* nobody looks any more */
+    stores(sdb, 0x1000, 100);               /* nobody watches any more */
     v = sdb_end_period(sdb, KERNEL);
     g_assert_cmpuint(v.loads, ==, 8);
     g_assert_cmpuint(v.stores, ==, 0);
 
-    g_assert_cmpuint(sdb_look(sdb), ==, SDB_LOOK_STORES);
-    g_assert_cmpuint(stores(sdb, 0x1000, 7), ==, SDB_LOOK_STORES);
+    g_assert_cmpuint(sdb_watch_mask(sdb), ==, SDB_WATCH_STORES);
+    g_assert_cmpuint(stores(sdb, 0x1000, 7), ==, SDB_WATCH_STORES);
     g_assert_cmpuint(stores(sdb, 0x1000, 8), ==, 0);
     sdb_end_period(sdb, KERNEL);
     sdb_free(sdb);
@@ -236,7 +237,7 @@ static void test_mode_change_is_progress(void)
     SDB *sdb = new_sdb(SDB_CHOICE_PAPER, KERNEL);
     SDBVerdict v;
 
-    g_assert_cmpuint(sdb_mode(sdb, KERNEL), ==, SDB_LOOK_STORES); /* none */
+    g_assert_cmpuint(sdb_mode(sdb, KERNEL), ==, SDB_WATCH_STORES); /* none */
     g_assert_cmpuint(sdb_mode(sdb, USER), ==, 0);
     v = sdb_end_period(sdb, USER);
     g_assert_false(v.spin);
@@ -245,7 +246,7 @@ static void test_mode_change_is_progress(void)
 
     g_assert_cmpuint(sdb_mode(sdb, KERNEL), ==, 0);     /* there and back */
     g_assert_cmpuint(sdb_mode(sdb, USER), ==, 0);
-    g_assert_cmpuint(sdb_look(sdb), ==, 0);
+    g_assert_cmpuint(sdb_watch_mask(sdb), ==, 0);
     v = sdb_end_period(sdb, USER);
     g_assert_false(v.spin);
     g_assert_true(v.user);
@@ -259,7 +260,7 @@ static void test_mode_change_is_progress(void)
     g_assert_true(sdb_end_period(sdb, USER).spin);      /* nothing at all */
 
     /* Before the first instruction it is no change inside the period. */
-    g_assert_cmpuint(sdb_mode_at_begin(sdb, KERNEL), ==, SDB_LOOK_STORES);
+    g_assert_cmpuint(sdb_mode_at_begin(sdb, KERNEL), ==, SDB_WATCH_STORES);
     v = sdb_end_period(sdb, KERNEL);
     g_assert_true(v.spin);
     g_assert_false(v.user);
@@ -361,7 +362,7 @@ static void test_sixty_four_addresses(void)
     }
     sdb_flush(sdb, KERNEL);
     for (int i = 0; i < 3; i++) {
-        g_assert_cmpuint(loads(sdb, 0x9000, 65), ==, SDB_LOOK_MARKS);
+        g_assert_cmpuint(loads(sdb, 0x9000, 65), ==, SDB_WATCH_MARKS);
         g_assert_cmpuint(sdb_end_period(sdb, KERNEL).reason[SDB_RECURRENCE],
                          ==, SDB_TOO_MANY);
     }
@@ -391,7 +392,7 @@ static void test_row_is_broken(void)
     for (int i = 0; i < 5; i++) {
         SDBVerdict v;
 
-        g_assert_cmpuint(sdb_look(sdb), ==, 0);
+        g_assert_cmpuint(sdb_watch_mask(sdb), ==, 0);
         v = sdb_end_period(sdb, i < 4 ? USER : KERNEL);
         g_assert_false(v.spin);
         g_assert_cmpuint(v.reason[SDB_PAPER], ==, SDB_NOT_JUDGED);
@@ -412,11 +413,11 @@ static void test_rest(void)
 
     c.recurrence_rest = 5;
     sdb = sdb_new(&c);
-    g_assert_cmpuint(stores(sdb, 0x1000, 65), ==, SDB_LOOK_MARKS);
+    g_assert_cmpuint(stores(sdb, 0x1000, 65), ==, SDB_WATCH_MARKS);
     g_assert_cmpuint(sdb_end_period(sdb, KERNEL).reason[SDB_RECURRENCE], ==,
                      SDB_TOO_MANY);
     for (int i = 0; i < 5; i++) {
-        g_assert_cmpuint(sdb_look(sdb), ==, 0);
+        g_assert_cmpuint(sdb_watch_mask(sdb), ==, 0);
         g_assert_cmpuint(idle_period(sdb, 0), ==, SDB_RESTING);
     }
     g_assert_cmpuint(idle_period(sdb, 0), ==, SDB_REFERENCE);
@@ -433,9 +434,9 @@ static void test_rest(void)
     }
     stores(sdb, 0x1000, 65);
     sdb_end_period(sdb, KERNEL);
-    g_assert_cmpuint(sdb_look(sdb), ==, 0);
+    g_assert_cmpuint(sdb_watch_mask(sdb), ==, 0);
     sdb_flush(sdb, KERNEL);                 /* the rest was another VCPU's */
-    g_assert_cmpuint(sdb_look(sdb), !=, 0);
+    g_assert_cmpuint(sdb_watch_mask(sdb), !=, 0);
     sdb_free(sdb);
 }
 
@@ -552,7 +553,7 @@ static void test_reconfigure(void)
     sdb_mode(sdb, KERNEL);
     c.store_threshold = 3;
     g_assert_true(sdb_reconfigure(sdb, &c, &why));
-    g_assert_cmpuint(sdb_look(sdb), ==, SDB_LOOK_STORES);   /* kernel now */
+    g_assert_cmpuint(sdb_watch_mask(sdb), ==, SDB_WATCH_STORES); /* kernel */
     stores(sdb, 0x2000, 2);
     g_assert_true(sdb_end_period(sdb, KERNEL).spin);
     stores(sdb, 0x2000, 3);
@@ -679,7 +680,7 @@ static SDB *by_snapshot(SDB *sdb)
     stores(other, 0x123400, draw(20));
     sdb_save(sdb, snapshot);
     g_assert_true(sdb_restore(other, snapshot, &why));
-    g_assert_cmpuint(sdb_look(other), ==, sdb_look(sdb));
+    g_assert_cmpuint(sdb_watch_mask(other), ==, sdb_watch_mask(sdb));
     g_assert_cmpmem(sdb_counters(other), sizeof(SDBCounters),
                     sdb_counters(sdb), sizeof(SDBCounters));
     sdb_free(sdb);
@@ -707,27 +708,27 @@ static Event draw_event(const Distribution *d)
 }
 
 static uint64_t all_said[SDB_REASONS];  /* over all random traces */
-static bool seen_blind, seen_passed, seen_peeked;
+static bool seen_quiescent, seen_passed, seen_sampled_early;
 
 static void test_random(gconstpointer data)
 {
     const Distribution *d = data;
     SDBConfig config = draw_config();
     Model *model = model_new(&config);
-    SDB *told_all = sdb_new(&config);       /* of every access */
+    SDB *notified = sdb_new(&config);       /* of every access */
     SDB *asked = sdb_new(&config);          /* what it asks for only */
     g_autoptr(GArray) loop = g_array_new(false, false, sizeof(Event));
     bool user = false;
     uint64_t spins[2] = { 0, 0 }, cut[2] = { 0, 0 };
     uint64_t judged[2] = { 0, 0 }, number = 0;
     bool began = false;                     /* mode of this period */
-    uint32_t blind = 0;                     /* periods, from this one on */
+    uint32_t quiescent = 0;                 /* periods, from this one on */
     uint64_t said[SDB_DETECTORS][2][SDB_REASONS] = { };
 
     for (unsigned period = 0; period < PERIODS; period++) {
         unsigned n = draw(4) ? draw(d->accesses) : draw(12);
         bool in_loop = draw(100) < d->loop && loop->len;
-        bool peeked = false;                /* and seen enough */
+        bool sampled_early = false;         /* and seen enough */
         SDBVerdict v1, v2;
         ModelVerdict v;
 
@@ -739,11 +740,11 @@ static void test_random(gconstpointer data)
                 asked = by_snapshot(asked);
             }
             user = began = !user;
-            blind = 0;
+            quiescent = 0;
             model_mode_at_begin(model, user);
-            sdb_mode_at_begin(told_all, user);
+            sdb_mode_at_begin(notified, user);
             g_assert_cmpuint(sdb_mode_at_begin(asked, user), ==,
-                             sdb_look(told_all));
+                             sdb_watch_mask(notified));
         }
         if (draw(4) == 0 && user == began) {    /* several at once */
             uint32_t pass = draw(20);
@@ -751,12 +752,12 @@ static void test_random(gconstpointer data)
             pass = MIN(pass, sdb_unwatched(asked));
             for (uint32_t i = 0; i < pass; i++) {
                 v = model_end_period(model, user);
-                v1 = sdb_end_period(told_all, user);
+                v1 = sdb_end_period(notified, user);
                 said[SDB_PAPER][user][v.paper]++;
                 said[SDB_RECURRENCE][user][v.recurrence]++;
                 g_assert_false(v.paper_open || v.recurrence_open);
                 g_assert_cmpuint(v1.number, ==, ++number);
-                blind -= blind && blind != UINT32_MAX;
+                quiescent -= quiescent && quiescent != UINT32_MAX;
             }
             if (pass) {
                 sdb_pass(asked, pass);
@@ -775,49 +776,50 @@ static void test_random(gconstpointer data)
             }
             if (e.store) {
                 model_store(model, e.address, e.size, e.low, e.high);
-                sdb_store(told_all, e.address, e.size, e.low, e.high);
-                if (sdb_look(asked) & SDB_LOOK_STORES) {
-                    unsigned look = sdb_store(asked, e.address, e.size,
-                                              e.low, e.high);
-                    g_assert_cmpuint(look, ==, sdb_look(asked));
+                sdb_store(notified, e.address, e.size, e.low, e.high);
+                if (sdb_watch_mask(asked) & SDB_WATCH_STORES) {
+                    unsigned watch = sdb_store(asked, e.address, e.size,
+                                               e.low, e.high);
+                    g_assert_cmpuint(watch, ==, sdb_watch_mask(asked));
                 } else {
                     sdb_marks(asked)[SDB_KIND_STORES][sdb_mark(e.address)] = 1;
                 }
             } else {
                 model_load(model, e.address, e.size);
-                sdb_load(told_all, e.address, e.size);
-                if (sdb_look(asked) & SDB_LOOK_LOADS) {
-                    unsigned look = sdb_load(asked, e.address, e.size);
-                    g_assert_cmpuint(look, ==, sdb_look(asked));
+                sdb_load(notified, e.address, e.size);
+                if (sdb_watch_mask(asked) & SDB_WATCH_LOADS) {
+                    unsigned watch = sdb_load(asked, e.address, e.size);
+                    g_assert_cmpuint(watch, ==, sdb_watch_mask(asked));
                 } else {
                     sdb_marks(asked)[SDB_KIND_LOADS][sdb_mark(e.address)] = 1;
                 }
             }
             if (draw(200) == 0) {
-                uint32_t before = sdb_look(asked);
+                uint32_t before = sdb_watch_mask(asked);
 
-                sdb_peek(asked);
-                peeked |= sdb_look(asked) != before;
-                seen_peeked |= peeked;
+                sdb_sample_early(asked);
+                sampled_early |= sdb_watch_mask(asked) != before;
+                seen_sampled_early |= sampled_early;
             }
-            g_assert_true(peeked || sdb_look(asked) == sdb_look(told_all));
+            g_assert_true(sampled_early ||
+                          sdb_watch_mask(asked) == sdb_watch_mask(notified));
             if (draw(1000) < d->mode_change) {
                 user = !user;
-                blind = 0;
+                quiescent = 0;
                 model_mode(model, user);
-                sdb_mode(told_all, user);
+                sdb_mode(notified, user);
                 sdb_mode(asked, user);
             }
             if (draw(1000) < d->flush) {
                 cut[began]++;
                 number++;
                 user = began = draw(2);
-                blind = 0;
+                quiescent = 0;
                 model_flush(model, user);
-                sdb_flush(told_all, user);
+                sdb_flush(notified, user);
                 sdb_flush(asked, user);
             }
-            if (draw(1000) < 2 && !peeked) {    /* which is not saved */
+            if (draw(1000) < 2 && !sampled_early) { /* which is not saved */
                 asked = by_snapshot(asked);
             }
         }
@@ -825,36 +827,37 @@ static void test_random(gconstpointer data)
             g_autofree char *why = NULL;
 
             config = draw_config();
-            blind = 0;
+            quiescent = 0;
             model_reconfigure(model, &config);
-            g_assert_true(sdb_reconfigure(told_all, &config, &why));
+            g_assert_true(sdb_reconfigure(notified, &config, &why));
             g_assert_true(sdb_reconfigure(asked, &config, &why));
             cut[began]++;
             number++;
             began = user;
         }
-        /* What it said that it would not look at it did not look at. */
-        if (blind) {
-            g_assert_cmpuint(sdb_look(asked), ==, 0);
-            blind -= blind != UINT32_MAX;
+        /* Periods that it said would be quiescent were. */
+        if (quiescent) {
+            g_assert_cmpuint(sdb_watch_mask(asked), ==, 0);
+            quiescent -= quiescent != UINT32_MAX;
         }
-        if (!sdb_look(asked)) {
-            g_assert_cmpuint(sdb_blind(asked), >=, blind);
-            blind = sdb_blind(asked);
-            seen_blind |= blind > 0 && blind != UINT32_MAX;
+        if (!sdb_watch_mask(asked)) {
+            g_assert_cmpuint(sdb_quiescent_periods(asked), >=, quiescent);
+            quiescent = sdb_quiescent_periods(asked);
+            seen_quiescent |= quiescent > 0 && quiescent != UINT32_MAX;
         }
         if (draw(20) == 0) {
             user = !user;                   /* at the boundary: no change */
-            blind = 0;
+            quiescent = 0;
         }
         v = model_end_period(model, user);
-        /* Looked at as long as it matters, and no longer. */
-        g_assert_cmpuint(sdb_look(told_all), ==,
-                         (v.paper_open ? SDB_LOOK_STORES : 0) |
-                         (v.paper_open && v.user ? SDB_LOOK_LOADS : 0) |
-                         (v.recurrence_open ? SDB_LOOK_MARKS : 0));
-        g_assert_true(peeked || sdb_look(asked) == sdb_look(told_all));
-        v1 = sdb_end_period(told_all, user);
+        /* Watched as long as it matters, and no longer. */
+        g_assert_cmpuint(sdb_watch_mask(notified), ==,
+                         (v.paper_open ? SDB_WATCH_STORES : 0) |
+                         (v.paper_open && v.user ? SDB_WATCH_LOADS : 0) |
+                         (v.recurrence_open ? SDB_WATCH_MARKS : 0));
+        g_assert_true(sampled_early ||
+                      sdb_watch_mask(asked) == sdb_watch_mask(notified));
+        v1 = sdb_end_period(notified, user);
         v2 = sdb_end_period(asked, user);
         g_assert_cmpuint(v1.reason[SDB_PAPER], ==, v.paper);
         g_assert_cmpuint(v1.reason[SDB_RECURRENCE], ==, v.recurrence);
@@ -896,7 +899,7 @@ static void test_random(gconstpointer data)
     g_assert_cmpuint(spins[KERNEL] + spins[USER], >, PERIODS / 100);
     g_assert_cmpuint(spins[KERNEL] + spins[USER], <, PERIODS - PERIODS / 100);
     model_free(model);
-    sdb_free(told_all);
+    sdb_free(notified);
     sdb_free(asked);
 }
 
@@ -942,15 +945,15 @@ static double run_load(const Load *l, const Event *events, uint64_t *calls)
     *calls = 0;
     begin = clock();
     for (unsigned i = 0; i < RUN_PERIODS; i++) {
-        unsigned look = sdb_look(sdb);
+        unsigned watch = sdb_watch_mask(sdb);
 
-        for (unsigned j = 0; j < RUN_ACCESSES && look; j++) {
+        for (unsigned j = 0; j < RUN_ACCESSES && watch; j++) {
             const Event *e = &events[at++ % RUN_EVENTS];
 
-            if (look & (e->store ? SDB_LOOK_STORES : SDB_LOOK_LOADS)) {
+            if (watch & (e->store ? SDB_WATCH_STORES : SDB_WATCH_LOADS)) {
                 ++*calls;
-                look = e->store ? sdb_store(sdb, e->address, 8, e->low, 0) :
-                                  sdb_load(sdb, e->address, 8);
+                watch = e->store ? sdb_store(sdb, e->address, 8, e->low, 0) :
+                                   sdb_load(sdb, e->address, 8);
             }
         }
         sdb_end_period(sdb, l->user);
@@ -990,9 +993,9 @@ static void test_random_showed_all(void)
                        all_said[i]);
         g_assert_cmpuint(all_said[i], >, 100);
     }
-    g_assert_true(seen_blind);
+    g_assert_true(seen_quiescent);
     g_assert_true(seen_passed);
-    g_assert_true(seen_peeked);
+    g_assert_true(seen_sampled_early);
 }
 
 int main(int argc, char **argv)
@@ -1007,7 +1010,7 @@ int main(int argc, char **argv)
     g_test_add_func("/sdb/paper/width", test_value_is_as_wide_as_the_store);
     g_test_add_func("/sdb/paper/user", test_user_both_arrays);
     g_test_add_func("/sdb/paper/search-loop", test_register_search_loop);
-    g_test_add_func("/sdb/paper/full", test_full_array_stops_looking);
+    g_test_add_func("/sdb/paper/full", test_full_array_stops_watching);
     g_test_add_func("/sdb/paper/mode-change", test_mode_change_is_progress);
     g_test_add_func("/sdb/paper/thresholds", test_thresholds);
     g_test_add_func("/sdb/recurrence/idle-loop", test_idle_loop);
