@@ -30,8 +30,11 @@ ROOTFS = os.path.join(GUESTS, "rootfs.cpio.gz")
 
 SLOWER = float(os.environ.get("TEST_SLOWER") or 1)    # all time-outs are that much longer
 
-sys.path.append(os.path.join(BUILD, "src/qemu/python"))
-from qemu.machine import QEMUMachine      # noqa: E402  pylint: disable=wrong-import-position
+sys.path += [os.path.join(BUILD, "src/qemu/python"), os.path.join(TOP, "scripts/lib")]
+# pylint: disable=wrong-import-position
+from monitor import statistics            # noqa: E402
+from qemu.machine import QEMUMachine      # noqa: E402
+# pylint: enable=wrong-import-position
 
 # Lines that no guest of ours may ever print.
 GUEST_FAULTS = re.compile(
@@ -183,14 +186,8 @@ class Guest(QEMUMachine):
     def stats(self, provider="vsched"):
         """{object: {name: value}} of query-stats, this provider: the machine ("vm"), VMs where
         there are several, PCPUs and VCPUs by their paths."""
-        out = {}
-        for target in ("vm", "pcpu", "vcpu"):
-            for n, entry in enumerate(self.cmd("query-stats", target=target,
-                                               providers=[{"provider": provider}])):
-                where = entry.get("qom-path") or (target if target == "vm" else f"{target}[{n}]")
-                out.setdefault(where, {}).update(
-                    (s["name"], s["value"]) for s in entry["stats"])
-        return out
+        return {path: values for objects in statistics(self, provider).values()
+                for path, values in objects.items()}
 
 
 class Debugger:

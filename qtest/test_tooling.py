@@ -3,12 +3,15 @@
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
+import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import textwrap
+import threading
 import unittest
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -109,6 +112,78 @@ class CommandLine(unittest.TestCase):
             self.assertEqual(status, 1, text)
             self.assertIn("unknown scheduling policy 'best': allowed are sdb", text)
             self.assertNotIn("Traceback", text)
+
+
+class VmStat(unittest.TestCase):
+    """scripts/vm-stat, with somebody else at the other end than a QEMU that runs."""
+
+    timeout = 60
+    GREETING = {"QMP": {"version": {}, "capabilities": []}}
+    EVENT = {"event": "RESUME", "timestamp": {"seconds": 1, "microseconds": 0}}
+
+    def vm_stat(self, *args, connections=(), **variables):
+        """Its exit status and output; for each connection a function that serves it."""
+        with tempfile.TemporaryDirectory() as directory, \
+                socket.socket(socket.AF_UNIX) as listener:
+            path = os.path.join(directory, "qmp")
+            listener.bind(path)
+            listener.listen()
+
+            def serve():
+                for talk in connections:
+                    with listener.accept()[0] as connection:
+                        talk(connection)
+
+            server = threading.Thread(target=serve, daemon=True)
+            server.start()
+            status, text = CommandLine.run_script("vm-stat", *args, path, **variables)
+            server.join(timeout=10)
+            self.assertFalse(server.is_alive(), "it did not connect as often as it should")
+            return status, text.replace(path, "SOCKET")
+
+    @staticmethod
+    def say(connection, message):
+        connection.sendall(json.dumps(message).encode() + b"\r\n")
+
+    def answer(self, connection, returns):
+        """The next commands get these answers, in turn; then the connection is closed."""
+        for value in returns:
+            command = json.loads(connection.recv(4096))
+            answer = {"return": value, "id": command.get("id")}
+            self.say(connection, {k: v for k, v in answer.items() if v is not None})
+
+    def test_somebody_who_does_not_speak_qmp(self):
+        self.assertEqual(
+            self.vm_stat(connections=[lambda connection: self.say(connection, "SSH-2.0")]),
+            (1, "SOCKET: not a QMP monitor\n"))
+
+    def test_no_library(self):
+        status, text = self.vm_stat(BUILD="/nonexistent")
+        self.assertEqual(status, 1)
+        self.assertRegex(text, "^error: /nonexistent/src/qemu/python/.* is missing: scripts/setup")
+
+    def test_an_event_before_the_first_answer(self):
+        """A QEMU that runs may send one as soon as it has read qmp_capabilities."""
+        def too_early(connection):
+            self.say(connection, self.GREETING)
+            connection.recv(4096)
+            self.say(connection, self.EVENT)
+
+        def in_time(connection):
+            self.say(connection, self.GREETING)
+            vm = [{"stats": [{"name": "windows", "value": 1234}], "provider": "vsched"}]
+            self.answer(connection, [{}, vm, [], []])
+
+        self.assertEqual(self.vm_stat(connections=[too_early, in_time]), (0, "windows  1,234\n"))
+
+    def test_qemu_ends_before_the_guest(self):
+        def until(connection, *returns):
+            self.say(connection, self.GREETING)
+            self.answer(connection, [{}, *returns])
+
+        self.assertEqual(self.vm_stat(connections=[until]), (1, "QEMU ended\n"))
+        self.assertEqual(self.vm_stat("--at-end", connections=[lambda connection: until(
+            connection, {"status": "running", "running": True})]), (0, ""))
 
 
 class Scratch(unittest.TestCase):

@@ -7,8 +7,6 @@ two runs is then the same on a busy host, give or take its caches.
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
-import importlib.machinery
-import importlib.util
 import os
 import re
 import statistics
@@ -19,6 +17,9 @@ import threading
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.append(os.path.join(TOP, "scripts/lib"))
+from monitor import Monitor, statistics as read_statistics  # noqa: E402  pylint: disable=C0413
+
 BUILD = os.path.abspath(os.environ.get("BUILD") or os.path.join(TOP, "build"))
 QEMU_BUILD = os.environ.get("QEMU_BUILD") or os.path.join(BUILD, "qemu")
 GUESTS = os.path.join(BUILD, "guests")
@@ -30,17 +31,6 @@ OURS_X86 = os.path.join(QEMU_BUILD, "qemu-system-x86_64")
 STOCK_X86 = os.environ.get("STOCK_X86") or os.path.join(BUILD, "stock/qemu-system-x86_64")
 TICKS = os.sysconf("SC_CLK_TCK")
 TIMEOUT = 3600                              # seconds on the wall, for one run
-
-
-def vm_stat():
-    """scripts/vm-stat, which speaks QMP, as a module."""
-    path = os.path.join(TOP, "scripts/vm-stat")
-    loader = importlib.machinery.SourceFileLoader("vm_stat", path)
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("vm_stat", loader))
-    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    loader.exec_module(module)
-    sys.dont_write_bytecode = writes
-    return module
 
 
 def user_seconds(pid):
@@ -87,19 +77,19 @@ class Side:
         self.firmware = firmware
 
 
-def totals(monitor, module):
+def totals(monitor):
     """Instructions executed and VCPU switches since the machine was started."""
-    stats = module.statistics(monitor)
+    stats = read_statistics(monitor)
     vcpus, pcpus = stats["vcpu"].values(), stats["pcpu"].values()
     return {"instructions": sum(v["insns-privileged"] + v["insns-user"] for v in vcpus),
             "switches": sum(p["switches"] for p in pcpus)}
 
 
-def at_rest(pid, monitor, module):
+def at_rest(pid, monitor):
     """What has been used when a bare-metal program has stopped the machine."""
     while monitor.cmd("query-status")["status"] == "running":
         time.sleep(0.01)
-    return {"seconds": user_seconds(pid), **totals(monitor, module)}
+    return {"seconds": user_seconds(pid), **totals(monitor)}
 
 
 def run(side, guest, begin=None, end=None, middle=None):
@@ -113,7 +103,7 @@ def run(side, guest, begin=None, end=None, middle=None):
     marks, said, peak, monitor = {}, [], 0, None
     with tempfile.TemporaryDirectory() as directory:
         if side.count:
-            module, path = vm_stat(), os.path.join(directory, "qmp")
+            path = os.path.join(directory, "qmp")
             command += ["-qmp", f"unix:{path},server=on,wait=off"]
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, errors="replace") as qemu:
@@ -121,18 +111,18 @@ def run(side, guest, begin=None, end=None, middle=None):
             timer.start()
             try:
                 if side.count:
-                    monitor = module.Monitor(path)
+                    monitor = Monitor(path)
                 for line in qemu.stdout:
                     said.append(line)
                     for name, pattern in (("begin", begin), ("middle", middle), ("end", end)):
                         if pattern and name not in marks and re.search(pattern, line):
                             marks[name] = {"seconds": user_seconds(qemu.pid)}
                             if monitor:
-                                marks[name].update(totals(monitor, module))
+                                marks[name].update(totals(monitor))
                     if re.match(r"workload .*: exit", line):
                         peak = peak_mib(qemu.pid)
                     if line.startswith('{"program": '):
-                        marks["end"] = at_rest(qemu.pid, monitor, module)
+                        marks["end"] = at_rest(qemu.pid, monitor)
                         monitor.cmd("quit")
                 _, status, usage = os.wait4(qemu.pid, 0)
                 qemu.returncode = os.waitstatus_to_exitcode(status)
@@ -140,6 +130,8 @@ def run(side, guest, begin=None, end=None, middle=None):
                 timer.cancel()
                 if qemu.returncode is None:
                     qemu.kill()
+                if monitor:
+                    monitor.close()
     if begin is None:
         marks["begin"] = {"seconds": 0}
     if "end" not in marks and end is None:
