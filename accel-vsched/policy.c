@@ -8,7 +8,6 @@
 #include "policy.h"
 
 const VschedPolicyOps *const vsched_policies[] = {
-    &vsched_policy_balance,
     &vsched_policy_sdb,
     &vsched_policy_timeslice,
     NULL

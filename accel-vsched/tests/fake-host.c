@@ -232,16 +232,15 @@ const VschedHost fake_host = {
 };
 
 /* Whole windows and slices, the first too, unless a test wants otherwise. */
-void fake_init_vms(Fake *f, int vcpus, const int *vm, int pcpus,
-                   int64_t window, int64_t cost, const VschedPolicyOps *ops,
-                   int64_t slice)
+void fake_init(Fake *f, int vcpus, int pcpus, int64_t window,
+               int64_t cost, const VschedPolicyOps *ops, int64_t slice)
 {
     char *why = NULL;
 
     memset(f, 0, sizeof(*f));
     world_init(&f->world, vcpus, 0);
     f->slice = slice;
-    f->core = vsched_core_new(vcpus, pcpus, vm, window, cost, 1, &fake_host,
+    f->core = vsched_core_new(vcpus, pcpus, NULL, window, cost, 1, &fake_host,
                               f);
     f->core->rotation = 0;
     f->core->jitter = false;
@@ -249,12 +248,6 @@ void fake_init_vms(Fake *f, int vcpus, const int *vm, int pcpus,
         f->core->pcpu[p].phase = UINT32_MAX;
     }
     g_assert_true(vsched_core_set_policy(f->core, ops, &slice, &why));
-}
-
-void fake_init(Fake *f, int vcpus, int pcpus, int64_t window,
-               int64_t cost, const VschedPolicyOps *ops, int64_t slice)
-{
-    fake_init_vms(f, vcpus, NULL, pcpus, window, cost, ops, slice);
 }
 
 void fake_free(Fake *f)

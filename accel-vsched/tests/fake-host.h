@@ -75,10 +75,6 @@ void interrupt(Fake *f, int vcpu);
 /* Whole windows and slices, the first too, unless a test wants otherwise. */
 void fake_init(Fake *f, int vcpus, int pcpus, int64_t window,
                int64_t cost, const VschedPolicyOps *ops, int64_t slice);
-/* The same; @vm: of each VCPU the VM that it belongs to. */
-void fake_init_vms(Fake *f, int vcpus, const int *vm, int pcpus,
-                   int64_t window, int64_t cost, const VschedPolicyOps *ops,
-                   int64_t slice);
 void fake_free(Fake *f);
 void start_all(Fake *f);
 void windows(Fake *f, int n);
