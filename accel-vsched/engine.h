@@ -77,8 +77,6 @@ typedef struct VschedExec {
     int64_t counted;            /* insns[] of the VCPU are counted up to here */
     bool spin;                  /* the policy is to be notified of a spin */
     int64_t notify_at;          /* position: not before */
-    int64_t excepted;           /* position of the last exception */
-    unsigned exceptions;        /* at that position */
 } VschedExec;
 
 /* What periods.c keeps of a PCPU; all positions as in listener.h. */

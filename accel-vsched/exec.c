@@ -56,6 +56,8 @@ static struct {
     int64_t stop_position;      /* of the budget's end */
     int64_t first_stop;         /* the same for the first block alone */
     int64_t end_position;       /* where the counter is zero */
+    int64_t excepted;           /* position of the last exception; -1: none */
+    unsigned exceptions;        /* how many before it at that position */
     unsigned watch_mask;        /* of all listeners, for blocks from now on */
     bool stopped;
     VschedStop stop;
@@ -398,7 +400,8 @@ static bool notify_spin(CPUState *cpu, int64_t now)
 
     run.x->spin = false;
     if (cycles == 0 || cycles >= run.budget) {
-        return leave(cpu, VSCHED_STOP_SPIN), false;
+        leave(cpu, VSCHED_STOP_SPIN);
+        return false;
     }
     run.account->budget = run.budget;
     settle(cpu, now);
@@ -482,26 +485,24 @@ static void vsched_defer(CPUState *cpu)
 }
 
 /*
- * More exceptions than this without an instruction between them come to no end
- * by themselves (choice): that of x86 whose handler cannot be fetched leads
- * to itself.  From then on each takes so many cycles (choice), so that windows
- * end and the main loop can act.
+ * More exceptions in a stretch than this without an instruction between them
+ * come to no end by themselves (choice): that of x86 whose handler cannot be
+ * fetched leads to itself.  The next one takes so many cycles (choice), so that
+ * windows end and the main loop can act.
  */
-#define EXCEPTIONS_AT_ONCE 1000
+#define EXCEPTIONS_AT_ONCE 100
 #define EXCEPTION_CYCLES 1000
 
 static void vsched_exception(CPUState *cpu)
 {
-    VschedExec *x = run.x;
-
     if (cpu != run.cpu) {
         return;
     }
-    if (position(cpu) != x->excepted) {
-        x->excepted = position(cpu);
-        x->exceptions = 0;
-    } else if (x->exceptions < EXCEPTIONS_AT_ONCE) {
-        x->exceptions++;
+    if (position(cpu) != run.excepted) {
+        run.excepted = position(cpu);
+        run.exceptions = 0;
+    } else if (run.exceptions < EXCEPTIONS_AT_ONCE) {
+        run.exceptions++;
     } else {
         vsched_stall(cpu, EXCEPTION_CYCLES);
         leave(cpu, VSCHED_STOP_BUDGET);
@@ -657,6 +658,7 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
     run.pcpu = account->pcpu;
     run.vcpu = account->vcpu;
     begin_stretch(x->retired);
+    run.excepted = -1;
     run.stopped = false;
     run.stop = VSCHED_STOP_EXIT;
     x->counted = x->retired;
