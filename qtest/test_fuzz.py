@@ -105,7 +105,8 @@ def fuzz_x86(test, seed, seconds, batches=20000, accel="tcg,thread=vsched,pcpus=
             test.assertIsNone(GIVES_UP.search(words), f"seed {seed}: {words}")
             # The connection may be closed before the event is read.
             test.assertIn((reasons or [None])[-1], ("guest-shutdown", None), f"seed {seed}: {words}")
-            test.assertIn(status, range(128), f"seed {seed}: {words}")
+            # isa-debug-exit ends QEMU with any odd status; a signal would be below 0
+            test.assertGreaterEqual(status, 0, f"seed {seed}: {words}")
             return done, resets, ours
 
 
