@@ -96,6 +96,25 @@ static bool service_interrupt_pending(void *engine, int vcpu)
     return core->host->interrupt_pending(core->opaque, vcpu);
 }
 
+static bool service_idle(void *engine, int vcpu, VschedIdle detector)
+{
+    VschedCore *core = engine;
+    const VschedVCPU *v = &core->vcpu[vcpu];
+
+    if (detector == VSCHED_IDLE_AUTO) {
+        detector = core->host->knows_idle_loop(core->opaque) ?
+                   VSCHED_IDLE_LOOP : VSCHED_IDLE_HALT;
+    }
+    if (detector == VSCHED_IDLE_NONE) {
+        return false;
+    }
+    return v->state == VSCHED_BLOCKED ||
+           (detector == VSCHED_IDLE_LOOP &&
+            core->host->in_idle_loop(core->opaque, vcpu)) ||
+           (detector == VSCHED_IDLE_SDB && v->spinning &&
+            !core->host->user_mode(core->opaque, vcpu));
+}
+
 static int64_t service_runnable_from(void *engine, int vcpu)
 {
     VschedCore *core = engine;
@@ -177,6 +196,7 @@ VschedCore *vsched_core_new(int vcpus, int pcpus, const int *vm,
         .preempt = service_preempt,
         .user_mode = service_user_mode,
         .interrupt_pending = service_interrupt_pending,
+        .idle = service_idle,
         .runnable_from = service_runnable_from,
     };
     core->window = window;
@@ -260,9 +280,24 @@ int64_t vsched_core_cycles(const VschedCore *core, int vcpu, VschedState state)
 }
 
 /*
- * @vcpu waits from now on.  Where several windows are run at once because only
- * one PCPU has anything to do, that is over if another one may take it.
+ * Another PCPU than the only one that has had anything to do gets something to
+ * do now: where several windows are run at once, that is over.
  */
+static void not_sole(VschedCore *core)
+{
+    int64_t elapsed = core->host->elapsed_unstalled(core->opaque);
+
+    /* Between two pieces of code it is the next window that begins. */
+    vsched_core_cut(core, core->pcpu[core->sole].clock + elapsed + !elapsed);
+    core->host->shorten(core->opaque);
+}
+
+static bool sole_runs(const VschedCore *core)
+{
+    return core->sole != VSCHED_NONE && core->running == core->sole;
+}
+
+/* @vcpu waits from now on. */
 static void make_ready(VschedCore *core, int vcpu, VschedWhy why, int64_t now)
 {
     VschedVCPU *v = &core->vcpu[vcpu];
@@ -270,14 +305,9 @@ static void make_ready(VschedCore *core, int vcpu, VschedWhy why, int64_t now)
     set_state(v, VSCHED_READY, now);
     v->turn = core->turns++;
     core->ops->enqueue(core->policy, vcpu, why, now, now);
-    if (core->sole != VSCHED_NONE && core->running == core->sole &&
+    if (sole_runs(core) &&
         core->ops->place(core->policy, vcpu) != core->sole) {
-        int64_t elapsed = core->host->elapsed_unstalled(core->opaque);
-
-        /* Between two pieces of code it is the next window that begins. */
-        vsched_core_cut(core, core->pcpu[core->sole].clock + elapsed +
-                              !elapsed);
-        core->host->shorten(core->opaque);
+        not_sole(core);
     }
 }
 
@@ -363,6 +393,9 @@ void vsched_core_notify(VschedCore *core, int vcpu)
         if (core->pcpu[p].skip_step && belongs(core, vcpu, p)) {
             core->pcpu[p].skip_until = 0;
             core->pcpu[p].skip_step = 0;
+            if (sole_runs(core) && p != core->sole) {
+                not_sole(core);
+            }
         }
     }
 }
@@ -796,6 +829,7 @@ static void run_pcpu(VschedCore *core, int p, int64_t until)
             v->expired++;
             v->spinning = false;
             pcpu->resched = VSCHED_EXPIRED;
+            core->cut_from = pcpu->slice_end;
             break;
         case VSCHED_STOP_SPIN:
             account(pcpu, v, &run);
@@ -843,6 +877,7 @@ void vsched_core_cut(VschedCore *core, int64_t now)
 {
     int64_t start = core->window_end - core->window;
 
+    now = MAX(now, core->cut_from);
     if (core->running != VSCHED_NONE && now <= start) {
         core->window_end = MAX(boundary(core, now),
                                core->window_start + core->window);
@@ -884,12 +919,18 @@ static void run_all(VschedCore *core, int64_t until)
 /*
  * @sole runs, in several windows perhaps.  When it stops there may be somebody
  * for another PCPU to run, and then no window goes beyond that moment; in that
- * last one, the PCPUs whose turn comes after that of @sole take it.
+ * last one, the PCPUs whose turn comes after that of @sole take it.  Those
+ * that skipped time went on doing so until then, though @sole may have called
+ * them since.
  */
 static void run_sole(VschedCore *core, int sole)
 {
     int pcpus = core->topology.pcpus, first;
+    int64_t skipping[VSCHED_PCPUS_MAX];
 
+    for (int p = 0; p < pcpus; p++) {
+        skipping[p] = core->pcpu[p].skip_until;
+    }
     core->sole = sole;
     run_pcpu(core, sole, INT64_MAX);
     core->sole = VSCHED_NONE;
@@ -899,12 +940,16 @@ static void run_sole(VschedCore *core, int sole)
     first = first_in(core, core->window_end);
     for (int i = 0; i < pcpus; i++) {
         int p = (first + i) % pcpus;
+        bool after = i > (sole - first + pcpus) % pcpus;
 
-        if (i > (sole - first + pcpus) % pcpus) {
+        if (p != sole) {
+            skip_until(core, &core->pcpu[p],
+                       MIN(skipping[p], core->window_end -
+                                        (after ? core->window : 0)));
+        }
+        if (after) {
+            idle_until(core, p, core->window_end - core->window);
             run_pcpu(core, p, INT64_MAX);
-        } else if (p != sole) {
-            skip_until(core, &core->pcpu[p], MIN(core->pcpu[p].skip_until,
-                                                 core->window_end));
         }
     }
 }
@@ -917,7 +962,7 @@ void vsched_core_window(VschedCore *core, int64_t horizon)
 
     horizon = MIN(horizon, next_tick(core));
     core->abandoned = false;
-    core->window_start = core->window_end;
+    core->window_start = core->cut_from = core->window_end;
     core->window_end += core->window;
     if (sole != VSCHED_NONE) {
         /* Nobody sees where the only PCPU stops: the window is not split. */

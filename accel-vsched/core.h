@@ -156,6 +156,9 @@ typedef struct VschedHost {
     /* As in VschedServices. */
     bool (*user_mode)(void *opaque, int vcpu);
     bool (*interrupt_pending)(void *opaque, int vcpu);
+    /* Where @vcpu is in the guest's idle loop; and whether that is known. */
+    bool (*in_idle_loop)(void *opaque, int vcpu);
+    bool (*knows_idle_loop)(void *opaque);
     /* May be NULL: nobody looks on. */
     void (*event)(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
                   int64_t other, int64_t now);
@@ -176,6 +179,12 @@ typedef struct VschedCore {
     int64_t skip;               /* cycles; 0: never */
     int64_t window_start;       /* cycles: beginning of the same window */
     int64_t window_end;         /* cycles: end of the window that runs or ran */
+    /*
+     * cycles: what happens now happens in the window of this cycle at the
+     * earliest.  A timeslice ends in the window in which it is over, though no
+     * piece of code may have fitted into what was left of it before that.
+     */
+    int64_t cut_from;
     uint64_t windows;           /* number of windows that were run */
     uint64_t turns;             /* times that a VCPU became ready */
     uint32_t rotation;          /* PCPU that is first in window 0 */

@@ -418,7 +418,6 @@ static void host_hint(void *opaque, const VschedHint *hint)
 {
     static const char *const kinds[VSCHED_HINTS] = {
         [VSCHED_HINT_SPIN] = "spin",
-        [VSCHED_HINT_IDLE] = "idle",
         [VSCHED_HINT_USER] = "user",
         [VSCHED_HINT_PRIVILEGED] = "privileged",
         [VSCHED_HINT_SENT] = "sent",

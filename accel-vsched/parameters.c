@@ -1,5 +1,5 @@
 /*
- * Parameters as QOM properties: numbers, times, and switches.
+ * Parameters as QOM properties: numbers, times, switches, and choices.
  *
  * A time is a number of nanoseconds, or one with ns, us, ms or s behind it.
  *
@@ -56,6 +56,8 @@ static char *format_value(const VschedParameter *p, uint64_t value)
         return format_time(value);
     case VSCHED_SWITCH:
         return g_strdup(value ? "on" : "off");
+    case VSCHED_CHOICE:
+        return g_strdup(p->choices[value]);
     default:
         return g_strdup_printf("%" PRIu64, value);
     }
@@ -65,6 +67,7 @@ const char *vsched_parameter_type(const VschedParameter *p)
 {
     switch (p->unit) {
     case VSCHED_TIME:
+    case VSCHED_CHOICE:
         return "str";
     case VSCHED_SWITCH:
         return "bool";
@@ -81,6 +84,11 @@ char *vsched_parameter_describe(const VschedParameter *p)
 
     if (p->unit == VSCHED_SWITCH) {
         return g_strdup_printf("%s (on, off); default %s", p->description,
+                               value);
+    } else if (p->unit == VSCHED_CHOICE) {
+        g_autofree char *choices = g_strjoinv(", ", (char **)p->choices);
+
+        return g_strdup_printf("%s (%s); default %s", p->description, choices,
                                value);
     }
     return g_strdup_printf("%s; %s to %s, default %s", p->description,
@@ -99,6 +107,27 @@ static bool set_switch(Visitor *v, const char *name, uint64_t *value,
     return true;
 }
 
+static bool set_choice(Visitor *v, const char *name, const VschedParameter *p,
+                       uint64_t *value, Error **errp)
+{
+    g_autofree char *choices = g_strjoinv(", ", (char **)p->choices);
+    g_autofree char *text = NULL;
+
+    if (!visit_type_str(v, name, &text, NULL)) {
+        error_setg(errp, "%s is a word: allowed are %s", name, choices);
+        return false;
+    }
+    for (int i = 0; p->choices[i]; i++) {
+        if (!strcmp(text, p->choices[i])) {
+            *value = i;
+            return true;
+        }
+    }
+    error_setg(errp, "%s=%s is none of the choices: allowed are %s", name,
+               text, choices);
+    return false;
+}
+
 bool vsched_parameter_set(Visitor *v, const char *name,
                           const VschedParameter *p, uint64_t *value,
                           Error **errp)
@@ -112,6 +141,8 @@ bool vsched_parameter_set(Visitor *v, const char *name,
 
     if (p->unit == VSCHED_SWITCH) {
         return set_switch(v, name, value, errp);
+    } else if (p->unit == VSCHED_CHOICE) {
+        return set_choice(v, name, p, value, errp);
     }
     if (!visit_type_str(v, name, &text, NULL)) {
         /* A uint64 would be wrapped around: no maximum is that large. */
@@ -154,8 +185,8 @@ void vsched_parameter_get(Visitor *v, const char *name,
 
     if (p->unit == VSCHED_SWITCH) {
         visit_type_bool(v, name, &on, errp);
-    } else if (p->unit == VSCHED_TIME) {
-        g_autofree char *text = format_time(value);
+    } else if (p->unit == VSCHED_TIME || p->unit == VSCHED_CHOICE) {
+        g_autofree char *text = format_value(p, value);
         char *t = text;
 
         visit_type_str(v, name, &t, errp);

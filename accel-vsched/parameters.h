@@ -1,5 +1,5 @@
 /*
- * Parameters as QOM properties: numbers, times, and switches.
+ * Parameters as QOM properties: numbers, times, switches, and choices.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,7 +11,7 @@
 #include "qom/object.h"
 #include "policy.h"
 
-/* Of the QOM property: "uint64", "bool", or "str" for a time. */
+/* Of the QOM property: "uint64", "bool", or "str" for a time or a choice. */
 const char *vsched_parameter_type(const VschedParameter *p);
 
 /* "timeslice of a VCPU; 10us to 1s, default 100us" */

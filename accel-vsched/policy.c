@@ -8,8 +8,18 @@
 #include "policy.h"
 
 const VschedPolicyOps *const vsched_policies[] = {
+    &vsched_policy_balance,
     &vsched_policy_sdb,
     &vsched_policy_timeslice,
+    NULL
+};
+
+const char *const vsched_idle_choices[] = {
+    [VSCHED_IDLE_AUTO] = "auto",
+    [VSCHED_IDLE_HALT] = "halt",
+    [VSCHED_IDLE_LOOP] = "loop",
+    [VSCHED_IDLE_SDB] = "sdb",
+    [VSCHED_IDLE_NONE] = "none",
     NULL
 };
 

@@ -95,7 +95,6 @@ typedef struct VschedPick {
  */
 typedef enum VschedHintKind {
     VSCHED_HINT_SPIN,           /* @vcpu spins, as the SDB's detector sees it */
-    VSCHED_HINT_IDLE,           /* @vcpu is in its idle loop */
     VSCHED_HINT_USER,           /* @vcpu went to user mode */
     VSCHED_HINT_PRIVILEGED,     /* @vcpu went to privileged mode */
     VSCHED_HINT_SENT,           /* an interrupt was sent to @vcpu, by @other */
@@ -107,6 +106,21 @@ typedef enum VschedHintKind {
 } VschedHintKind;
 
 #define VSCHED_LISTEN(kind) (1u << (kind))
+
+/*
+ * Who counts as idle besides VCPUs that are blocked: what a policy may ask
+ * idle() of the services for.  It is a detector of its own, apart from the
+ * spin detection buffer.
+ */
+typedef enum VschedIdle {
+    VSCHED_IDLE_AUTO,           /* LOOP where the guest's loop is known, else
+                                   HALT */
+    VSCHED_IDLE_HALT,           /* nobody */
+    VSCHED_IDLE_LOOP,           /* its program counter is in the guest's idle
+                                   loop, see idle-loop= of the engine */
+    VSCHED_IDLE_SDB,            /* it spun in privileged mode when last seen */
+    VSCHED_IDLE_NONE,           /* nobody, not even who is blocked */
+} VschedIdle;
 
 /* What became of an interrupt. */
 typedef enum VschedSent {
@@ -143,6 +157,11 @@ typedef struct VschedServices {
     bool (*user_mode)(void *engine, int vcpu);
     /* Whether an interrupt waits for @vcpu. */
     bool (*interrupt_pending)(void *engine, int vcpu);
+    /*
+     * Whether @vcpu is idle as @detector sees it: of one that runs, at its last
+     * instruction before the present stretch of code.
+     */
+    bool (*idle)(void *engine, int vcpu, VschedIdle detector);
     /* Cycle before which @vcpu cannot run: it has seen that time already. */
     int64_t (*runnable_from)(void *engine, int vcpu);
 } VschedServices;
@@ -151,6 +170,7 @@ typedef enum VschedParameterUnit {
     VSCHED_NUMBER,
     VSCHED_TIME,                /* nanoseconds of simulated time */
     VSCHED_SWITCH,              /* 0: off, 1: on */
+    VSCHED_CHOICE,              /* number of one of a list of words */
 } VschedParameterUnit;
 
 typedef struct VschedParameter {
@@ -158,7 +178,11 @@ typedef struct VschedParameter {
     const char *description;    /* one line, without unit and range */
     VschedParameterUnit unit;
     uint64_t minimum, maximum, value;   /* @value: the default */
+    const char *const *choices; /* VSCHED_CHOICE: NULL at the end */
 } VschedParameter;
+
+/* "auto", "halt", "loop", "sdb", "none": of parameters that are a VschedIdle */
+extern const char *const vsched_idle_choices[];
 
 /*
  * The operations.  Those marked (optional) may be NULL.  *@why, where there is
@@ -267,6 +291,7 @@ extern const VschedPolicyOps *const vsched_policies[];
 
 const VschedPolicyOps *vsched_policy_find(const char *name);
 
+extern const VschedPolicyOps vsched_policy_balance;
 extern const VschedPolicyOps vsched_policy_timeslice;
 extern const VschedPolicyOps vsched_policy_sdb;
 

@@ -152,10 +152,19 @@ class Pages(unittest.TestCase):
         first = re.findall(r'^    \{ "(\w+)", "', engine, re.MULTILINE)
         self.assertEqual((len(numbers), len(first)), (9, 6))
         self.assert_named("engine-reference.rst", numbers + first + ["sched"])
+
+    def test_policies(self):
+        """Each has a page, which is in the list, and its test."""
         for name in os.listdir(os.path.join(TOP, "accel-vsched/policies")):
-            policy = read("accel-vsched/policies", name)
-            for found in re.findall(r'^(?:        |    )\.name = "([\w-]+)"', policy, re.MULTILINE):
-                self.assert_named("engine-reference.rst", [found])
+            found = re.search(r'^    \.name = "([\w-]+)"', read("accel-vsched/policies", name),
+                              re.MULTILINE)
+            if found:
+                page = f"policies/{found[1]}"
+                self.assertIn(f":doc:`{page}`", read("docs/policies.rst"))
+                self.assertRegex(read("docs", page + ".rst"), r"(?m)^Longest wait$")
+                if found[1] not in ("sdb", "timeslice"):    # test-policies.c has these
+                    self.assertTrue(os.path.exists(os.path.join(
+                        TOP, "accel-vsched/tests", page + ".c")), page)
 
     def assert_in_row(self, page, name, values):
         """Numbers in the row of this parameter, and what follows below its name."""
@@ -186,6 +195,17 @@ class Pages(unittest.TestCase):
                 self.assertEqual(len(values), 3)
                 self.assert_in_row("engine-reference.rst", entry[:entry.index('"')],
                                    [write(number(value)) for value in values])
+        for name in os.listdir(os.path.join(TOP, "accel-vsched/policies")):
+            policy = read("accel-vsched/policies", name)
+            for entry in re.split(r'^        \.name = "', policy, flags=re.MULTILINE)[1:]:
+                values = re.findall(r"\.(?:minimum|maximum|value) = ([^,]+),", entry)[:3]
+                parameter = entry[:entry.index('"')]
+                page = f"policies/{'sdb' if name == 'fifo.c' else name[:-2]}.rst"
+                if "VSCHED_SWITCH" in entry or "VSCHED_CHOICE" in entry:
+                    self.assert_named(page, [parameter])
+                else:
+                    write = time if "VSCHED_TIME" in entry else str
+                    self.assert_in_row(page, parameter, [write(number(v)) for v in values])
         entries = re.findall(r'PARAMETER\(\w+, "([\w-]+)",(?:\s*"[^"]*")+,\s*\w+, ([^,]+), '
                              r"([^,]+), (\d+)\)", read("hw-sdb/sdb-core.c"))
         self.assertEqual(len(entries), 8)

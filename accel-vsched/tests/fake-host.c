@@ -49,6 +49,20 @@ Block block_of(const World *w, int vcpu)
     return program[w->next[vcpu] % n];
 }
 
+/* @vcpu comes to its next block. */
+static void advance(World *w, int vcpu)
+{
+    const Block *program = w->program[vcpu];
+    int n = 0;
+
+    w->next[vcpu]++;
+    w->waited[vcpu] = 0;
+    while (program && program[n].length) {
+        n++;
+    }
+    w->rounds[vcpu] += n && w->next[vcpu] % n == 0;
+}
+
 void world_init(World *w, int vcpus, uint32_t seed)
 {
     memset(w, 0, sizeof(*w));
@@ -68,7 +82,7 @@ void world_execute(World *w, int pcpu, int vcpu, int64_t start)
     g_assert_false(w->halted[vcpu]);
     g_assert_cmpint(start, >=, w->not_before[vcpu]);
     w->not_before[vcpu] = start + block_of(w, vcpu).length;
-    w->next[vcpu]++;
+    advance(w, vcpu);
     g_array_append_val(w->log, x);
 }
 
@@ -107,6 +121,112 @@ static int64_t stall_of(const Fake *f, int vcpu)
     return f->stalls && h % 4 == 0 ? 1 + (h >> 2) % f->stalls : 0;
 }
 
+/*
+ * Something that the core hears of while @vcpu runs, after @used cycles, @end
+ * of them without the stall of its last block.
+ */
+static void while_running(Fake *f, int64_t used, int64_t end,
+                          const VschedHint *hint)
+{
+    f->elapsed = used;
+    f->elapsed_unstalled = end;
+    if (hint->kind == VSCHED_HINTS) {
+        interrupt(f, hint->vcpu);
+    } else {
+        vsched_core_hint(f->core, hint);
+    }
+    f->elapsed = f->elapsed_unstalled = 0;
+}
+
+/* @vcpu is about to execute a block in @mode, and may have been called. */
+static void before_block(Fake *f, const VschedRun *run, Mode mode)
+{
+    World *w = &f->world;
+    int vcpu = run->vcpu;
+    VschedHint hint = {
+        .pcpu = run->pcpu,
+        .vcpu = vcpu,
+        .now = f->core->pcpu[run->pcpu].clock + run->cycles,
+    };
+
+    if ((mode == USER) != (w->mode[vcpu] == USER)) {
+        hint.kind = mode == USER ? VSCHED_HINT_USER : VSCHED_HINT_PRIVILEGED;
+        while_running(f, run->cycles, run->cycles, &hint);
+    }
+    w->mode[vcpu] = mode;
+    if (w->called[vcpu]) {
+        hint.kind = VSCHED_HINT_TAKEN;
+        w->called[vcpu] = 0;
+        while_running(f, run->cycles, run->cycles, &hint);
+    }
+}
+
+/* @vcpu calls @target: at once on its own PCPU, else at the window's end. */
+static void call(Fake *f, const VschedRun *run, int target, int64_t end)
+{
+    World *w = &f->world;
+    VschedCore *core = f->core;
+    int64_t now = core->pcpu[run->pcpu].clock + run->cycles;
+    VschedHint hint = {
+        .kind = VSCHED_HINT_SENT,
+        .pcpu = run->pcpu,
+        .vcpu = target,
+        .now = now,
+        .other = run->vcpu,
+        .cross_call = true,
+        .running = core->vcpu[target].state == VSCHED_RUNNING,
+    };
+
+    w->calls[run->vcpu] = true;
+    if (core->vcpu[target].pcpu == run->pcpu) {
+        w->called[target] |= 1ull << run->vcpu;
+        while_running(f, run->cycles, end, &hint);
+        hint = (VschedHint) { .kind = VSCHED_HINTS, .vcpu = target };
+        while_running(f, run->cycles, end, &hint);
+    } else {
+        hint.sent = VSCHED_SENT_PENDING;
+        w->late[target] |= 1ull << run->vcpu;
+        w->poked[target] = MIN(w->poked[target], now);
+        vsched_core_cut(core, now);
+        while_running(f, run->cycles, end, &hint);
+    }
+}
+
+/* Whether the block that @vcpu has executed is done, and not a wait. */
+static bool block_done(Fake *f, const VschedRun *run, Block b, int64_t end)
+{
+    World *w = &f->world;
+    int vcpu = run->vcpu;
+
+    switch (b.event) {
+    case WAIT:
+        return w->flag[b.arg] >= b.value;
+    case LOCK:
+        if (w->lock[b.arg] && w->lock[b.arg] != vcpu + 1) {
+            return false;
+        }
+        w->lock[b.arg] = vcpu + 1;
+        return true;
+    case CALL:
+        if (!w->calls[vcpu]) {
+            call(f, run, b.arg, end);
+        } else if (!((w->called[b.arg] | w->late[b.arg]) >> vcpu & 1)) {
+            w->calls[vcpu] = false;
+            return true;
+        }
+        return false;
+    case SIGNAL:
+        w->flag[b.arg]++;
+        return true;
+    case UNLOCK:
+        g_assert_cmpint(w->lock[b.arg], ==, vcpu + 1);
+        w->lock[b.arg] = 0;
+        return true;
+    default:
+        return true;
+    }
+}
+
 static VschedStop fake_run(void *opaque, VschedRun *run)
 {
     Fake *f = opaque;
@@ -124,12 +244,18 @@ static VschedStop fake_run(void *opaque, VschedRun *run)
     f->ready[vcpu] = v->cycles[VSCHED_READY];
     for (;;) {
         Block b = block_of(w, vcpu);
-        int64_t now, end, stall, unstalled;
+        VschedHint hint = { .pcpu = pcpu, .vcpu = vcpu };
+        int64_t now, end, stall, unstalled, rounds = w->rounds[vcpu];
+        int next = w->next[vcpu], waited = w->waited[vcpu];
 
         /* Blocks are so many instructions; stalls come at their ends. */
         end = vsched_speed_cycles(speed, run->insns[0] + b.length) +
               run->stalled;
         if (end > budget && (run->insns[0] || end > run->first)) {
+            return VSCHED_STOP_BUDGET;
+        }
+        before_block(f, run, b.mode);
+        if (core->pcpu[pcpu].resched != VSCHED_WHY_NONE) {
             return VSCHED_STOP_BUDGET;
         }
         world_execute(w, pcpu, vcpu, core->pcpu[pcpu].clock + *used);
@@ -150,11 +276,10 @@ static VschedStop fake_run(void *opaque, VschedRun *run)
             return VSCHED_STOP_HALT;
         case POKE:
             if (core->vcpu[b.arg].pcpu == pcpu) {
-                f->elapsed = *used;
-                f->elapsed_unstalled = end;
-                interrupt(f, b.arg);
+                hint.kind = VSCHED_HINTS;
+                hint.vcpu = b.arg;
+                while_running(f, *used, end, &hint);
                 budget = MIN(budget, vsched_core_budget(core));
-                f->elapsed = f->elapsed_unstalled = 0;
             } else {
                 w->poked[b.arg] = MIN(w->poked[b.arg], now);
                 vsched_core_cut(core, unstalled);
@@ -169,7 +294,25 @@ static VschedStop fake_run(void *opaque, VschedRun *run)
             break;
         case EXIT:
             return VSCHED_STOP_EXIT;
+        case NOTHING:
+            break;
         default:
+            if (!block_done(f, run, b, end)) {
+                w->next[vcpu] = next;
+                w->rounds[vcpu] = rounds;
+                w->waited[vcpu] = waited + b.length;
+                if (f->pause) {
+                    hint.kind = VSCHED_HINT_PAUSE;
+                    hint.now = now;
+                    while_running(f, *used, end, &hint);
+                }
+                if (f->notice && run->spin_stops &&
+                    w->waited[vcpu] >= f->notice) {
+                    w->waited[vcpu] = 0;
+                    return VSCHED_STOP_SPIN;
+                }
+            }
+            budget = MIN(budget, vsched_core_budget(core));
             break;
         }
     }
@@ -210,14 +353,30 @@ static void fake_shorten(void *opaque)
 
 static bool fake_user_mode(void *opaque, int vcpu)
 {
-    return false;
+    Fake *f = opaque;
+
+    return f->world.mode[vcpu] == USER;
 }
 
 static bool fake_interrupt_pending(void *opaque, int vcpu)
 {
     Fake *f = opaque;
 
-    return f->world.poked[vcpu] != INT64_MAX;
+    return f->world.poked[vcpu] != INT64_MAX || f->world.called[vcpu];
+}
+
+static bool fake_in_idle_loop(void *opaque, int vcpu)
+{
+    Fake *f = opaque;
+
+    return f->world.mode[vcpu] == IDLE;
+}
+
+static bool fake_knows_idle_loop(void *opaque)
+{
+    Fake *f = opaque;
+
+    return f->knows_idle_loop;
 }
 
 const VschedHost fake_host = {
@@ -229,25 +388,111 @@ const VschedHost fake_host = {
     .shorten = fake_shorten,
     .user_mode = fake_user_mode,
     .interrupt_pending = fake_interrupt_pending,
+    .in_idle_loop = fake_in_idle_loop,
+    .knows_idle_loop = fake_knows_idle_loop,
 };
 
+void fake_values(const VschedPolicyOps *ops, int64_t slice, int64_t *values)
+{
+    for (int i = 0; ops->parameters[i].name; i++) {
+        const VschedParameter *p = &ops->parameters[i];
+
+        values[i] = p->value;
+        if (i == 0) {
+            values[i] = slice;
+        } else if (p->unit == VSCHED_TIME && p->value) {
+            values[i] = MAX(1, (int64_t)((double)p->value * slice /
+                                         ops->parameters[0].value));
+        }
+    }
+}
+
+void fake_set(Fake *f, const char *name, int64_t value)
+{
+    const VschedPolicyOps *ops = f->core->ops;
+    char *why = NULL;
+    int i = 0;
+
+    while (strcmp(ops->parameters[i].name, name)) {
+        i++;
+    }
+    f->values[i] = value;
+    must(ops->set(f->core->policy, f->values, &why), &why);
+}
+
+void must(bool done, char **why)
+{
+    g_assert_cmpstr(*why, ==, NULL);
+    g_assert_true(done);
+}
+
+void refused(bool done, char **why, const char *says)
+{
+    g_assert_false(done);
+    g_assert_nonnull(strstr(*why, says));
+    g_clear_pointer(why, g_free);
+}
+
+void set_online(Fake *f, uint64_t online)
+{
+    char *why = NULL;
+
+    must(vsched_core_set_online(f->core, online, &why), &why);
+}
+
+void set_affinity(Fake *f, int vcpu, uint64_t mask)
+{
+    char *why = NULL;
+
+    must(vsched_core_set_affinity(f->core, vcpu, mask, &why), &why);
+}
+
+void set_share(Fake *f, int vm, uint32_t weight, uint32_t cap)
+{
+    char *why = NULL;
+
+    must(vsched_core_set_share(f->core, vm, (VschedShare) { weight, cap },
+                               &why), &why);
+}
+
+void set_policy(Fake *f, const VschedPolicyOps *ops, int64_t slice)
+{
+    char *why = NULL;
+
+    fake_values(ops, slice, f->values);
+    must(vsched_core_set_policy(f->core, ops, f->values, &why), &why);
+}
+
+int64_t longest_wait(Fake *f)
+{
+    return f->core->ops->longest_wait(f->core->policy, f->core->switch_cost,
+                                      f->core->window);
+}
+
 /* Whole windows and slices, the first too, unless a test wants otherwise. */
-void fake_init(Fake *f, int vcpus, int pcpus, int64_t window,
-               int64_t cost, const VschedPolicyOps *ops, int64_t slice)
+void fake_init_vms(Fake *f, int vcpus, const int *vm, int pcpus,
+                   int64_t window, int64_t cost, const VschedPolicyOps *ops,
+                   int64_t slice)
 {
     char *why = NULL;
 
     memset(f, 0, sizeof(*f));
     world_init(&f->world, vcpus, 0);
-    f->slice = slice;
-    f->core = vsched_core_new(vcpus, pcpus, NULL, window, cost, 1, &fake_host,
+    fake_values(ops, slice, f->values);
+    f->core = vsched_core_new(vcpus, pcpus, vm, window, cost, 1, &fake_host,
                               f);
     f->core->rotation = 0;
     f->core->jitter = false;
     for (int p = 0; p < pcpus; p++) {
         f->core->pcpu[p].phase = UINT32_MAX;
     }
-    g_assert_true(vsched_core_set_policy(f->core, ops, &slice, &why));
+    must(vsched_core_set_policy(f->core, ops, f->values, &why), &why);
+}
+
+void fake_init(Fake *f, int vcpus, int pcpus, int64_t window,
+               int64_t cost, const VschedPolicyOps *ops, int64_t slice)
+{
+    fake_init_vms(f, vcpus, NULL, pcpus, window, cost, ops, slice);
 }
 
 void fake_free(Fake *f)
@@ -261,6 +506,14 @@ void start_all(Fake *f)
     for (int v = 0; v < f->world.vcpus; v++) {
         vsched_core_wake(f->core, v);
     }
+}
+
+void all_run(Fake *f, const Block *program)
+{
+    for (int v = 0; v < f->world.vcpus; v++) {
+        f->world.program[v] = program;
+    }
+    start_all(f);
 }
 
 void windows(Fake *f, int n)
@@ -372,6 +625,8 @@ void fake_drive(Fake *f, int64_t time)
                 w->poked[v] = INT64_MAX;
             }
             if (timer || poked) {
+                w->called[v] |= w->late[v];
+                w->late[v] = 0;
                 interrupt(f, v);
             }
         }

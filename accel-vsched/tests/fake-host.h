@@ -22,12 +22,26 @@ typedef enum Event {
     POKE,                       /* an interrupt for VCPU @arg */
     SPIN,
     EXIT,
+    /* Those that wait execute their block again and again, see Fake. */
+    SIGNAL,                     /* flag @arg counts up */
+    WAIT,                       /* until flag @arg has counted to @value */
+    LOCK,                       /* lock @arg, wait for it if it is taken */
+    UNLOCK,
+    CALL,                       /* a cross-call: wait until @arg has taken it */
 } Event;
+
+typedef enum Mode {
+    KERNEL,
+    USER,
+    IDLE,                       /* in the kernel's idle loop */
+} Mode;
 
 typedef struct Block {
     int length;
     Event event;
     int arg;
+    int value;
+    Mode mode;
 } Block;
 
 typedef struct Executed {
@@ -46,13 +60,24 @@ typedef struct World {
     /* cycle: an interrupt was sent, and comes at a window's end */
     int64_t poked[MANY];        /* INT64_MAX: none */
     int64_t not_before[MANY];   /* cycles */
+    int64_t rounds[MANY];       /* how often each has come to its end */
+    Mode mode[MANY];            /* of the last block */
+    int flag[MANY];
+    int lock[MANY];             /* 1 + the VCPU that has it; 0: it is free */
+    uint64_t called[MANY];      /* by which VCPUs, and has not taken it yet */
+    uint64_t late[MANY];        /* the same, and hears of it at a window's end */
+    bool calls[MANY];           /* it waits for one that it has called */
+    int waited[MANY];           /* cycles in its block so far */
     GArray *log;
 } World;
 
 typedef struct Fake {
     World world;
     VschedCore *core;
-    int64_t slice;
+    int64_t values[16];         /* of the policy, see fake_values() */
+    int notice;                 /* a wait is a spin after so many cycles */
+    bool pause;                 /* who waits executes PAUSE in each block */
+    bool knows_idle_loop;
     int64_t ready[MANY], longest_wait;  /* since it was set to 0 */
     int stalls;                 /* longest stall of a block, cycles; 0: none */
     int64_t stalled;            /* cycles */
@@ -75,8 +100,31 @@ void interrupt(Fake *f, int vcpu);
 /* Whole windows and slices, the first too, unless a test wants otherwise. */
 void fake_init(Fake *f, int vcpus, int pcpus, int64_t window,
                int64_t cost, const VschedPolicyOps *ops, int64_t slice);
+/*
+ * Parameters for a policy: @slice for the first one; other times are in the
+ * proportion to it that the defaults have, and all else is at its default.
+ */
+void fake_values(const VschedPolicyOps *ops, int64_t slice, int64_t *values);
+/* Parameter @name of the policy that there is, once more: set(). */
+void fake_set(Fake *f, const char *name, int64_t value);
+/* As fake_init(); @vm: of each VCPU the VM that it belongs to. */
+void fake_init_vms(Fake *f, int vcpus, const int *vm, int pcpus,
+                   int64_t window, int64_t cost, const VschedPolicyOps *ops,
+                   int64_t slice);
 void fake_free(Fake *f);
 void start_all(Fake *f);
+/* The same, and all of them run @program. */
+void all_run(Fake *f, const Block *program);
+/* Changes that have to be possible. */
+void set_online(Fake *f, uint64_t online);
+void set_affinity(Fake *f, int vcpu, uint64_t mask);
+void set_share(Fake *f, int vm, uint32_t weight, uint32_t cap);
+void set_policy(Fake *f, const VschedPolicyOps *ops, int64_t slice);
+/* longest_wait() of the policy that there is */
+int64_t longest_wait(Fake *f);
+/* It was done, without a reason why not; it was not, for one that @says so. */
+void must(bool done, char **why);
+void refused(bool done, char **why, const char *says);
 void windows(Fake *f, int n);
 /* "pcpu:vcpu@start ..." of what was executed since the last call. */
 void assert_log(Fake *f, const char *expected);

@@ -16,48 +16,6 @@
 
 static const Block tens[] = { { 10 }, { } };
 
-static void all_run(Fake *f, const Block *program)
-{
-    for (int v = 0; v < f->world.vcpus; v++) {
-        f->world.program[v] = program;
-    }
-    start_all(f);
-}
-
-static void must(bool done, char **why)
-{
-    g_assert_true(done);
-    g_assert_null(*why);
-}
-
-static void refused(bool done, char **why, const char *says)
-{
-    g_assert_false(done);
-    g_assert_nonnull(strstr(*why, says));
-    g_clear_pointer(why, g_free);
-}
-
-static void set_online(Fake *f, uint64_t online)
-{
-    char *why = NULL;
-
-    must(vsched_core_set_online(f->core, online, &why), &why);
-}
-
-static void set_affinity(Fake *f, int vcpu, uint64_t mask)
-{
-    char *why = NULL;
-
-    must(vsched_core_set_affinity(f->core, vcpu, mask, &why), &why);
-}
-
-static void set_policy(Fake *f, const VschedPolicyOps *ops, int64_t slice)
-{
-    char *why = NULL;
-
-    must(vsched_core_set_policy(f->core, ops, &slice, &why), &why);
-}
-
 /*
  * ------------------------------------------------------------------------
  * By hand.
@@ -593,14 +551,18 @@ static void test_impossible_states(void)
  * At random.
  */
 
-/* A machine of any size, with stalls, speeds and jitter. */
+/* A machine of any size, with VMs, stalls, speeds and jitter. */
 static void random_fake(Fake *f, const VschedPolicyOps *ops, uint32_t seed)
 {
     int vcpus = 1 + hash(seed, 1, 0) % 24, pcpus = 1 + hash(seed, 2, 0) % 8;
+    int vms = MIN(vcpus, 1 + hash(seed, 7, 0) % 3), vm[MANY];
     char *why = NULL;
 
-    fake_init(f, vcpus, pcpus, 50 + hash(seed, 3, 0) % 1000,
-              hash(seed, 4, 0) % 300, ops, 100 + hash(seed, 5, 0) % 3000);
+    for (int v = 0; v < vcpus; v++) {
+        vm[v] = v * vms / vcpus;
+    }
+    fake_init_vms(f, vcpus, vm, pcpus, 50 + hash(seed, 3, 0) % 1000,
+                  hash(seed, 4, 0) % 300, ops, 100 + hash(seed, 5, 0) % 3000);
     f->world.seed = seed;
     f->core->jitter = seed % 3;
     f->stalls = seed % 2 ? hash(seed, 6, 0) % 2000 : 0;
@@ -617,7 +579,7 @@ static void change_something(Fake *f, uint32_t h)
     uint64_t all = UINT64_MAX >> (64 - core->topology.pcpus);
     int vcpu = hash(h, 1, 1) % core->topology.vcpus;
     uint64_t mask = hash(h, 2, 2) & all;
-    int64_t slice = 100 + hash(h, 5, 5) % 3000;
+    int64_t values[16];
     char *why = NULL;
 
     switch (h % 5) {
@@ -628,8 +590,8 @@ static void change_something(Fake *f, uint32_t h)
         vsched_core_set_affinity(core, vcpu, mask, &why);
         break;
     case 2:
-        vsched_core_set_share(core, 0, (VschedShare) { 1 + h % 9, h % 100 },
-                              &why);
+        vsched_core_set_share(core, hash(h, 6, 6) % core->topology.vms,
+                              (VschedShare) { 1 + h % 9, h % 100 }, &why);
         break;
     case 3:
         f->mixed_speeds = true;
@@ -637,7 +599,10 @@ static void change_something(Fake *f, uint32_t h)
                               1 + hash(h, 4, 4) % 7, 7, &why);
         break;
     default:
-        vsched_core_set_policy(core, core->ops, &slice, &why);
+        fake_values(core->ops, 100 + hash(h, 5, 5) % 3000, values);
+        if (vsched_core_set_policy(core, core->ops, values, &why)) {
+            memcpy(f->values, values, sizeof(values));
+        }
     }
     g_free(why);
 }
@@ -684,7 +649,7 @@ static void test_invariants(gconstpointer data)
 /* All policies there are, in any order, often and long before a slice ends. */
 static void test_changes(void)
 {
-    const VschedPolicyOps *ops[16];
+    const VschedPolicyOps *ops[32];
     int n = 0;
 
     for (int i = 0; vsched_policies[i]; i++) {
@@ -715,7 +680,11 @@ static void test_changes(void)
 
 static int64_t formula(Fake *f)
 {
-    int64_t blocks = 0;
+    int64_t blocks = 0, wait = longest_wait(f);
+
+    if (wait == INT64_MAX) {
+        return wait;
+    }
 
     /*
      * The formula is for windows that end on time; blocks, stalls and PCPUs
@@ -726,9 +695,7 @@ static int64_t formula(Fake *f)
         blocks = MAX(blocks, vsched_speed_cycles(&f->core->pcpu[p].speed,
                                                  MANY) + f->stalls);
     }
-    return f->core->ops->longest_wait(f->core->policy, f->core->switch_cost,
-                                      f->core->window) +
-           (f->stalls || f->core->pcpu[0].speed.cycles > 1 ?
+    return wait + (f->stalls || f->core->pcpu[0].speed.cycles > 1 ?
             (f->core->topology.vcpus + 1) * blocks : 0);
 }
 
@@ -768,6 +735,52 @@ static void test_longest_wait_formula(void)
     fake_free(&f);
 }
 
+/* What the scripted host makes of waits: the tests of policies stand on it. */
+static void test_waits(void)
+{
+    static const Block takes[] = {
+        { 10, LOCK, 0 }, { 30 }, { 10, UNLOCK, 0 }, { 10, STOP }, { }
+    };
+    static const Block calls[] = { { 10 }, { 10, CALL, 1 }, { 10, STOP }, { } };
+    Fake f;
+
+    /* 1, on another PCPU, waits from 10 to 60 for the lock that 0 has. */
+    fake_init(&f, 2, 2, 10, 0, &vsched_policy_timeslice, 1000);
+    all_run(&f, takes);
+    fake_drive(&f, 30);
+    g_assert_cmpint(f.world.lock[0], ==, 1);
+    g_assert_cmpint(f.world.next[1], ==, 0);
+    fake_drive(&f, 200);
+    /* In the window from 40 to 50, PCPU 0 comes first: it is free at 50. */
+    assert_log(&f, "0:0@0 1:1@0 1:1@10 1:1@20 1:1@30 0:0@10 0:0@40 1:1@40 "
+                   "1:1@50 0:0@50 1:1@80 1:1@90");
+    g_assert_cmpint(f.world.rounds[1], ==, 1);
+    assert_sums(&f);
+    fake_free(&f);
+
+    /*
+     * 0 calls 1, which waits for the same PCPU.  It spins until its slice is
+     * over, or, with the policy that hears of spins after 20 cycles of it, less.
+     */
+    fake_init(&f, 2, 1, 10, 0, &vsched_policy_timeslice, 100);
+    f.world.program[0] = calls;
+    f.world.program[1] = tens;
+    start_all(&f);
+    fake_drive(&f, 220);
+    g_assert_cmpint(f.core->vcpu[0].expired, ==, 1);
+    g_assert_cmpint(f.core->vcpu[0].state, ==, VSCHED_BLOCKED);
+    g_assert_cmpint(f.world.rounds[0], ==, 1);
+    fake_free(&f);
+    fake_init(&f, 2, 1, 10, 0, &vsched_policy_sdb, 100);
+    f.notice = 20;
+    f.world.program[0] = calls;
+    f.world.program[1] = tens;
+    start_all(&f);
+    fake_drive(&f, 40);
+    assert_log(&f, "0:0@0 0:0@10 0:0@20 0:1@30");
+    fake_free(&f);
+}
+
 static void test_windows_at_once(gconstpointer data)
 {
     const VschedPolicyOps *ops = data;
@@ -795,8 +808,9 @@ static void save_and_load(const Fake *f, Fake *copy, bool same)
     g_autoptr(GArray) words = g_array_new(false, false, sizeof(int64_t));
     char *why = NULL;
 
-    fake_init(copy, core->topology.vcpus, core->topology.pcpus, core->window,
-              core->switch_cost, core->ops, f->slice);
+    fake_init_vms(copy, core->topology.vcpus, core->topology.vm,
+                  core->topology.pcpus, core->window, core->switch_cost,
+                  core->ops, f->values[0]);
     g_array_free(copy->world.log, true);
     copy->world = f->world;
     copy->world.log = g_array_new(false, false, sizeof(Executed));
@@ -805,7 +819,7 @@ static void save_and_load(const Fake *f, Fake *copy, bool same)
     copy->mixed_speeds = f->mixed_speeds;
     copy->core->jitter = core->jitter;
     vsched_core_save_policy(core, words);
-    must(vsched_state_load(copy->core, state, core->ops, &f->slice,
+    must(vsched_state_load(copy->core, state, core->ops, f->values,
                            (int64_t *)words->data, words->len, same, &why),
          &why);
     vsched_state_free(state);
@@ -866,9 +880,10 @@ static void test_load_elsewhere(gconstpointer data)
             Fake *o = &other[i];
             char *why = NULL;
 
-            fake_init(o, f.core->topology.vcpus, 1 + hash(seed, 2, 81) % 9,
-                      1 + hash(seed, 3, 81) % 900, f.core->switch_cost,
-                      &vsched_policy_sdb, slice);
+            fake_init_vms(o, f.core->topology.vcpus, f.core->topology.vm,
+                          1 + hash(seed, 2, 81) % 9,
+                          1 + hash(seed, 3, 81) % 900, f.core->switch_cost,
+                          &vsched_policy_sdb, slice);
             g_array_free(o->world.log, true);
             o->world = f.world;
             o->world.log = g_array_new(false, false, sizeof(Executed));
@@ -923,6 +938,7 @@ int main(int argc, char **argv)
     g_test_add_func("/policy/convert", test_convert);
     g_test_add_func("/policy/impossible", test_impossible_states);
     g_test_add_func("/policy/longest-wait", test_longest_wait_formula);
+    g_test_add_func("/policy/waits", test_waits);
     g_test_add_func("/policy/changes", test_changes);
     add_for_each("/invariants/", vsched_policies, test_invariants);
     add_for_each("/invariants/", toy_policies, test_invariants);
