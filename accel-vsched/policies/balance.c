@@ -28,14 +28,10 @@
 typedef struct Balance {
     const VschedTopology *topology;
     int64_t timeslice;          /* cycles */
+    VschedQueues queues;        /* of each PCPU */
     /* of each VCPU */
-    int *queue;                 /* of which PCPU: it waits or runs there */
-    bool *waits;
-    int *last;                  /* the queue that it was in last */
-    int *next;                  /* while it waits: who is behind it */
-    int64_t *since;             /* cycle since which it waits */
-    /* of each PCPU: those that wait; or VSCHED_NONE */
-    int *head, *tail;
+    int *runs;                  /* PCPU that it runs on, or VSCHED_NONE */
+    int *last;                  /* PCPU that it waited for or ran on last */
 } Balance;
 
 static void *balance_create(const VschedServices *services,
@@ -46,18 +42,11 @@ static void *balance_create(const VschedServices *services,
 
     b->topology = topology;
     b->timeslice = values[0];
-    b->queue = g_new(int, topology->vcpus);
-    b->waits = g_new0(bool, topology->vcpus);
+    vsched_queues_init(&b->queues, topology->vcpus, topology->pcpus);
+    b->runs = g_new(int, topology->vcpus);
     b->last = g_new(int, topology->vcpus);
-    b->next = g_new(int, topology->vcpus);
-    b->since = g_new0(int64_t, topology->vcpus);
-    b->head = g_new(int, topology->pcpus);
-    b->tail = g_new(int, topology->pcpus);
     for (int v = 0; v < topology->vcpus; v++) {
-        b->queue[v] = b->last[v] = VSCHED_NONE;
-    }
-    for (int p = 0; p < topology->pcpus; p++) {
-        b->head[p] = b->tail[p] = VSCHED_NONE;
+        b->runs[v] = b->last[v] = VSCHED_NONE;
     }
     return b;
 }
@@ -66,13 +55,9 @@ static void balance_destroy(void *policy)
 {
     Balance *b = policy;
 
-    g_free(b->queue);
-    g_free(b->waits);
+    vsched_queues_clear(&b->queues);
+    g_free(b->runs);
     g_free(b->last);
-    g_free(b->next);
-    g_free(b->since);
-    g_free(b->head);
-    g_free(b->tail);
     g_free(b);
 }
 
@@ -93,10 +78,12 @@ static int choose(const Balance *b, int vcpu)
     int best = VSCHED_NONE;
 
     for (int v = 0; v < topology->vcpus; v++) {
-        if (b->queue[v] != VSCHED_NONE) {
-            length[b->queue[v]]++;
+        int p = b->runs[v] != VSCHED_NONE ? b->runs[v] : b->queues.in[v];
+
+        if (p != VSCHED_NONE) {
+            length[p]++;
             if (topology->vm[v] == topology->vm[vcpu]) {
-                siblings |= 1ull << b->queue[v];
+                siblings |= 1ull << p;
             }
         }
     }
@@ -115,66 +102,41 @@ static int choose(const Balance *b, int vcpu)
     return best;
 }
 
-/* Into the queue of @pcpu behind @before, or first if that is VSCHED_NONE. */
-static void insert(Balance *b, int pcpu, int vcpu, int before)
-{
-    int *link = before == VSCHED_NONE ? &b->head[pcpu] : &b->next[before];
-
-    b->queue[vcpu] = b->last[vcpu] = pcpu;
-    b->waits[vcpu] = true;
-    b->next[vcpu] = *link;
-    *link = vcpu;
-    if (b->tail[pcpu] == before) {
-        b->tail[pcpu] = vcpu;
-    }
-}
-
 static void balance_enqueue(void *policy, int vcpu, VschedWhy why,
                             int64_t since, int64_t now)
 {
     Balance *b = policy;
     int pcpu = choose(b, vcpu);
 
-    b->since[vcpu] = since;
-    insert(b, pcpu, vcpu, b->tail[pcpu]);
+    b->last[vcpu] = pcpu;
+    vsched_queues_append(&b->queues, pcpu, vcpu, since);
 }
 
 static void balance_dequeue(void *policy, int vcpu, int64_t now)
 {
     Balance *b = policy;
-    int pcpu = b->queue[vcpu], before = VSCHED_NONE;
-    int *link = &b->head[pcpu];
 
-    while (*link != vcpu) {
-        before = *link;
-        link = &b->next[before];
-    }
-    *link = b->next[vcpu];
-    if (b->tail[pcpu] == vcpu) {
-        b->tail[pcpu] = before;
-    }
-    b->queue[vcpu] = VSCHED_NONE;
-    b->waits[vcpu] = false;
+    vsched_queues_remove(&b->queues, vcpu);
 }
 
 static int balance_place(void *policy, int vcpu)
 {
     Balance *b = policy;
 
-    return b->queue[vcpu];
+    return b->queues.in[vcpu];
 }
 
 static VschedPick balance_pick(void *policy, int pcpu, int64_t now)
 {
     Balance *b = policy;
     VschedPick pick = {
-        .vcpu = b->head[pcpu],
+        .vcpu = b->queues.head[pcpu],
         .timeslice = b->timeslice,
     };
 
     if (pick.vcpu != VSCHED_NONE) {
-        balance_dequeue(b, pick.vcpu, now);
-        b->queue[pick.vcpu] = pcpu;
+        vsched_queues_remove(&b->queues, pick.vcpu);
+        b->runs[pick.vcpu] = pcpu;
     }
     return pick;
 }
@@ -183,7 +145,7 @@ static bool balance_waiting(void *policy, int pcpu, int64_t now)
 {
     Balance *b = policy;
 
-    return b->head[pcpu] != VSCHED_NONE;
+    return b->queues.head[pcpu] != VSCHED_NONE;
 }
 
 static VschedPick balance_take_over(void *policy, int pcpu, int vcpu,
@@ -191,7 +153,7 @@ static VschedPick balance_take_over(void *policy, int pcpu, int vcpu,
 {
     Balance *b = policy;
 
-    b->queue[vcpu] = b->last[vcpu] = pcpu;
+    b->runs[vcpu] = b->last[vcpu] = pcpu;
     return (VschedPick) { .vcpu = vcpu, .timeslice = b->timeslice };
 }
 
@@ -200,46 +162,34 @@ static void balance_stop(void *policy, int pcpu, int vcpu, int64_t ran,
 {
     Balance *b = policy;
 
-    b->queue[vcpu] = VSCHED_NONE;
+    b->runs[vcpu] = VSCHED_NONE;
 }
 
-/* Into another queue, in front of all there that have waited less. */
 static void balance_changed(void *policy, int64_t now)
 {
     Balance *b = policy;
 
     for (int v = 0; v < b->topology->vcpus; v++) {
-        int pcpu, before = VSCHED_NONE;
+        int queue = b->queues.in[v];
 
-        if (!b->waits[v] || b->topology->allowed[v] >> b->queue[v] & 1) {
-            continue;
+        if (queue != VSCHED_NONE && !(b->topology->allowed[v] >> queue & 1)) {
+            vsched_queues_remove(&b->queues, v);
+            b->last[v] = choose(b, v);
+            vsched_queues_insert(&b->queues, b->last[v], v, b->queues.since[v]);
         }
-        balance_dequeue(b, v, now);
-        pcpu = choose(b, v);
-        for (int u = b->head[pcpu];
-             u != VSCHED_NONE && b->since[u] <= b->since[v]; u = b->next[u]) {
-            before = u;
-        }
-        insert(b, pcpu, v, before);
     }
 }
 
-/* Where each VCPU was last; then who waits, queue by queue. */
+/* The queues; then where each VCPU was last. */
 static void balance_save(void *policy, GArray *words)
 {
     Balance *b = policy;
 
+    vsched_queues_save(&b->queues, words);
     for (int v = 0; v < b->topology->vcpus; v++) {
         int64_t word = b->last[v];
 
         g_array_append_val(words, word);
-    }
-    for (int p = 0; p < b->topology->pcpus; p++) {
-        for (int v = b->head[p]; v != VSCHED_NONE; v = b->next[v]) {
-            int64_t word = (int64_t)p << 32 | v;
-
-            g_array_append_val(words, word);
-        }
     }
 }
 
@@ -247,38 +197,20 @@ static bool balance_load(void *policy, const int64_t *words, int n)
 {
     Balance *b = policy;
     const VschedTopology *topology = b->topology;
-    int vcpus = topology->vcpus, waiting = 0;
-    g_autofree bool *waits = g_new0(bool, vcpus);
+    int used = vsched_queues_load(&b->queues, words, n);
 
-    for (int v = 0; v < vcpus; v++) {
-        waits[v] = b->waits[v];
-        waiting += waits[v];
-    }
-    if (n != vcpus + waiting) {
+    if (used < 0 || n != used + topology->vcpus) {
         return false;
     }
-    for (int v = 0; v < vcpus; v++) {
-        if (words[v] < VSCHED_NONE || words[v] >= topology->pcpus) {
+    for (int v = 0; v < topology->vcpus; v++) {
+        int64_t last = words[used + v];
+        int queue = b->queues.in[v];
+
+        if (last < VSCHED_NONE || last >= topology->pcpus ||
+            (queue != VSCHED_NONE && !(topology->allowed[v] >> queue & 1))) {
             return false;
         }
-    }
-    for (int i = vcpus; i < n; i++) {
-        int64_t p = words[i] >> 32, v = words[i] & UINT32_MAX;
-
-        if (p < 0 || p >= topology->pcpus || v >= vcpus || !waits[v] ||
-            !(topology->allowed[v] >> p & 1)) {
-            return false;
-        }
-        waits[v] = false;               /* not twice */
-    }
-    for (int i = vcpus; i < n; i++) {
-        int p = words[i] >> 32, v = words[i] & UINT32_MAX;
-
-        balance_dequeue(b, v, 0);
-        insert(b, p, v, b->tail[p]);
-    }
-    for (int v = 0; v < vcpus; v++) {
-        b->last[v] = words[v];
+        b->last[v] = last;
     }
     return true;
 }

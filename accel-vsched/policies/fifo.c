@@ -54,15 +54,9 @@ void *vsched_fifo_create(const VschedServices *services,
     fifo->topology = topology;
     fifo->timeslice = values[0];
     fifo->home = g_new(int, topology->vcpus);
-    fifo->next = g_new(int, topology->vcpus);
-    fifo->since = g_new(int64_t, topology->vcpus);
-    fifo->head = g_new(int, topology->pcpus);
-    fifo->tail = g_new(int, topology->pcpus);
+    vsched_queues_init(&fifo->queues, topology->vcpus, topology->pcpus);
     for (int v = 0; v < topology->vcpus; v++) {
         fifo->home[v] = find_home(fifo, v);
-    }
-    for (int p = 0; p < topology->pcpus; p++) {
-        fifo->head[p] = fifo->tail[p] = VSCHED_NONE;
     }
     return fifo;
 }
@@ -71,11 +65,8 @@ void vsched_fifo_destroy(void *policy)
 {
     VschedFifo *fifo = policy;
 
+    vsched_queues_clear(&fifo->queues);
     g_free(fifo->home);
-    g_free(fifo->next);
-    g_free(fifo->since);
-    g_free(fifo->head);
-    g_free(fifo->tail);
     g_free(fifo);
 }
 
@@ -94,61 +85,31 @@ int vsched_fifo_place(void *policy, int vcpu)
     return fifo->home[vcpu];
 }
 
-/* Behind @before, or first in the queue if that is VSCHED_NONE. */
-static void insert(VschedFifo *fifo, int vcpu, int before)
-{
-    int pcpu = fifo->home[vcpu];
-    int *link = before == VSCHED_NONE ? &fifo->head[pcpu]
-                                      : &fifo->next[before];
-
-    fifo->next[vcpu] = *link;
-    *link = vcpu;
-    if (fifo->tail[pcpu] == before) {
-        fifo->tail[pcpu] = vcpu;
-    }
-}
-
 void vsched_fifo_enqueue(void *policy, int vcpu, VschedWhy why, int64_t since,
                          int64_t now)
 {
     VschedFifo *fifo = policy;
 
-    fifo->since[vcpu] = since;
-    insert(fifo, vcpu, fifo->tail[fifo->home[vcpu]]);
+    vsched_queues_append(&fifo->queues, fifo->home[vcpu], vcpu, since);
 }
 
 void vsched_fifo_dequeue(void *policy, int vcpu, int64_t now)
 {
     VschedFifo *fifo = policy;
-    int pcpu = fifo->home[vcpu];
-    int before = VSCHED_NONE;
 
-    for (int v = fifo->head[pcpu]; v != VSCHED_NONE; v = fifo->next[v]) {
-        if (v == vcpu) {
-            if (before == VSCHED_NONE) {
-                fifo->head[pcpu] = fifo->next[v];
-            } else {
-                fifo->next[before] = fifo->next[v];
-            }
-            if (fifo->tail[pcpu] == v) {
-                fifo->tail[pcpu] = before;
-            }
-            return;
-        }
-        before = v;
-    }
+    vsched_queues_remove(&fifo->queues, vcpu);
 }
 
 VschedPick vsched_fifo_pick(void *policy, int pcpu, int64_t now)
 {
     VschedFifo *fifo = policy;
     VschedPick pick = {
-        .vcpu = fifo->head[pcpu],
+        .vcpu = fifo->queues.head[pcpu],
         .timeslice = fifo->timeslice,
     };
 
     if (pick.vcpu != VSCHED_NONE) {
-        vsched_fifo_dequeue(policy, pick.vcpu, now);
+        vsched_queues_remove(&fifo->queues, pick.vcpu);
     }
     return pick;
 }
@@ -157,7 +118,7 @@ bool vsched_fifo_waiting(void *policy, int pcpu, int64_t now)
 {
     VschedFifo *fifo = policy;
 
-    return fifo->head[pcpu] != VSCHED_NONE;
+    return fifo->queues.head[pcpu] != VSCHED_NONE;
 }
 
 VschedPick vsched_fifo_take_over(void *policy, int pcpu, int vcpu,
@@ -171,85 +132,43 @@ VschedPick vsched_fifo_take_over(void *policy, int pcpu, int vcpu,
     };
 }
 
-/* To the queue of its new home, in front of all that have waited less. */
-static void move(VschedFifo *fifo, int vcpu, int home)
-{
-    int before = VSCHED_NONE;
-
-    fifo->home[vcpu] = home;
-    for (int v = fifo->head[home];
-         v != VSCHED_NONE && fifo->since[v] <= fifo->since[vcpu];
-         v = fifo->next[v]) {
-        before = v;
-    }
-    insert(fifo, vcpu, before);
-}
-
+/* One that waits stands in front of all that have waited less. */
 void vsched_fifo_changed(void *policy, int64_t now)
 {
     VschedFifo *fifo = policy;
-    int vcpus = fifo->topology->vcpus;
-    g_autofree bool *waits = g_new0(bool, vcpus);
 
-    for (int p = 0; p < fifo->topology->pcpus; p++) {
-        for (int v = fifo->head[p]; v != VSCHED_NONE; v = fifo->next[v]) {
-            waits[v] = true;
-        }
-    }
-    for (int v = 0; v < vcpus; v++) {
+    for (int v = 0; v < fifo->topology->vcpus; v++) {
         int home = find_home(fifo, v);
 
         if (home == fifo->home[v]) {
             continue;
         }
-        if (waits[v]) {
-            vsched_fifo_dequeue(fifo, v, now);
-            move(fifo, v, home);
-        } else {
-            fifo->home[v] = home;
+        fifo->home[v] = home;
+        if (fifo->queues.in[v] != VSCHED_NONE) {
+            vsched_queues_move(&fifo->queues, v, home);
         }
     }
 }
 
-/* The queues, one after the other. */
 void vsched_fifo_save(void *policy, GArray *words)
 {
     VschedFifo *fifo = policy;
 
-    for (int p = 0; p < fifo->topology->pcpus; p++) {
-        for (int v = fifo->head[p]; v != VSCHED_NONE; v = fifo->next[v]) {
-            int64_t word = v;
-
-            g_array_append_val(words, word);
-        }
-    }
+    vsched_queues_save(&fifo->queues, words);
 }
 
-/* The same VCPUs wait already; they are put in the saved order. */
 bool vsched_fifo_load(void *policy, const int64_t *words, int n)
 {
     VschedFifo *fifo = policy;
-    int vcpus = fifo->topology->vcpus, waiting = 0;
-    g_autofree bool *waits = g_new0(bool, vcpus);
 
-    for (int p = 0; p < fifo->topology->pcpus; p++) {
-        for (int v = fifo->head[p]; v != VSCHED_NONE; v = fifo->next[v]) {
-            waits[v] = true;
-            waiting++;
-        }
-    }
-    if (n != waiting) {
+    if (vsched_queues_load(&fifo->queues, words, n) != n) {
         return false;
     }
-    for (int i = 0; i < n; i++) {
-        if (words[i] < 0 || words[i] >= vcpus || !waits[words[i]]) {
+    for (int v = 0; v < fifo->topology->vcpus; v++) {
+        if (fifo->queues.in[v] != VSCHED_NONE &&
+            fifo->queues.in[v] != fifo->home[v]) {
             return false;
         }
-        waits[words[i]] = false;        /* not twice */
-    }
-    for (int i = 0; i < n; i++) {
-        vsched_fifo_dequeue(fifo, words[i], 0);
-        insert(fifo, words[i], fifo->tail[fifo->home[words[i]]]);
     }
     return true;
 }

@@ -7,17 +7,13 @@
 #ifndef VSCHED_FIFO_H
 #define VSCHED_FIFO_H
 
-#include "../policy.h"
+#include "queues.h"
 
 typedef struct VschedFifo {
     const VschedTopology *topology;
     int64_t timeslice;          /* cycles */
-    /* of each VCPU */
-    int *home;                  /* the PCPU that it belongs to */
-    int *next;                  /* while it waits: who is behind it */
-    int64_t *since;             /* cycle since which it waits */
-    /* of each PCPU */
-    int *head, *tail;           /* or VSCHED_NONE */
+    int *home;                  /* of each VCPU: the PCPU that it belongs to */
+    VschedQueues queues;        /* of each PCPU */
 } VschedFifo;
 
 void *vsched_fifo_create(const VschedServices *services,
