@@ -207,7 +207,7 @@ VschedCore *vsched_core_new(int vcpus, int pcpus, const int *vm,
     core->pcpu = g_new0(VschedPCPU, pcpus);
     core->vcpu = g_new0(VschedVCPU, vcpus);
     for (int v = 0; v < vcpus; v++) {
-        core->vcpu[v].holder = VSCHED_NONE;
+        core->vcpu[v].holder = core->vcpu[v].moving = VSCHED_NONE;
         core->vcpu[v].affinity = t->allowed[v] = t->online;
         if (vm) {
             t->vm[v] = vm[v];
@@ -649,6 +649,11 @@ static bool reschedule(VschedCore *core, int p)
         }
         v->pcpu = p;
     }
+    if (v->moving == p) {
+        v->moving = VSCHED_NONE;
+        core->moves--;
+        core->arrived = true;
+    }
     idle_until(core, p, v->seen);
     if (pcpu->last != pick.vcpu) {
         switch_in(core, p, pick.vcpu);
@@ -954,13 +959,26 @@ static void run_sole(VschedCore *core, int sole)
     }
 }
 
+static void changed(VschedCore *core);
+
+/* Those that run where they were to go may go on from there. */
+static void end_moves(VschedCore *core)
+{
+    core->arrived = false;
+    for (int v = 0; v < core->topology.vcpus; v++) {
+        core->topology.allowed[v] = vsched_core_allowed(&core->vcpu[v],
+                                                core->topology.online);
+    }
+    changed(core);
+}
+
 void vsched_core_window(VschedCore *core, int64_t horizon)
 {
     int64_t last = core->window_end + WINDOWS_AT_ONCE * core->window;
     int sole = sole_pcpu(core, &horizon);
     int64_t windows;
 
-    horizon = MIN(horizon, next_tick(core));
+    horizon = core->moves ? 0 : MIN(horizon, next_tick(core));
     core->abandoned = false;
     core->window_start = core->cut_from = core->window_end;
     core->window_end += core->window;
@@ -992,6 +1010,9 @@ void vsched_core_window(VschedCore *core, int64_t horizon)
     event(core, VSCHED_EVENT_WINDOW, VSCHED_NONE, VSCHED_NONE, windows,
           core->window_end);
     preempt_others(core);
+    if (core->arrived) {
+        end_moves(core);
+    }
     tick(core);
 }
 
@@ -1122,15 +1143,24 @@ bool vsched_core_load_policy(VschedCore *core, const VschedPolicyOps *ops,
     return true;
 }
 
+uint64_t vsched_core_allowed(const VschedVCPU *vcpu, uint64_t online)
+{
+    uint64_t allowed = vcpu->affinity & online ?: online;
+    uint64_t move = vcpu->moving != VSCHED_NONE ? 1ull << vcpu->moving : 0;
+
+    return allowed & move ?: allowed;
+}
+
 /* Where @vcpu may run now, as policies see it. */
 static void set_allowed(VschedCore *core, int vcpu)
 {
+    VschedVCPU *v = &core->vcpu[vcpu];
     uint64_t *allowed = &core->topology.allowed[vcpu];
-    uint64_t online = core->topology.online;
 
-    *allowed = core->vcpu[vcpu].affinity & online;
-    if (!*allowed) {
-        *allowed = online;
+    *allowed = vsched_core_allowed(v, core->topology.online);
+    if (v->moving != VSCHED_NONE && *allowed != 1ull << v->moving) {
+        v->moving = VSCHED_NONE;
+        core->moves--;
     }
 }
 
@@ -1240,12 +1270,36 @@ bool vsched_core_set_affinity(VschedCore *core, int vcpu, uint64_t affinity,
     return true;
 }
 
-bool vsched_core_set_share(VschedCore *core, int vm, VschedShare share,
-                           char **why)
+bool vsched_core_move(VschedCore *core, int vcpu, int pcpu, char **why)
+{
+    VschedVCPU *v = &core->vcpu[vcpu];
+
+    g_assert(core->running == VSCHED_NONE);
+    if (!is_online(core, pcpu)) {
+        *why = g_strdup_printf("PCPU %d is off", pcpu);
+        return false;
+    }
+    if (!is_suspended(core, vcpu) && !(v->affinity >> pcpu & 1)) {
+        *why = g_strdup_printf("VCPU %d may not run on PCPU %d: its affinity "
+                               "forbids that", vcpu, pcpu);
+        return false;
+    }
+    core->moves += v->moving == VSCHED_NONE;
+    v->moving = pcpu;
+    if (v->state == VSCHED_RUNNING && v->pcpu == pcpu) {
+        v->moving = VSCHED_NONE;
+        core->moves--;
+    }
+    set_allowed(core, vcpu);
+    changed(core);
+    return true;
+}
+
+bool vsched_core_share_possible(const VschedCore *core, VschedShare share,
+                                char **why)
 {
     uint32_t cap_max = 100 * core->topology.pcpus;
 
-    g_assert(core->running == VSCHED_NONE);
     if (share.weight < 1 || share.weight > VSCHED_WEIGHT_MAX) {
         *why = g_strdup_printf("the weight is out of range: allowed are 1 to "
                                "%d", VSCHED_WEIGHT_MAX);
@@ -1254,6 +1308,16 @@ bool vsched_core_set_share(VschedCore *core, int vm, VschedShare share,
     if (share.cap > cap_max) {
         *why = g_strdup_printf("the cap is out of range: allowed are 0 (no cap)"
                                " to %u, 100 for each PCPU", cap_max);
+        return false;
+    }
+    return true;
+}
+
+bool vsched_core_set_share(VschedCore *core, int vm, VschedShare share,
+                           char **why)
+{
+    g_assert(core->running == VSCHED_NONE);
+    if (!vsched_core_share_possible(core, share, why)) {
         return false;
     }
     core->topology.share[vm] = share;
