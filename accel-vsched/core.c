@@ -1060,11 +1060,13 @@ static void hand_over(VschedCore *core, const VschedPolicyOps *ops,
         }
         pick = ops->take_over(policy, p, pcpu->current, pcpu->clock - start,
                               pcpu->clock);
-        if (!pick.timeslice) {
+        if (same) {
+            /* When it ends, and that it is preempted, was saved. */
+        } else if (!pick.timeslice) {
             if (pcpu->resched == VSCHED_WHY_NONE) {
                 pcpu->resched = VSCHED_PREEMPTED;
             }
-        } else if (!same) {
+        } else {
             if (!pick.exact) {
                 pick.timeslice -= vsched_core_slice_cut(core, p, start,
                                                         pick.timeslice);

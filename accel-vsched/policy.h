@@ -235,7 +235,8 @@ typedef struct VschedPolicyOps {
     /*
      * The policy takes a VCPU over that runs on @pcpu and has used @used cycles
      * of its timeslice under the policy before.  It answers with the whole
-     * timeslice that it gives; what was used counts.  0: it is preempted.
+     * timeslice that it gives; what was used counts.  0: it is preempted,
+     * unless load() follows: then timeslices and preemptions are those saved.
      */
     VschedPick (*take_over)(void *policy, int pcpu, int vcpu, int64_t used,
                             int64_t now);

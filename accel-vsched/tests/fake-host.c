@@ -394,7 +394,8 @@ const VschedHost fake_host = {
 
 void fake_values(const VschedPolicyOps *ops, int64_t slice, int64_t *values)
 {
-    for (int i = 0; ops->parameters[i].name; i++) {
+    values[0] = slice;          /* toys have no table */
+    for (int i = 0; ops->parameters && ops->parameters[i].name; i++) {
         const VschedParameter *p = &ops->parameters[i];
 
         values[i] = p->value;

@@ -796,9 +796,12 @@ static void test_waits(void)
     g_assert_cmpint(f.world.lock[0], ==, 1);
     g_assert_cmpint(f.world.next[1], ==, 0);
     fake_drive(&f, 200);
-    /* In the window from 40 to 50, PCPU 0 comes first: it is free at 50. */
+    /*
+     * In the window from 40 to 50, PCPU 0 comes first: 1 finds the lock free.
+     * Its block of 30 fits in the window that ends at 80.
+     */
     assert_log(&f, "0:0@0 1:1@0 1:1@10 1:1@20 1:1@30 0:0@10 0:0@40 1:1@40 "
-                   "1:1@50 0:0@50 1:1@80 1:1@90");
+                   "0:0@50 1:1@50 1:1@80 1:1@90");
     g_assert_cmpint(f.world.rounds[1], ==, 1);
     assert_sums(&f);
     fake_free(&f);
@@ -868,6 +871,31 @@ static void save_and_load(const Fake *f, Fake *copy, bool same)
                            (int64_t *)words->data, words->len, same, &why),
          &why);
     vsched_state_free(state);
+}
+
+/* A VCPU that runs on where it does not belong any more is left in peace. */
+static void test_save_in_a_foreign_slice(void)
+{
+    Fake f, copy;
+
+    /*
+     * 6 VCPUs, 3 PCPUs, slices of 100, windows of 10.  While PCPU 2 is off, 1,
+     * 3 and 5 belong to PCPU 1, and 5 begins there at 200.  At 250 PCPU 2 goes
+     * on: 5 belongs there from now on, but first completes its slice.
+     */
+    fake_init(&f, 6, 3, 10, 0, &vsched_policy_timeslice, 100);
+    set_online(&f, 3);
+    all_run(&f, tens);
+    windows(&f, 25);
+    set_online(&f, 7);
+    windows(&f, 1);
+    save_and_load(&f, &copy, true);
+    g_assert_cmpint(copy.core->pcpu[1].current, ==, 5);
+    windows(&copy, 4);
+    g_assert_cmpint(copy.core->vcpu[5].expired, ==, 1);
+    g_assert_cmpint(copy.core->vcpu[5].preempted, ==, 0);
+    fake_free(&f);
+    fake_free(&copy);
 }
 
 static void test_save_and_load(gconstpointer data)
@@ -986,6 +1014,7 @@ int main(int argc, char **argv)
     g_test_add_func("/policy/longest-wait", test_longest_wait_formula);
     g_test_add_func("/policy/waits", test_waits);
     g_test_add_func("/policy/changes", test_changes);
+    g_test_add_func("/policy/foreign-slice", test_save_in_a_foreign_slice);
     add_for_each("/invariants/", vsched_policies, test_invariants);
     add_for_each("/invariants/", toy_policies, test_invariants);
     add_for_each("/wait/", vsched_policies, test_longest_wait);
