@@ -323,7 +323,7 @@ static const FirstParameter first_parameters[] = {
       offsetof(VschedEngine, caps), "'cap' of /machine/vm[n]" },
     { "idle-loop", "guest's idle loop, for policies with idle=loop: functions"
       " of the kernel file or ranges of addresses, joined by '+'; default on"
-      " SPARC " VSCHED_IDLE_LOOP_SPARC,
+      " SPARC what Linux executes while it is idle",
       offsetof(VschedEngine, idle_loop), NULL },
 };
 

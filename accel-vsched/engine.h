@@ -7,6 +7,7 @@
  *   stalls.c   a listener for tests
  *   engine-object.c  the engine and its policy as QOM objects
  *   options.c  the command line; given.c keeps what was given
+ *   hold.c     the register by which a guest asks not to be preempted
  *   idle-loop.c  where the guest's idle loop is
  *   objects.c  VMs, PCPUs and VCPUs as QOM objects
  *   devices.c  completions of devices at simulated times
@@ -287,7 +288,12 @@ void vsched_periods_mark(CPUState *cpu, vaddr addr, bool store);
  * Without idle-loop=, on SPARC: functions of Linux whose code is executed again
  * and again while it is idle (choice; docs/engine-reference.rst).
  */
-#define VSCHED_IDLE_LOOP_SPARC "do_idle+default_idle_call+arch_cpu_idle"
+#define VSCHED_IDLE_LOOP_SPARC                                               \
+    "do_idle+default_idle_call+arch_cpu_idle+arch_touch_nmi_watchdog+"       \
+    "touch_softlockup_watchdog+tick_nohz_idle_got_tick+"                     \
+    "tick_nohz_tick_stopped+tick_nohz_idle_retain_tick+timer_clear_idle+"    \
+    "cpu_idle_poll_ctrl+ct_idle_enter+ct_idle_exit+ct_kernel_enter+"         \
+    "ct_kernel_exit+ct_kernel_exit_state"
 bool vsched_idle_loop_init(VschedEngine *e, Error **errp);
 bool vsched_knows_idle_loop(const VschedEngine *e);
 /* Of a VCPU that runs: at its last instruction before the present stretch. */

@@ -70,6 +70,14 @@ bool vsched_idle_loop_init(VschedEngine *e, Error **errp)
     return true;
 }
 
+/* Compilers give copies of a function names such as do_idle.constprop.0. */
+static bool is_named(const char *symbol, const char *function)
+{
+    size_t n = strlen(function);
+
+    return !strncmp(symbol, function, n) && (!symbol[n] || symbol[n] == '.');
+}
+
 bool vsched_knows_idle_loop(const VschedEngine *e)
 {
     return ranges;
@@ -88,7 +96,7 @@ bool vsched_in_idle_loop(const VschedEngine *e, CPUState *cpu)
     for (int i = 0; i < ranges->len; i++) {
         const Code *code = &g_array_index(ranges, Code, i);
 
-        if (code->function ? !strcmp(code->function, function) :
+        if (code->function ? is_named(function, code->function) :
             pc >= code->first && pc <= code->last) {
             return true;
         }

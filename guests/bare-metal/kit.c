@@ -90,6 +90,11 @@ static void write64(uint64_t address, uint64_t value)
     asm volatile("stxa %0, [%1] %2" : : "r"(value), "r"(address), "i"(ASI_PHYS_IO) : "memory");
 }
 
+void write_register(uint64_t address, uint64_t value)
+{
+    write64(address, value);
+}
+
 static uint64_t read64(uint64_t address)
 {
     uint64_t value;
