@@ -53,7 +53,7 @@ bool program(void)
     rounds = parameter("rounds", 200, 1, 1ul << 40);
     inside = parameter("inside", 100, 0, 1ul << 40);
     outside = parameter("outside", 100, 0, 1ul << 40);
-    hold = parameter("hold", 0, 0, 1ul << 40);
+    hold = parameter("hold", 0, 0, 1ul << 50);
     hold_cycles = parameter("cycles", 2000, 1, 1ul << 40);
     report("cycles", run_on_all(work));
     report("rounds", rounds);
