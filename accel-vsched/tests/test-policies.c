@@ -848,31 +848,6 @@ static void test_windows_at_once(gconstpointer data)
     }
 }
 
-/* @copy goes on where @f is, from a state that was saved. */
-static void save_and_load(const Fake *f, Fake *copy, bool same)
-{
-    VschedCore *core = f->core;
-    VschedCoreState *state = vsched_state_new(core);
-    g_autoptr(GArray) words = g_array_new(false, false, sizeof(int64_t));
-    char *why = NULL;
-
-    fake_init_vms(copy, core->topology.vcpus, core->topology.vm,
-                  core->topology.pcpus, core->window, core->switch_cost,
-                  core->ops, f->values[0]);
-    g_array_free(copy->world.log, true);
-    copy->world = f->world;
-    copy->world.log = g_array_new(false, false, sizeof(Executed));
-    copy->merge = f->merge;
-    copy->stalls = f->stalls;
-    copy->mixed_speeds = f->mixed_speeds;
-    copy->core->jitter = core->jitter;
-    vsched_core_save_policy(core, words);
-    must(vsched_state_load(copy->core, state, core->ops, f->values,
-                           (int64_t *)words->data, words->len, same, &why),
-         &why);
-    vsched_state_free(state);
-}
-
 /* A VCPU that runs on where it does not belong any more is left in peace. */
 static void test_save_in_a_foreign_slice(void)
 {
@@ -889,7 +864,7 @@ static void test_save_in_a_foreign_slice(void)
     windows(&f, 25);
     set_online(&f, 7);
     windows(&f, 1);
-    save_and_load(&f, &copy, true);
+    fake_save_and_load(&f, &copy, true);
     g_assert_cmpint(copy.core->pcpu[1].current, ==, 5);
     windows(&copy, 4);
     g_assert_cmpint(copy.core->vcpu[5].expired, ==, 1);
@@ -914,7 +889,7 @@ static void test_save_and_load(gconstpointer data)
             change_something(&f, h / 5 * 5 + h % 4);   /* not the slice */
         }
         fake_drive(&f, f.core->window_end + hash(seed, 3, 80) % 20000);
-        save_and_load(&f, &copy, true);
+        fake_save_and_load(&f, &copy, true);
         g_array_set_size(f.world.log, 0);
         fake_drive(&f, f.core->window_end + 50000);
         fake_drive(&copy, copy.core->window_end + 50000);
