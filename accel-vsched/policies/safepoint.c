@@ -4,11 +4,11 @@
  * "A VCPU executing in user mode is not holding a kernel lock, and can be
  * safely preempted. [...] A VCPU executing in the OS may be holding a kernel
  * lock, and thus, the VMM will try not to preempt it at that point" (Wells et
- * al., PACT 2006, section 3.1, on Uhlig et al., VM 2004, "lock-holder preemption
- * avoidance").  One in the guest's idle loop holds no lock either.  So when a
- * timeslice is over in a safe state, the VCPU goes; otherwise it runs on until
- * it comes to a safe point (it goes to user mode, or becomes idle) or until a
- * grace period ends.
+ * al., PACT 2006, section 3.1, on Uhlig et al., VM 2004, who call this
+ * lock-holder preemption avoidance).  One in the guest's idle loop holds no lock
+ * either.  So when a timeslice is over in a safe state, the VCPU goes; otherwise
+ * it runs on until it comes to a safe point (it goes to user mode, or becomes
+ * idle) or until a grace period ends.
  *
  * A guest that knows how long it will hold its lock can say so: Uhlig's
  * intrusive form.  A VCPU that asked to run on for n cycles is not preempted in
@@ -26,14 +26,16 @@
  *
  * VCPUs belong to PCPUs as under "timeslice", the static map of Wells.
  *
- * Choices where the sources say nothing: the grace period that is short, 100 us;
- * the longest hold, 1 ms, of which a VCPU may use all after its timeslice; that
+ * Choices where the sources say nothing: the shorter grace period, 100 us; the
+ * longest hold, 1 ms, of which a VCPU may use all after its timeslice; that
  * VCPUs which were sent an interrupt run in the order of the interrupts, each
- * once for all that came while it was paused; that one that runs on a PCPU where
- * it does not belong goes on there as long as nobody waits for that PCPU; that
- * interrupts of devices, and those sent to a VCPU that runs, make no difference.
- * Uhlig's safe points that are injected, by interrupts to a driver of the guest,
- * are not there; neither are they in Wells.
+ * once for all that came while it was paused; that one that runs where it does
+ * not belong goes on there as long as nobody waits for that PCPU; that
+ * interrupts of devices, and those sent to a VCPU that runs, make no
+ * difference.
+ *
+ * Differences from Uhlig: safe points are not injected, by interrupts to a
+ * driver of the guest.  Wells does not do that either.
  *
  * Longest wait.  With interrupts ignored, n VCPUs on a PCPU, timeslices of S
  * cycles, grace periods of G, longest holds of H and a switch cost of C, in
@@ -135,7 +137,7 @@ typedef struct SafePoint {
     bool *sent;                 /* paused, and was sent an interrupt */
     int64_t *over;              /* cycle: its timeslice was over; or NEVER */
     int64_t *let;               /* cycle until which it may run on; or NEVER */
-    int64_t *hold;              /* cycle until which it asked to run, or NEVER */
+    int64_t *hold;              /* cycle until which it asked to; or NEVER */
 } SafePoint;
 
 static void take_values(SafePoint *s, const int64_t *values)

@@ -14,6 +14,8 @@
 static const Block kernel[] = { { 10 }, { } };
 static const Block user[] = { { 10, .mode = USER }, { } };
 
+#define PROGRAMS(...) ((const Block *[]) { __VA_ARGS__ })
+
 enum {
     NEXT_FREE, OWN_PCPU, SHORT_GRACE, IGNORED
 };
@@ -70,7 +72,7 @@ static void test_grace(void)
     fake_free(&f);
 
     /* Alone it has one timeslice after the other, and no grace period. */
-    init(&f, 2, 1, (const Block *[]) { kernel, NULL }, 40);
+    init(&f, 2, 1, PROGRAMS(kernel, NULL), 40);
     fake_drive(&f, 50);
     f.world.program[1] = user;
     f.world.halted[1] = false;
@@ -118,7 +120,7 @@ static void test_user_mode(void)
      * The timeslice is over at 20, in the kernel.  At 30, 0 goes to user mode,
      * and does not execute its first instruction there before 1 has run.
      */
-    init(&f, 2, 1, (const Block *[]) { calls_system, user }, 1000);
+    init(&f, 2, 1, PROGRAMS(calls_system, user), 1000);
     fake_drive(&f, 60);
     assert_log(&f, "0:0@0 0:0@10 0:0@20 0:1@30 0:1@40 0:0@50");
     g_assert_cmpint(f.core->vcpu[0].ended_by_hint, ==, 1);
@@ -126,7 +128,7 @@ static void test_user_mode(void)
     fake_free(&f);
 
     /* Before its timeslice is over nothing is asked of it. */
-    init(&f, 2, 1, (const Block *[]) { calls_system, user }, 1000);
+    init(&f, 2, 1, PROGRAMS(calls_system, user), 1000);
     set_policy(&f, &vsched_policy_safepoint, 40);
     fake_drive(&f, 50);
     assert_log(&f, "0:0@0 0:0@10 0:0@20 0:0@30 0:1@40");
@@ -145,7 +147,7 @@ static void test_idle(void)
      * It is in the idle loop from 30 on.  That is seen when the window is over,
      * at 40.
      */
-    init(&f, 2, 1, (const Block *[]) { idles, user }, 1000);
+    init(&f, 2, 1, PROGRAMS(idles, user), 1000);
     f.knows_idle_loop = true;
     fake_drive(&f, 50);
     assert_log(&f, "0:0@0 0:0@10 0:0@20 0:0@30 0:1@40");
@@ -157,12 +159,12 @@ static void test_idle(void)
     fake_free(&f);
 
     /* Where nobody knows the loop, or nobody looks, it is in the kernel. */
-    init(&f, 2, 1, (const Block *[]) { idles, user }, 60);
+    init(&f, 2, 1, PROGRAMS(idles, user), 60);
     fake_drive(&f, 90);
     assert_log(&f, "0:0@0 0:0@10 0:0@20 0:0@30 0:0@40 0:0@50 0:0@60 0:0@70 "
                    "0:1@80");
     fake_free(&f);
-    init(&f, 2, 1, (const Block *[]) { idles, user }, 60);
+    init(&f, 2, 1, PROGRAMS(idles, user), 60);
     f.knows_idle_loop = true;
     fake_set(&f, "idle", VSCHED_IDLE_NONE);
     fake_drive(&f, 90);
@@ -171,13 +173,13 @@ static void test_idle(void)
     fake_free(&f);
 
     /* As the SDB sees it: at the first spin after the timeslice */
-    init(&f, 2, 1, (const Block *[]) { spins, user }, 60);
+    init(&f, 2, 1, PROGRAMS(spins, user), 60);
     fake_set(&f, "idle", VSCHED_IDLE_SDB);
     fake_drive(&f, 40);
     assert_log(&f, "0:0@0 0:0@10 0:0@20 0:1@30");
     g_assert_cmpint(f.core->vcpu[0].ended_by_spin, ==, 1);
     fake_free(&f);
-    init(&f, 2, 1, (const Block *[]) { spins, user }, 60);
+    init(&f, 2, 1, PROGRAMS(spins, user), 60);
     fake_drive(&f, 40);
     assert_log(&f, "0:0@0 0:0@10 0:0@20 0:0@30");
     fake_free(&f);
@@ -210,35 +212,35 @@ static void test_hold(void)
     Fake f;
 
     /* At 10 it asks for 50: it is not preempted before 60. */
-    init(&f, 2, 1, (const Block *[]) { holds_50, user }, 0);
+    init(&f, 2, 1, PROGRAMS(holds_50, user), 0);
     fake_drive(&f, 70);
     assert_log(&f, "0:0@0 0:0@10 0:0@20 0:0@30 0:0@40 0:0@50 0:1@60");
     fake_free(&f);
     /* For 45, until 55: no block fits between 50 and that. */
-    init(&f, 2, 1, (const Block *[]) { holds_45, user }, 0);
+    init(&f, 2, 1, PROGRAMS(holds_45, user), 0);
     fake_drive(&f, 60);
     assert_log(&f, "0:0@0 0:0@10 0:0@20 0:0@30 0:0@40 0:1@50");
     fake_free(&f);
     /* 30 is the longest that is granted: until 40 */
-    init(&f, 2, 1, (const Block *[]) { holds_50, user }, 0);
+    init(&f, 2, 1, PROGRAMS(holds_50, user), 0);
     fake_set(&f, "longest-hold", 30);
     fake_drive(&f, 50);
     assert_log(&f, "0:0@0 0:0@10 0:0@20 0:0@30 0:1@40");
     fake_free(&f);
     /* None: the timeslice is over at 20. */
-    init(&f, 2, 1, (const Block *[]) { holds_50, user }, 0);
+    init(&f, 2, 1, PROGRAMS(holds_50, user), 0);
     fake_set(&f, "longest-hold", 0);
     fake_drive(&f, 30);
     assert_log(&f, "0:0@0 0:0@10 0:1@20");
     fake_free(&f);
     /* It has released its lock at 40. */
-    init(&f, 2, 1, (const Block *[]) { releases, user }, 0);
+    init(&f, 2, 1, PROGRAMS(releases, user), 0);
     fake_drive(&f, 50);
     assert_log(&f, "0:0@0 0:0@10 0:0@20 0:0@30 0:1@40");
     g_assert_cmpint(f.core->vcpu[0].ended_by_hint, ==, 1);
     fake_free(&f);
     /* It asks again in each block: 100 after the timeslice is the end. */
-    init(&f, 2, 1, (const Block *[]) { again, user }, 0);
+    init(&f, 2, 1, PROGRAMS(again, user), 0);
     fake_drive(&f, 130);
     assert_log(&f, "0:0@0 0:0@10 0:0@20 0:0@30 0:0@40 0:0@50 0:0@60 0:0@70 "
                    "0:0@80 0:0@90 0:0@100 0:0@110 0:1@120");
@@ -247,7 +249,7 @@ static void test_hold(void)
      * In the kernel, with a grace period until 120; to user mode at 30, held
      * until 50.  That it was in user mode then is seen at 50.
      */
-    init(&f, 2, 1, (const Block *[]) { kernel_then_user, user }, 100);
+    init(&f, 2, 1, PROGRAMS(kernel_then_user, user), 100);
     fake_drive(&f, 60);
     assert_log(&f, "0:0@0 0:0@10 0:0@20 0:0@30 0:0@40 0:1@50");
     fake_free(&f);
@@ -260,7 +262,7 @@ static void test_hold(void)
 
 /*
  * Two PCPUs, 0, 2 and 4 belong to the first, 1, 3 and 5 to the second.  At 20,
- * 0 has called 5 and its timeslice is over; it waits in user mode, a safe point.
+ * 0 has called 5 and its timeslice is over; it waits in user mode, and is safe.
  * 1 is in the kernel, and may be there until 80.
  */
 static void init_call(Fake *f, int interrupted)
@@ -270,8 +272,7 @@ static void init_call(Fake *f, int interrupted)
         { 10, STOP, 0, 0, USER }, { }
     };
 
-    init(f, 6, 2, (const Block *[]) { calls, kernel, user, user, user, user },
-         60);
+    init(f, 6, 2, PROGRAMS(calls, kernel, user, user, user, user), 60);
     fake_set(f, "interrupted", interrupted);
 }
 
@@ -326,7 +327,7 @@ static void test_interrupted_when(void)
     Fake f;
 
     /* The interrupt comes at 40, when 20 cycles of grace are over already. */
-    init(&f, 4, 2, (const Block *[]) { calls_late, kernel, NULL, user }, 100);
+    init(&f, 4, 2, PROGRAMS(calls_late, kernel, NULL, user), 100);
     fake_set(&f, "interrupted", SHORT_GRACE);
     fake_drive(&f, 50);
     assert_log(&f, "0:0@0 1:1@0 1:1@10 0:0@10 0:0@20 1:1@20 1:1@30 0:0@30 "
@@ -339,8 +340,7 @@ static void test_interrupted_when(void)
      * runs on PCPU 2.  It runs on there as long as nobody else waits for that:
      * 5 does from 50 on, and 3 goes home when its second timeslice is over.
      */
-    init(&f, 6, 3, (const Block *[]) { calls, user, NULL, user, NULL, NULL },
-         100);
+    init(&f, 6, 3, PROGRAMS(calls, user, NULL, user, NULL, NULL), 100);
     fake_drive(&f, 50);
     assert_log(&f, "0:0@0 1:1@0 1:1@10 0:0@10 2:3@20 0:0@20 1:1@20 0:0@30 "
                    "1:1@30 2:3@30 1:1@40 2:3@40");
@@ -352,8 +352,7 @@ static void test_interrupted_when(void)
     fake_free(&f);
 
     /* An interrupt of a device does not put 4 in front of 2. */
-    init(&f, 6, 2, (const Block *[]) { user, NULL, user, NULL, user, NULL },
-         100);
+    init(&f, 6, 2, PROGRAMS(user, NULL, user, NULL, user, NULL), 100);
     vsched_core_hint(f.core, &(VschedHint) {
         .kind = VSCHED_HINT_SENT,
         .pcpu = VSCHED_NONE,
@@ -365,8 +364,7 @@ static void test_interrupted_when(void)
     fake_free(&f);
 
     /* One that was halted is before others too: 5 has waited for longer. */
-    init(&f, 6, 2, (const Block *[]) { calls, user, NULL, NULL, NULL, user },
-         100);
+    init(&f, 6, 2, PROGRAMS(calls, user, NULL, NULL, NULL, user), 100);
     fake_drive(&f, 30);
     assert_log(&f, "0:0@0 1:1@0 1:1@10 0:0@10 0:0@20 1:3@20");
     fake_free(&f);
@@ -574,7 +572,7 @@ static void test_impossible(void)
         word = good;                                    \
     } while (0)
     IMPOSSIBLE(w[4], 1);                /* it runs */
-    IMPOSSIBLE(w[0], 1);                /* it waits where those do that were not */
+    IMPOSSIBLE(w[0], 1);                /* it waits with the others */
     IMPOSSIBLE(w[0], 2);
     IMPOSSIBLE(w[0], -1);
     IMPOSSIBLE(w[4 + 1], -1);
@@ -592,7 +590,7 @@ static void test_impossible(void)
     fake_free(&copy);
 }
 
-/* What becomes of VCPUs that run, wait or were interrupted when masks change. */
+/* VCPUs that run, wait or were sent an interrupt when masks change */
 static void test_changes(void)
 {
     Fake f;
@@ -697,8 +695,8 @@ static void test_safepoint_and_timeslice(void)
     /*
      * "timeslice" preempts the lock holder at 100; it goes on at 200, when 2
      * has had its timeslice, and unlocks at 250: 1 has it then, unlocks at 260
-     * and stops at 270.  Here 0 is in the kernel at 100, unlocks at 150 and goes
-     * to user mode, and 1 is done 100 cycles earlier, all of them spins.
+     * and stops at 270.  Here 0 is in the kernel at 100, unlocks at 150, goes to
+     * user mode, and 1 is done 100 cycles earlier, all of them spins.
      */
     g_assert_cmpint(waits_for_lock(&vsched_policy_timeslice), ==, 270);
     g_assert_cmpint(waits_for_lock(&vsched_policy_safepoint), ==, 170);
