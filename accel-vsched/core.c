@@ -146,16 +146,43 @@ static void tick(VschedCore *core)
     }
 }
 
+/*
+ * Another PCPU than the only one that has had anything to do gets something to
+ * do now: where several windows are run at once, that is over.
+ */
+static void not_sole(VschedCore *core)
+{
+    int64_t elapsed = core->host->elapsed_unstalled(core->opaque);
+
+    /* Between two pieces of code it is the next window that begins. */
+    vsched_core_cut(core, core->pcpu[core->sole].clock + elapsed + !elapsed);
+    core->host->shorten(core->opaque);
+}
+
+static bool sole_runs(const VschedCore *core)
+{
+    return core->sole != VSCHED_NONE && core->running == core->sole;
+}
+
 void vsched_core_hint(VschedCore *core, const VschedHint *hint)
 {
     VschedPCPU *pcpu;
     VschedVCPU *v;
+    bool gives_up;
 
     if (core->host->hint) {
         core->host->hint(core->opaque, hint);
     }
-    if (!vsched_core_listens(core, hint->kind) ||
-        !core->ops->hint(core->policy, hint) || hint->pcpu == VSCHED_NONE) {
+    if (!vsched_core_listens(core, hint->kind)) {
+        return;
+    }
+    gives_up = core->ops->hint(core->policy, hint);
+    v = &core->vcpu[hint->vcpu];
+    if (sole_runs(core) && v->state == VSCHED_READY &&
+        core->ops->place(core->policy, hint->vcpu) != core->sole) {
+        not_sole(core);         /* the policy lets it run elsewhere from now */
+    }
+    if (!gives_up || hint->pcpu == VSCHED_NONE) {
         return;
     }
     pcpu = &core->pcpu[hint->pcpu];
@@ -277,24 +304,6 @@ int64_t vsched_core_cycles(const VschedCore *core, int vcpu, VschedState state)
 
     return v->cycles[state] +
            (v->state == state && now > v->since ? now - v->since : 0);
-}
-
-/*
- * Another PCPU than the only one that has had anything to do gets something to
- * do now: where several windows are run at once, that is over.
- */
-static void not_sole(VschedCore *core)
-{
-    int64_t elapsed = core->host->elapsed_unstalled(core->opaque);
-
-    /* Between two pieces of code it is the next window that begins. */
-    vsched_core_cut(core, core->pcpu[core->sole].clock + elapsed + !elapsed);
-    core->host->shorten(core->opaque);
-}
-
-static bool sole_runs(const VschedCore *core)
-{
-    return core->sole != VSCHED_NONE && core->running == core->sole;
 }
 
 /* @vcpu waits from now on. */

@@ -295,6 +295,13 @@ static VschedStop fake_run(void *opaque, VschedRun *run)
             break;
         case EXIT:
             return VSCHED_STOP_EXIT;
+        case HOLD:
+            hint.kind = VSCHED_HINT_HOLD;
+            hint.now = now;
+            hint.cycles = b.arg;
+            while_running(f, *used, end, &hint);
+            budget = MIN(budget, vsched_core_budget(core));
+            break;
         case NOTHING:
             break;
         default:

@@ -28,6 +28,7 @@ typedef enum Event {
     LOCK,                       /* lock @arg, wait for it if it is taken */
     UNLOCK,
     CALL,                       /* a cross-call: wait until @arg has taken it */
+    HOLD,                       /* it asks to run on for @arg cycles */
 } Event;
 
 typedef enum Mode {
