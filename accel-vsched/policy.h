@@ -293,7 +293,8 @@ extern const VschedPolicyOps *const vsched_policies[];
 const VschedPolicyOps *vsched_policy_find(const char *name);
 
 extern const VschedPolicyOps vsched_policy_balance;
-extern const VschedPolicyOps vsched_policy_timeslice;
 extern const VschedPolicyOps vsched_policy_sdb;
+extern const VschedPolicyOps vsched_policy_spread;
+extern const VschedPolicyOps vsched_policy_timeslice;
 
 #endif /* VSCHED_POLICY_H */
