@@ -12,6 +12,7 @@ const VschedPolicyOps *const vsched_policies[] = {
     &vsched_policy_partition,
     &vsched_policy_safepoint,
     &vsched_policy_sdb,
+    &vsched_policy_spread,
     &vsched_policy_timeslice,
     &vsched_policy_yieldto,
     NULL

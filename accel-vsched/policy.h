@@ -298,5 +298,8 @@ extern const VschedPolicyOps vsched_policy_safepoint;
 extern const VschedPolicyOps vsched_policy_sdb;
 extern const VschedPolicyOps vsched_policy_timeslice;
 extern const VschedPolicyOps vsched_policy_yieldto;
+extern const VschedPolicyOps vsched_policy_sdb;
+extern const VschedPolicyOps vsched_policy_spread;
+extern const VschedPolicyOps vsched_policy_timeslice;
 
 #endif /* VSCHED_POLICY_H */

@@ -20,7 +20,11 @@ uint32_t hash(uint32_t a, uint32_t b, uint32_t c)
 Block random_block(const World *w, int vcpu, int i)
 {
     uint32_t h = hash(w->seed, vcpu, i), e = h >> 8 & 0xff;
-    Block b = { .length = h % 64 + 1 };
+    uint32_t m = hash(w->seed, vcpu, 2000000 + i / 8) % 8;
+    Block b = {
+        .length = h % 64 + 1,
+        .mode = m < 4 ? USER : m < 7 ? KERNEL : IDLE,
+    };
 
     if (e < 3) {
         b.event = HALT;
