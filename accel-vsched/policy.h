@@ -296,10 +296,8 @@ extern const VschedPolicyOps vsched_policy_balance;
 extern const VschedPolicyOps vsched_policy_partition;
 extern const VschedPolicyOps vsched_policy_safepoint;
 extern const VschedPolicyOps vsched_policy_sdb;
-extern const VschedPolicyOps vsched_policy_timeslice;
-extern const VschedPolicyOps vsched_policy_yieldto;
-extern const VschedPolicyOps vsched_policy_sdb;
 extern const VschedPolicyOps vsched_policy_spread;
 extern const VschedPolicyOps vsched_policy_timeslice;
+extern const VschedPolicyOps vsched_policy_yieldto;
 
 #endif /* VSCHED_POLICY_H */
