@@ -532,7 +532,8 @@ class Runs(Accounts, unittest.TestCase):
     def test_nobody_starves(self):
         """24 VCPUs that compute all the time on 8 PCPUs: three share one.  Policies change many
         times in a timeslice, which has a million cycles at 10 GHz, of a slow machine: in 9 of
-        them each VCPU has run for at least half of its third."""
+        them each VCPU has run for at least a quarter of its third.  (Under "spread" all of
+        them, in privileged mode, share half of the PCPUs.)"""
         with Guest(*program("stream", MACHINE + ",clock-hz=10000000000",
                             "words=1000 rounds=10000000"),
                    "-accel", "tcg,one-insn-per-tb=on") as guest:
@@ -548,7 +549,7 @@ class Runs(Accounts, unittest.TestCase):
             old, new = of_kind(before, "vcpu"), of_kind(now, "vcpu")
             for v in new:
                 ran = sum(new[v][s] - old[v][s] for s in ("running-useful", "running-spinning"))
-                self.assertGreater(ran, elapsed / 6, v)
+                self.assertGreater(ran, elapsed / 12, v)
             self.assertGreater(changes, 50)
 
     def test_at_once(self):
