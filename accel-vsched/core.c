@@ -291,6 +291,9 @@ static void set_state(VschedVCPU *vcpu, VschedState state, int64_t now)
 {
     if (now > vcpu->since) {
         vcpu->cycles[vcpu->state] += now - vcpu->since;
+        if (vcpu->state == VSCHED_READY) {
+            vcpu->longest_wait = MAX(vcpu->longest_wait, now - vcpu->since);
+        }
         vcpu->since = now;
     }
     vcpu->state = state;

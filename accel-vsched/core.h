@@ -50,6 +50,7 @@ typedef struct VschedVCPU {
     int64_t since;              /* cycles: in @state since then */
     uint64_t turn;              /* when it became ready, among all VCPUs */
     int64_t cycles[VSCHED_STATES];
+    int64_t longest_wait;       /* cycles of its longest wait for a PCPU */
     bool spinning;              /* a spin was the last that was seen of it */
     int64_t spin_cycles;        /* part of cycles[VSCHED_RUNNING] */
     uint64_t insns[2];          /* retired: privileged, user */

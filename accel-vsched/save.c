@@ -44,6 +44,7 @@ static const VMStateDescription vmstate_vcpu = {
         VMSTATE_INT64(since, VschedVCPU),
         VMSTATE_UINT64(turn, VschedVCPU),
         VMSTATE_INT64_ARRAY(cycles, VschedVCPU, VSCHED_STATES),
+        VMSTATE_INT64(longest_wait, VschedVCPU),
         VMSTATE_BOOL(spinning, VschedVCPU),
         VMSTATE_INT64(spin_cycles, VschedVCPU),
         VMSTATE_UINT64_ARRAY(insns, VschedVCPU, 2),

@@ -226,6 +226,7 @@ static bool vcpu_possible(const VschedCoreState *st, int i)
     }
     return sum == v->since && within(v->seen, 0, latest) &&
            within(v->since, 0, latest) && within(v->spin_cycles, 0, latest) &&
+           within(v->longest_wait, 0, v->cycles[VSCHED_READY]) &&
            v->turn < st->turns + !st->turns;
 }
 

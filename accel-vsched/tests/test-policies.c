@@ -762,6 +762,9 @@ static void test_longest_wait(gconstpointer data)
         if (bound != INT64_MAX) {
             fake_drive(&f, MIN(20 * bound, 2000000));
             g_assert_cmpint(f.longest_wait, <=, bound);
+            for (int v = 0; v < f.core->topology.vcpus; v++) {
+                g_assert_cmpint(f.core->vcpu[v].longest_wait, <=, bound);
+            }
         }
         fake_free(&f);
     }
