@@ -185,9 +185,9 @@ typedef struct Credit {
     CreditPCPU *pcpu;
     int *active_vm;             /* all VMs; those that are active count */
     int *active;                /* of each VM: VCPUs that are */
-    int64_t credit_balance;     /* of all active VCPUs, after the last acct() */
+    int64_t credit_balance;     /* of all active VCPUs, after the last acct_all() */
     int64_t next_tick;          /* cycle; INT64_MAX: nobody has ever run */
-    int64_t ticks;              /* since the last acct() */
+    int64_t ticks;              /* since the last acct_all() */
 } Credit;
 
 static bool modern(const Credit *c)
@@ -516,7 +516,7 @@ static void vcpu_earn(Credit *c, int vcpu, int64_t fair, int64_t cap)
 }
 
 /* An accounting period is over: who has earned what. */
-static void acct(Credit *c)
+static void acct_all(Credit *c)
 {
     const VschedTopology *t = c->topology;
     int64_t weight_total = 0, weight_left, balance = 0;
@@ -739,7 +739,7 @@ static void ticker(Credit *c, int64_t now)
         return;
     }
     c->ticks = 0;
-    acct(c);
+    acct_all(c);
     for (int p = 0; p < c->topology->pcpus; p++) {
         int vcpu = c->pcpu[p].current;
 
