@@ -11,6 +11,7 @@ const VschedPolicyOps *const vsched_policies[] = {
     &vsched_policy_balance,
     &vsched_policy_sdb,
     &vsched_policy_timeslice,
+    &vsched_policy_urgent,
     &vsched_policy_yieldto,
     NULL
 };

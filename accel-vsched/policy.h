@@ -295,6 +295,7 @@ const VschedPolicyOps *vsched_policy_find(const char *name);
 extern const VschedPolicyOps vsched_policy_balance;
 extern const VschedPolicyOps vsched_policy_timeslice;
 extern const VschedPolicyOps vsched_policy_sdb;
+extern const VschedPolicyOps vsched_policy_urgent;
 extern const VschedPolicyOps vsched_policy_yieldto;
 
 #endif /* VSCHED_POLICY_H */
