@@ -3,9 +3,9 @@
  *
  * Interrupt-driven co-scheduling, "urgent VCPU first" (Kim, Kim, Jeong, Lee and
  * Maeng, "Demand-based coordinated scheduling for SMP VMs", ASPLOS 2013): when
- * a VCPU sends a sibling an interrupt (to flush its TLB, to have it reschedule),
- * both have to run for the answer.  Rather than all VCPUs of a VM all the time,
- * the one that is to answer is scheduled at the moment when it is needed.
+ * a VCPU sends a sibling an interrupt, to flush its TLB or to have it
+ * reschedule, both have to run for the answer.  Rather than all VCPUs of a VM
+ * all the time, the one that is to answer is scheduled when it is needed.
  *
  * A VCPU is urgent from the moment at which a sibling sends it an interrupt
  * until it takes one.  An urgent VCPU that waits runs before the others of its
@@ -22,9 +22,9 @@
  * on with the rest.  There are at most "limit" urgent runs on a PCPU in each
  * "period"; when there were as many, urgent VCPUs wait for their turn.
  *
- * Differences from the source: it takes place in Linux' CFS, with load balancing
- * that keeps siblings apart (here: the static map), lets a VCPU that is urgent
- * run ahead while virtual run times allow it (here: "limit"), and also delays
+ * Differences from the source: it takes place in Linux' CFS, with balancing of
+ * load that keeps siblings apart (here: the static map), lets a VCPU that is
+ * urgent run ahead while virtual run times allow it (here: "limit"), and delays
  * the preemption of a VCPU that has just sent an interrupt to reschedule.  Here
  * an interrupt is any that a VCPU of the VM sends; devices' are none.  Values
  * are choices: "burst" is a fifth of a timeslice, and "limit" leaves more than

@@ -113,8 +113,8 @@ static void test_limit(void)
     Fake f;
 
     /*
-     * 1 is sent an interrupt at 10 that it never takes.  It may run twice: until
-     * 30 and 50.  0 goes on with its 90, until 140, then 1 with its 60, until
+     * 1 is sent an interrupt at 10 that it never takes.  It runs twice, until 30
+     * and 50.  0 goes on with its 90, until 140, then 1 with its 60, until
      * 200.  They take turns of 100; the period is over at 1010.  When 0 is at
      * the end of its turn at 1100 it is 1's turn anyway.  At 1200 it would be
      * that of 0, but 1 may run twice ahead of it, until 1220 and 1240.
@@ -165,8 +165,8 @@ static void test_two_are_urgent(void)
 
     /*
      * 2 is urgent from 20 on, but 1 is already: its run lasts until 30, though
-     * it took its interrupt at 20.  Then 2, until 50.  0 has 90 left, until 140,
-     * 1 and 2 have 80.
+     * it took its interrupt at 20.  Then 2, until 50.  0 has 90 left, until
+     * 140, 1 and 2 have 80.
      */
     init(&f, 3, 1);
     start_all(&f);
@@ -316,8 +316,8 @@ static void test_longest_wait(void)
 
     /*
      * F = 2 x 100000 + 3 x 554 + 1000 = 202662, U = 8 x (20000 + 1108) =
-     * 168864, T - U = 831136.  F + 2 x U = 540390 is less than T - U: one period
-     * more, 540390 + 168864.
+     * 168864, T - U = 831136.  F + 2 x U = 540390 is less than T - U: one
+     * period more, 540390 + 168864.
      */
     fake_init(&f, 24, 8, 1000, 554, &vsched_policy_urgent, 100000);
     g_assert_cmpint(longest_wait(&f), ==, 709254);
