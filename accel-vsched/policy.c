@@ -15,6 +15,7 @@ const VschedPolicyOps *const vsched_policies[] = {
     &vsched_policy_sdb,
     &vsched_policy_spread,
     &vsched_policy_timeslice,
+    &vsched_policy_urgent,
     &vsched_policy_yieldto,
     NULL
 };

@@ -299,6 +299,7 @@ extern const VschedPolicyOps vsched_policy_safepoint;
 extern const VschedPolicyOps vsched_policy_sdb;
 extern const VschedPolicyOps vsched_policy_spread;
 extern const VschedPolicyOps vsched_policy_timeslice;
+extern const VschedPolicyOps vsched_policy_urgent;
 extern const VschedPolicyOps vsched_policy_yieldto;
 
 #endif /* VSCHED_POLICY_H */
