@@ -9,6 +9,7 @@
 
 const VschedPolicyOps *const vsched_policies[] = {
     &vsched_policy_balance,
+    &vsched_policy_gang,
     &vsched_policy_partition,
     &vsched_policy_sdb,
     &vsched_policy_timeslice,

@@ -293,6 +293,7 @@ extern const VschedPolicyOps *const vsched_policies[];
 const VschedPolicyOps *vsched_policy_find(const char *name);
 
 extern const VschedPolicyOps vsched_policy_balance;
+extern const VschedPolicyOps vsched_policy_gang;
 extern const VschedPolicyOps vsched_policy_partition;
 extern const VschedPolicyOps vsched_policy_timeslice;
 extern const VschedPolicyOps vsched_policy_sdb;
