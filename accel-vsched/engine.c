@@ -388,6 +388,18 @@ static bool host_knows_idle_loop(void *opaque)
     return vsched_knows_idle_loop(opaque);
 }
 
+/* The guest may count what its processors waited for, as steal time. */
+static void tell_steal_time(VschedEngine *e, int vcpu)
+{
+    CPUState *cpu = e->cpu[vcpu];
+
+    if (cpu && cpu->cc->tcg_ops->steal_time) {
+        int64_t waited = vsched_core_cycles(e->core, vcpu, VSCHED_READY);
+
+        cpu->cc->tcg_ops->steal_time(cpu, vsched_cycles_to_ns(e, waited));
+    }
+}
+
 static void host_event(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
                        int64_t other, int64_t now)
 {
@@ -405,6 +417,7 @@ static void host_event(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
         break;
     case VSCHED_EVENT_RUN:
         trace_vsched_run(now, pcpu, vcpu);
+        tell_steal_time(e, vcpu);
         break;
     case VSCHED_EVENT_WAKE:
         trace_vsched_wake(now, pcpu, vcpu);
@@ -577,6 +590,7 @@ static const TCGThreading vsched_threading = {
     .class_init = vsched_options_class_init,
     .init_machine = vsched_init_machine,
     .ops_init = vsched_ops_init,
+    .counts_steal_time = true,
 };
 
 static void vsched_register(void)
