@@ -146,16 +146,43 @@ static void tick(VschedCore *core)
     }
 }
 
+/*
+ * Another PCPU than the only one that has had anything to do gets something to
+ * do now: where several windows are run at once, that is over.
+ */
+static void not_sole(VschedCore *core)
+{
+    int64_t elapsed = core->host->elapsed_unstalled(core->opaque);
+
+    /* Between two pieces of code it is the next window that begins. */
+    vsched_core_cut(core, core->pcpu[core->sole].clock + elapsed + !elapsed);
+    core->host->shorten(core->opaque);
+}
+
+static bool sole_runs(const VschedCore *core)
+{
+    return core->sole != VSCHED_NONE && core->running == core->sole;
+}
+
 void vsched_core_hint(VschedCore *core, const VschedHint *hint)
 {
     VschedPCPU *pcpu;
     VschedVCPU *v;
+    bool gives_up;
 
     if (core->host->hint) {
         core->host->hint(core->opaque, hint);
     }
-    if (!vsched_core_listens(core, hint->kind) ||
-        !core->ops->hint(core->policy, hint) || hint->pcpu == VSCHED_NONE) {
+    if (!vsched_core_listens(core, hint->kind)) {
+        return;
+    }
+    gives_up = core->ops->hint(core->policy, hint);
+    v = &core->vcpu[hint->vcpu];
+    if (sole_runs(core) && v->state == VSCHED_READY &&
+        core->ops->place(core->policy, hint->vcpu) != core->sole) {
+        not_sole(core);         /* the policy lets it run elsewhere from now */
+    }
+    if (!gives_up || hint->pcpu == VSCHED_NONE) {
         return;
     }
     pcpu = &core->pcpu[hint->pcpu];
@@ -207,7 +234,7 @@ VschedCore *vsched_core_new(int vcpus, int pcpus, const int *vm,
     core->pcpu = g_new0(VschedPCPU, pcpus);
     core->vcpu = g_new0(VschedVCPU, vcpus);
     for (int v = 0; v < vcpus; v++) {
-        core->vcpu[v].holder = VSCHED_NONE;
+        core->vcpu[v].holder = core->vcpu[v].moving = VSCHED_NONE;
         core->vcpu[v].affinity = t->allowed[v] = t->online;
         if (vm) {
             t->vm[v] = vm[v];
@@ -264,6 +291,9 @@ static void set_state(VschedVCPU *vcpu, VschedState state, int64_t now)
 {
     if (now > vcpu->since) {
         vcpu->cycles[vcpu->state] += now - vcpu->since;
+        if (vcpu->state == VSCHED_READY) {
+            vcpu->longest_wait = MAX(vcpu->longest_wait, now - vcpu->since);
+        }
         vcpu->since = now;
     }
     vcpu->state = state;
@@ -277,24 +307,6 @@ int64_t vsched_core_cycles(const VschedCore *core, int vcpu, VschedState state)
 
     return v->cycles[state] +
            (v->state == state && now > v->since ? now - v->since : 0);
-}
-
-/*
- * Another PCPU than the only one that has had anything to do gets something to
- * do now: where several windows are run at once, that is over.
- */
-static void not_sole(VschedCore *core)
-{
-    int64_t elapsed = core->host->elapsed_unstalled(core->opaque);
-
-    /* Between two pieces of code it is the next window that begins. */
-    vsched_core_cut(core, core->pcpu[core->sole].clock + elapsed + !elapsed);
-    core->host->shorten(core->opaque);
-}
-
-static bool sole_runs(const VschedCore *core)
-{
-    return core->sole != VSCHED_NONE && core->running == core->sole;
 }
 
 /* @vcpu waits from now on. */
@@ -649,6 +661,11 @@ static bool reschedule(VschedCore *core, int p)
         }
         v->pcpu = p;
     }
+    if (v->moving == p) {
+        v->moving = VSCHED_NONE;
+        core->moves--;
+        core->arrived = true;
+    }
     idle_until(core, p, v->seen);
     if (pcpu->last != pick.vcpu) {
         switch_in(core, p, pick.vcpu);
@@ -954,13 +971,26 @@ static void run_sole(VschedCore *core, int sole)
     }
 }
 
+static void changed(VschedCore *core);
+
+/* Those that run where they were to go may go on from there. */
+static void end_moves(VschedCore *core)
+{
+    core->arrived = false;
+    for (int v = 0; v < core->topology.vcpus; v++) {
+        core->topology.allowed[v] = vsched_core_allowed(&core->vcpu[v],
+                                                core->topology.online);
+    }
+    changed(core);
+}
+
 void vsched_core_window(VschedCore *core, int64_t horizon)
 {
     int64_t last = core->window_end + WINDOWS_AT_ONCE * core->window;
     int sole = sole_pcpu(core, &horizon);
     int64_t windows;
 
-    horizon = MIN(horizon, next_tick(core));
+    horizon = core->moves ? 0 : MIN(horizon, next_tick(core));
     core->abandoned = false;
     core->window_start = core->cut_from = core->window_end;
     core->window_end += core->window;
@@ -992,6 +1022,9 @@ void vsched_core_window(VschedCore *core, int64_t horizon)
     event(core, VSCHED_EVENT_WINDOW, VSCHED_NONE, VSCHED_NONE, windows,
           core->window_end);
     preempt_others(core);
+    if (core->arrived) {
+        end_moves(core);
+    }
     tick(core);
 }
 
@@ -1124,15 +1157,24 @@ bool vsched_core_load_policy(VschedCore *core, const VschedPolicyOps *ops,
     return true;
 }
 
+uint64_t vsched_core_allowed(const VschedVCPU *vcpu, uint64_t online)
+{
+    uint64_t allowed = vcpu->affinity & online ?: online;
+    uint64_t move = vcpu->moving != VSCHED_NONE ? 1ull << vcpu->moving : 0;
+
+    return allowed & move ?: allowed;
+}
+
 /* Where @vcpu may run now, as policies see it. */
 static void set_allowed(VschedCore *core, int vcpu)
 {
+    VschedVCPU *v = &core->vcpu[vcpu];
     uint64_t *allowed = &core->topology.allowed[vcpu];
-    uint64_t online = core->topology.online;
 
-    *allowed = core->vcpu[vcpu].affinity & online;
-    if (!*allowed) {
-        *allowed = online;
+    *allowed = vsched_core_allowed(v, core->topology.online);
+    if (v->moving != VSCHED_NONE && *allowed != 1ull << v->moving) {
+        v->moving = VSCHED_NONE;
+        core->moves--;
     }
 }
 
@@ -1242,12 +1284,36 @@ bool vsched_core_set_affinity(VschedCore *core, int vcpu, uint64_t affinity,
     return true;
 }
 
-bool vsched_core_set_share(VschedCore *core, int vm, VschedShare share,
-                           char **why)
+bool vsched_core_move(VschedCore *core, int vcpu, int pcpu, char **why)
+{
+    VschedVCPU *v = &core->vcpu[vcpu];
+
+    g_assert(core->running == VSCHED_NONE);
+    if (!is_online(core, pcpu)) {
+        *why = g_strdup_printf("PCPU %d is off", pcpu);
+        return false;
+    }
+    if (!is_suspended(core, vcpu) && !(v->affinity >> pcpu & 1)) {
+        *why = g_strdup_printf("VCPU %d may not run on PCPU %d: its affinity "
+                               "forbids that", vcpu, pcpu);
+        return false;
+    }
+    core->moves += v->moving == VSCHED_NONE;
+    v->moving = pcpu;
+    if (v->state == VSCHED_RUNNING && v->pcpu == pcpu) {
+        v->moving = VSCHED_NONE;
+        core->moves--;
+    }
+    set_allowed(core, vcpu);
+    changed(core);
+    return true;
+}
+
+bool vsched_core_share_possible(const VschedCore *core, VschedShare share,
+                                char **why)
 {
     uint32_t cap_max = 100 * core->topology.pcpus;
 
-    g_assert(core->running == VSCHED_NONE);
     if (share.weight < 1 || share.weight > VSCHED_WEIGHT_MAX) {
         *why = g_strdup_printf("the weight is out of range: allowed are 1 to "
                                "%d", VSCHED_WEIGHT_MAX);
@@ -1256,6 +1322,16 @@ bool vsched_core_set_share(VschedCore *core, int vm, VschedShare share,
     if (share.cap > cap_max) {
         *why = g_strdup_printf("the cap is out of range: allowed are 0 (no cap)"
                                " to %u, 100 for each PCPU", cap_max);
+        return false;
+    }
+    return true;
+}
+
+bool vsched_core_set_share(VschedCore *core, int vm, VschedShare share,
+                           char **why)
+{
+    g_assert(core->running == VSCHED_NONE);
+    if (!vsched_core_share_possible(core, share, why)) {
         return false;
     }
     core->topology.share[vm] = share;

@@ -43,12 +43,14 @@ typedef struct VschedVCPU {
     VschedState state;
     int pcpu;                   /* where it runs; else where it ran last */
     int holder;                 /* PCPU with its registers, or VSCHED_NONE */
+    int moving;                 /* PCPU that it has to run on next, or NONE */
     uint64_t affinity;          /* PCPUs that the user lets it run on */
     /* cycles: when it ran or was sent something last; it never runs before */
     int64_t seen;
     int64_t since;              /* cycles: in @state since then */
     uint64_t turn;              /* when it became ready, among all VCPUs */
     int64_t cycles[VSCHED_STATES];
+    int64_t longest_wait;       /* cycles of its longest wait for a PCPU */
     bool spinning;              /* a spin was the last that was seen of it */
     int64_t spin_cycles;        /* part of cycles[VSCHED_RUNNING] */
     uint64_t insns[2];          /* retired: privileged, user */
@@ -193,6 +195,8 @@ typedef struct VschedCore {
     int running;                /* PCPU that is being run, or VSCHED_NONE */
     int sole;                   /* the only one that has anything to run */
     bool abandoned;             /* the window: nothing of it is added */
+    int moves;                  /* VCPUs that are moving */
+    bool arrived;               /* one of these runs where it was to go */
     VschedPCPU *pcpu;
     VschedVCPU *vcpu;
 } VschedCore;
@@ -241,9 +245,22 @@ bool vsched_core_set_online(VschedCore *core, uint64_t online, char **why);
 bool vsched_core_set_affinity(VschedCore *core, int vcpu, uint64_t affinity,
                               char **why);
 
+/*
+ * @vcpu runs on @pcpu next.  Until it has begun to, this is the only PCPU that
+ * policies may give it; it is over if the PCPU goes off or is forbidden.
+ */
+bool vsched_core_move(VschedCore *core, int vcpu, int pcpu, char **why);
+
+/* The PCPUs that policies may give it, if those of @online are on. */
+uint64_t vsched_core_allowed(const VschedVCPU *vcpu, uint64_t online);
+
 /* Weight and cap of @vm; a cap is at most 100 for each PCPU. */
 bool vsched_core_set_share(VschedCore *core, int vm, VschedShare share,
                            char **why);
+
+/* Whether vsched_core_set_share() would do it. */
+bool vsched_core_share_possible(const VschedCore *core, VschedShare share,
+                                char **why);
 
 /* @pcpu retires @insns instructions in @cycles cycles; the carry is dropped. */
 bool vsched_core_set_speed(VschedCore *core, int pcpu, uint32_t insns,

@@ -7,7 +7,12 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qapi/qapi-events-vsched.h"
+#include "qapi/qobject-input-visitor.h"
+#include "qapi/string-input-visitor.h"
 #include "qapi/visitor.h"
+#include "qobject/qdict.h"
+#include "qobject/qstring.h"
 #include "devices.h"
 #include "engine.h"
 #include "given.h"
@@ -316,6 +321,10 @@ static const FirstParameter first_parameters[] = {
     { "caps", "cap of each VM in percent of a PCPU, such as 0+150; default 0,"
       " no cap",
       offsetof(VschedEngine, caps), "'cap' of /machine/vm[n]" },
+    { "idle-loop", "guest's idle loop, for policies with idle=loop: functions"
+      " of the kernel file or ranges of addresses, joined by '+'; default on"
+      " SPARC what Linux executes while it is idle",
+      offsetof(VschedEngine, idle_loop), NULL },
 };
 
 static char **first_value(VschedEngine *e, const FirstParameter *p)
@@ -397,28 +406,92 @@ static VschedPolicyState *new_policy(const char *name)
     return VSCHED_POLICY(object_new(type));
 }
 
-/*
- * A new policy starts with its default parameters.  If it cannot be, the one
- * before goes on.
- */
-static void engine_set_sched(Object *obj, const char *value, Error **errp)
+/* "slice, idle" */
+static char *parameter_names(const VschedPolicyOps *ops)
 {
-    VschedEngine *e = VSCHED(obj);
-    const VschedPolicyOps *ops = find_policy(value, errp);
+    GString *s = g_string_new(NULL);
+
+    for (int i = 0; ops->parameters[i].name; i++) {
+        g_string_append_printf(s, "%s%s", i ? ", " : "",
+                               ops->parameters[i].name);
+    }
+    return g_string_free(s, false);
+}
+
+/* Number of the parameter, or -1. */
+static int find_parameter(const VschedPolicyOps *ops, const char *name)
+{
+    for (int i = 0; ops->parameters[i].name; i++) {
+        if (!strcmp(ops->parameters[i].name, name)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* @object is what QMP has: a value, or one as a text. */
+static bool parse_value(const VschedParameter *p, QObject *object,
+                        uint64_t *value, Error **errp)
+{
+    QString *text = qobject_to(QString, object);
+    Visitor *v = text ? string_input_visitor_new(qstring_get_str(text))
+                      : qobject_input_visitor_new(object);
+    bool ok = vsched_parameter_set(v, p->name, p, value, errp);
+
+    visit_free(v);
+    return ok;
+}
+
+/* @parameters into @values of a policy; NULL: none are given. */
+static bool parse_parameters(const VschedPolicyOps *ops, QDict *parameters,
+                             uint64_t *values, Error **errp)
+{
+    const QDictEntry *entry;
+
+    for (entry = parameters ? qdict_first(parameters) : NULL; entry;
+         entry = qdict_next(parameters, entry)) {
+        const char *name = qdict_entry_key(entry);
+        int i = find_parameter(ops, name);
+
+        if (i < 0) {
+            g_autofree char *names = parameter_names(ops);
+
+            error_setg(errp, "policy '%s' has no parameter '%s': allowed are "
+                       "%s", ops->name, name, names);
+            return false;
+        }
+        if (!parse_value(&ops->parameters[i], qdict_entry_value(entry),
+                         &values[i], errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool vsched_policy_change(VschedEngine *e, const char *name, QDict *parameters,
+                          bool check, Error **errp)
+{
+    const VschedPolicyOps *ops = find_policy(name, errp);
     int64_t values[VSCHED_PARAMETERS_MAX];
     g_autofree char *why = NULL;
     VschedPolicyState *policy;
+    bool parsed;
 
     if (!ops || !vsched_between_windows(e, errp)) {
-        return;
+        return false;
     }
-    policy = new_policy(value);
+    policy = new_policy(name);
+    parsed = parse_parameters(ops, parameters, policy->values, errp);
+    if (!parsed || check) {
+        object_unref(OBJECT(policy));
+        return parsed;
+    }
     if (e->core) {
         policy_values(e, policy, values);
         if (!vsched_core_set_policy(e->core, ops, values, &why)) {
-            error_setg(errp, "policy '%s' is impossible here: %s", value, why);
+            error_setg(errp, "policy '%s' is impossible here: %s", name, why);
             object_unref(OBJECT(policy));
-            return;
+            return false;
         }
         vsched_given_forget("sched");
         for (int i = 0; ops->parameters[i].name; i++) {
@@ -426,6 +499,100 @@ static void engine_set_sched(Object *obj, const char *value, Error **errp)
         }
     }
     vsched_policy_install(e, policy);
+    return true;
+}
+
+/* By name; if it is none that can change, NULL and @errp. */
+static const EngineParameter *find_live(VschedEngine *e, const char *name,
+                                        Error **errp)
+{
+    g_autofree char *names = parameter_names(e->core->ops);
+    g_autofree char *live = live_parameters();
+
+    for (int i = 0; i < ARRAY_SIZE(engine_parameters); i++) {
+        if (engine_parameters[i].changed &&
+            !strcmp(engine_parameters[i].parameter.name, name)) {
+            return &engine_parameters[i];
+        }
+    }
+    live[strlen(live) - 2] = 0;
+    error_setg(errp, "there is no parameter '%s' that can change now: allowed "
+               "are those of policy '%s' (%s) and of the engine (%s)", name,
+               e->sched, names, live);
+    return NULL;
+}
+
+bool vsched_parameters_change(VschedEngine *e, QDict *parameters, bool check,
+                              Error **errp)
+{
+    const VschedPolicyOps *ops = e->core->ops;
+    uint64_t policy[VSCHED_PARAMETERS_MAX];
+    uint64_t engine[ARRAY_SIZE(engine_parameters)];
+    int64_t values[VSCHED_PARAMETERS_MAX];
+    g_autofree char *why = NULL;
+    const QDictEntry *entry;
+
+    if (!vsched_between_windows(e, errp)) {
+        return false;
+    }
+    memcpy(policy, e->policy->values, sizeof(policy));
+    for (entry = qdict_first(parameters); entry;
+         entry = qdict_next(parameters, entry)) {
+        const char *name = qdict_entry_key(entry);
+        QObject *value = qdict_entry_value(entry);
+        const EngineParameter *p;
+        int i = find_parameter(ops, name);
+
+        if (i >= 0) {
+            if (!parse_value(&ops->parameters[i], value, &policy[i], errp)) {
+                return false;
+            }
+            continue;
+        }
+        p = find_live(e, name, errp);
+        if (!p || !parse_value(&p->parameter, value,
+                               &engine[p - engine_parameters], errp)) {
+            return false;
+        }
+    }
+    if (check) {
+        return true;
+    }
+    if (memcmp(policy, e->policy->values, sizeof(policy))) {
+        uint64_t before[VSCHED_PARAMETERS_MAX];
+
+        memcpy(before, e->policy->values, sizeof(before));
+        memcpy(e->policy->values, policy, sizeof(policy));
+        vsched_policy_values(e, values);
+        if (!ops->set(e->core->policy, values, &why)) {
+            memcpy(e->policy->values, before, sizeof(before));
+            error_setg(errp, "this is not possible: %s", why);
+            return false;
+        }
+        qapi_event_send_vsched_policy(ops->name, e->now);
+    }
+    for (entry = qdict_first(parameters); entry;
+         entry = qdict_next(parameters, entry)) {
+        const char *name = qdict_entry_key(entry);
+
+        vsched_given_forget(name);
+        if (find_parameter(ops, name) < 0) {
+            const EngineParameter *p = find_live(e, name, &error_abort);
+
+            *engine_value(e, p) = engine[p - engine_parameters];
+            p->changed(e);
+        }
+    }
+    return true;
+}
+
+/*
+ * A new policy starts with its default parameters.  If it cannot be, the one
+ * before goes on.
+ */
+static void engine_set_sched(Object *obj, const char *value, Error **errp)
+{
+    vsched_policy_change(VSCHED(obj), value, NULL, false, errp);
 }
 
 /* Parameter @i as given; else as saved, if the policy is the same. */

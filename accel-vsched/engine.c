@@ -29,6 +29,7 @@
 #include "system/tcg.h"
 #include "tcg/startup.h"
 #include "vsched/vsched.h"
+#include "commands.h"
 #include "devices.h"
 #include "engine.h"
 #include "trace.h"
@@ -199,6 +200,9 @@ static int64_t horizon(VschedEngine *e)
     if (!QSIMPLEQ_EMPTY(&e->posts) || qatomic_read(&e->attention)) {
         next = MIN(next, vsched_next_delivery(e));
     }
+    if (vsched_commands_next() != INT64_MAX) {
+        next = MIN(next, vsched_ns_to_cycles(e, vsched_commands_next()));
+    }
     return next;
 }
 
@@ -250,6 +254,9 @@ static void *vsched_thread(void *arg)
     for (;;) {
         if (qatomic_read(&e->attention)) {
             attend(e);
+        }
+        if (vsched_commands_next() <= e->now) {
+            vsched_commands_due(e);
         }
         if (vsched_core_idle(e->core, &until)) {
             pass_idle_time(e, until);
@@ -369,6 +376,18 @@ static bool host_interrupt_pending(void *opaque, int vcpu)
     return cpu && vsched_interrupt_pending(cpu);
 }
 
+static bool host_in_idle_loop(void *opaque, int vcpu)
+{
+    VschedEngine *e = opaque;
+
+    return e->cpu[vcpu] && vsched_in_idle_loop(e, e->cpu[vcpu]);
+}
+
+static bool host_knows_idle_loop(void *opaque)
+{
+    return vsched_knows_idle_loop(opaque);
+}
+
 static void host_event(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
                        int64_t other, int64_t now)
 {
@@ -404,9 +423,12 @@ static void host_event(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
         break;
     case VSCHED_EVENT_POLICY:
         trace_vsched_policy(now, e->core->ops->name);
+        qapi_event_send_vsched_policy(e->core->ops->name,
+                                      vsched_cycles_to_ns(e, now));
         break;
     case VSCHED_EVENT_PCPU:
         trace_vsched_pcpu(now, pcpu, other ? "on" : "off");
+        qapi_event_send_vsched_pcpu(pcpu, other, vsched_cycles_to_ns(e, now));
         break;
     case VSCHED_EVENT_AFFINITY:
         qapi_event_send_vsched_affinity(vcpu, !other);
@@ -414,7 +436,7 @@ static void host_event(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
     }
 }
 
-static void host_hint(void *opaque, const VschedHint *hint)
+const char *vsched_hint_name(VschedHintKind kind)
 {
     static const char *const kinds[VSCHED_HINTS] = {
         [VSCHED_HINT_SPIN] = "spin",
@@ -426,6 +448,12 @@ static void host_hint(void *opaque, const VschedHint *hint)
         [VSCHED_HINT_PAUSE] = "pause",
         [VSCHED_HINT_HOLD] = "hold",
     };
+
+    return kinds[kind];
+}
+
+static void host_hint(void *opaque, const VschedHint *hint)
+{
     static const char *const outcomes[] = {
         [VSCHED_SENT_ACCEPTED] = "accepted",
         [VSCHED_SENT_PENDING] = "pending",
@@ -433,8 +461,8 @@ static void host_hint(void *opaque, const VschedHint *hint)
     };
     bool sent = hint->kind == VSCHED_HINT_SENT;
 
-    trace_vsched_hint(hint->now, hint->pcpu, hint->vcpu, kinds[hint->kind],
-                      sent ? hint->other : VSCHED_NONE,
+    trace_vsched_hint(hint->now, hint->pcpu, hint->vcpu,
+                      vsched_hint_name(hint->kind), sent ? hint->other : VSCHED_NONE,
                       sent ? outcomes[hint->sent] : "-", hint->cross_call,
                       hint->running);
 }
@@ -448,6 +476,8 @@ static const VschedHost host = {
     .shorten = host_shorten,
     .user_mode = host_user_mode,
     .interrupt_pending = host_interrupt_pending,
+    .in_idle_loop = host_in_idle_loop,
+    .knows_idle_loop = host_knows_idle_loop,
     .event = host_event,
     .hint = host_hint,
 };
@@ -494,7 +524,7 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
     }
 
     vm = vsched_option_vms(e, ms->smp.max_cpus, errp);
-    if (!vm) {
+    if (!vm || !vsched_idle_loop_init(e, errp)) {
         return false;
     }
     vsched_devices_init(vsched_interrupt_withdrawn);
@@ -524,7 +554,7 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
     vsched_exec_init();
     vsched_stats_init();
     vsched_save_init(e);
-    return true;
+    return vsched_commands_start(e, errp);
 }
 
 static void vsched_pre_loadvm(CPUState *cpu)

@@ -7,9 +7,12 @@
  *   stalls.c   a listener for tests
  *   engine-object.c  the engine and its policy as QOM objects
  *   options.c  the command line; given.c keeps what was given
+ *   hold.c     the register by which a guest asks not to be preempted
+ *   idle-loop.c  where the guest's idle loop is
  *   objects.c  VMs, PCPUs and VCPUs as QOM objects
  *   devices.c  completions of devices at simulated times
  *   stats.c    query-stats
+ *   qmp.c      QMP and HMP; commands.c has the commands that wait
  *   save.c     VMState
  *   time.c     cycles and nanoseconds, the clock that asks
  *   notify.c   what one VCPU does to another (vsched.h)
@@ -142,6 +145,8 @@ typedef struct VschedSaved {
     uint64_t values[VSCHED_PARAMETERS_MAX];
     uint32_t words_length;
     int64_t *words;             /* of the policy */
+    uint32_t commands_length;
+    char *commands;             /* that wait for their time, as JSON */
     QemuGuestRandomState random[VSCHED_GENERATORS];
 } VschedSaved;
 
@@ -160,7 +165,7 @@ struct VschedEngine {
     uint64_t jitter;            /* of the core */
     char *sched;
     /* What the machine is like at first, in the words of the command line */
-    char *vms, *affinity, *offline, *speed, *weights, *caps;
+    char *vms, *affinity, *offline, *speed, *weights, *caps, *idle_loop;
     VschedPolicyState *policy;
     SDBState **sdb_device;      /* of each PCPU */
     SDBState *sdb_given;        /* of none: properties as given */
@@ -235,6 +240,8 @@ int64_t vsched_next_delivery(VschedEngine *e);
 
 /* engine.c */
 void vsched_debugger_stop(VschedEngine *e, CPUState *cpu);
+/* "spin", "user", ... */
+const char *vsched_hint_name(VschedHintKind kind);
 
 /* exec.c */
 void vsched_exec_init(void);
@@ -276,6 +283,26 @@ void vsched_periods_gen_mark(struct TCGv_i64_d *addr,
                              struct TCGv_i64_d *happened, bool store);
 void vsched_periods_mark(CPUState *cpu, vaddr addr, bool store);
 
+/* idle-loop.c */
+/*
+ * Without idle-loop=, on SPARC: functions of Linux whose code is executed again
+ * and again while it is idle (choice; docs/engine-reference.rst).
+ */
+#define VSCHED_IDLE_LOOP_SPARC                                               \
+    "do_idle+default_idle_call+arch_cpu_idle+arch_touch_nmi_watchdog+"       \
+    "touch_softlockup_watchdog+tick_nohz_idle_got_tick+"                     \
+    "tick_nohz_tick_stopped+tick_nohz_idle_retain_tick+timer_clear_idle+"    \
+    "cpu_idle_poll_ctrl+ct_idle_enter+ct_idle_exit+ct_kernel_enter+"         \
+    "ct_kernel_exit+ct_kernel_exit_state"
+bool vsched_idle_loop_init(VschedEngine *e, Error **errp);
+bool vsched_knows_idle_loop(const VschedEngine *e);
+/* Of a VCPU that runs: at its last instruction before the present stretch. */
+bool vsched_in_idle_loop(const VschedEngine *e, CPUState *cpu);
+
+/* qmp.c */
+/* @vcpu spins on @pcpu: an event, if anybody asked for such. */
+void vsched_report_spin(VschedEngine *e, int pcpu, int vcpu);
+
 /* stalls.c */
 void vsched_stalls_changed(VschedEngine *e);
 
@@ -300,6 +327,16 @@ void vsched_policy_values(VschedEngine *e, int64_t *values);
 VschedPolicyState *vsched_policy_load(VschedEngine *e, const char *sched,
                                       const uint64_t *saved, int64_t *values,
                                       bool *same, Error **errp);
+/*
+ * Another policy takes over, of this name, with @parameters as QMP has them and
+ * defaults for the rest; NULL: for all.  False, and @errp, if that cannot be:
+ * nothing has changed.  @check: only see whether names and values can be.
+ */
+bool vsched_policy_change(VschedEngine *e, const char *name, QDict *parameters,
+                          bool check, Error **errp);
+/* Likewise: parameters of the policy that there is, or of the engine. */
+bool vsched_parameters_change(VschedEngine *e, QDict *parameters, bool check,
+                              Error **errp);
 /* @policy is the engine's from now on. */
 void vsched_policy_install(VschedEngine *e, VschedPolicyState *policy);
 
@@ -317,6 +354,9 @@ void vsched_options_sdb_changed(VschedEngine *e, SDBState *sdb);
 /* objects.c */
 void vsched_objects_create(VschedEngine *e, MachineState *ms);
 void vsched_objects_created_vcpu(VschedEngine *e, CPUState *cpu);
+/* "1" or "2/3"; and back, or false and @errp. */
+char *vsched_speed_text(const VschedSpeed *speed);
+bool vsched_parse_speed(const char *text, VschedSpeed *speed, Error **errp);
 /* What vms= says of each VCPU; NULL, and @errp, if that is impossible. */
 int *vsched_option_vms(VschedEngine *e, int vcpus, Error **errp);
 /* affinity=, offline=, speed=, weights=, caps= as given, in @state. */

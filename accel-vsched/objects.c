@@ -221,12 +221,15 @@ static void pcpu_set_online(Object *obj, bool value, Error **errp)
     check(done, "offline", why, errp);
 }
 
-static char *pcpu_get_speed(Object *obj, Error **errp)
+char *vsched_speed_text(const VschedSpeed *speed)
 {
-    const VschedSpeed *speed = &core()->pcpu[number_of(obj)].speed;
-
     return speed->insns == speed->cycles ? g_strdup("1") :
            g_strdup_printf("%u/%u", speed->insns, speed->cycles);
+}
+
+static char *pcpu_get_speed(Object *obj, Error **errp)
+{
+    return vsched_speed_text(&core()->pcpu[number_of(obj)].speed);
 }
 
 /* "1" or "2/3" */
@@ -242,21 +245,33 @@ static bool parse_speed(const char *text, unsigned *insns, unsigned *cycles)
                      !qemu_strtoui(end + 1, NULL, 10, cycles));
 }
 
-static void pcpu_set_speed(Object *obj, const char *value, Error **errp)
+bool vsched_parse_speed(const char *text, VschedSpeed *speed, Error **errp)
 {
     unsigned insns, cycles;
+
+    if (!parse_speed(text, &insns, &cycles) || insns < 1 || insns > cycles ||
+        cycles > VSCHED_SPEED_MAX) {
+        error_setg(errp, "speed=%s is not a speed: allowed are 1, and ratios "
+                   "such as 2/3 from 1/%d to 1 of numbers up to %d", text,
+                   VSCHED_SPEED_MAX, VSCHED_SPEED_MAX);
+        return false;
+    }
+    *speed = (VschedSpeed) { insns, cycles };
+    return true;
+}
+
+static void pcpu_set_speed(Object *obj, const char *value, Error **errp)
+{
+    VschedSpeed speed;
     char *why = NULL;
     bool done;
 
-    if (!vsched_between_windows(vsched_engine, errp)) {
+    if (!vsched_between_windows(vsched_engine, errp) ||
+        !vsched_parse_speed(value, &speed, errp)) {
         return;
     }
-    if (!parse_speed(value, &insns, &cycles)) {
-        error_setg(errp, "'%s' is not a speed: allowed are 1 and ratios such "
-                   "as 2/3", value);
-        return;
-    }
-    done = vsched_core_set_speed(core(), number_of(obj), insns, cycles, &why);
+    done = vsched_core_set_speed(core(), number_of(obj), speed.insns,
+                                 speed.cycles, &why);
     check(done, "speed", why, errp);
 }
 

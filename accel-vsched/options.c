@@ -18,6 +18,7 @@
 #include "qapi/visitor.h"
 #include "hw/qdev-core.h"
 #include "vsched/vsched.h"
+#include "commands.h"
 #include "engine.h"
 #include "given.h"
 #include "parameters.h"
@@ -423,6 +424,10 @@ static bool create_sdbs(VschedEngine *e, Error **errp)
 
 bool vsched_options_unused(Error **errp)
 {
+    if (vsched_commands_given()) {
+        error_setg(errp, "a vsched-command needs -accel tcg,thread=vsched");
+        return false;
+    }
     for (int i = 0; i < option_names->len; i++) {
         const char *name = option_names->pdata[i];
         const char *value = vsched_given(VSCHED_BY_ANYBODY, name);

@@ -14,7 +14,7 @@
 #include "hw/sdb/range.h"
 #include "parameters.h"
 
-static bool parse_time(const char *text, uint64_t *ns)
+bool vsched_parse_time(const char *text, uint64_t *ns)
 {
     static const struct {
         const char *suffix;
@@ -155,7 +155,7 @@ bool vsched_parameter_set(Visitor *v, const char *name,
         }
         number = signed_number;
     } else if (p->unit == VSCHED_TIME) {
-        ok = parse_time(text, &number);
+        ok = vsched_parse_time(text, &number);
     } else {
         ok = g_ascii_isdigit(*text) &&
              !qemu_strtou64(text, NULL, 10, &number);

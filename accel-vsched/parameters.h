@@ -17,6 +17,9 @@ const char *vsched_parameter_type(const VschedParameter *p);
 /* "timeslice of a VCPU; 10us to 1s, default 100us" */
 char *vsched_parameter_describe(const VschedParameter *p);
 
+/* "100us" as nanoseconds; false if it is none. */
+bool vsched_parse_time(const char *text, uint64_t *ns);
+
 /* Accessors of a property.  Errors say what is wrong, and what is allowed. */
 bool vsched_parameter_set(Visitor *v, const char *name,
                           const VschedParameter *p, uint64_t *value,

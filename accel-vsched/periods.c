@@ -94,6 +94,7 @@ static void end_period(VschedPeriods *s, CPUState *cpu, bool user)
     if (verdict.spin) {
         vsched_exec_spin(notify_at(s));
         trace_vsched_spin(pcpu, vcpu, verdict.user, verdict.detectors, s->end);
+        vsched_report_spin(vsched_engine, pcpu, vcpu);
     }
     s->end += n;
 }

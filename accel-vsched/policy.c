@@ -9,10 +9,15 @@
 
 const VschedPolicyOps *const vsched_policies[] = {
     &vsched_policy_balance,
+    &vsched_policy_credit,
     &vsched_policy_gang,
     &vsched_policy_partition,
+    &vsched_policy_safepoint,
     &vsched_policy_sdb,
+    &vsched_policy_spread,
     &vsched_policy_timeslice,
+    &vsched_policy_urgent,
+    &vsched_policy_yieldto,
     NULL
 };
 

@@ -293,9 +293,14 @@ extern const VschedPolicyOps *const vsched_policies[];
 const VschedPolicyOps *vsched_policy_find(const char *name);
 
 extern const VschedPolicyOps vsched_policy_balance;
+extern const VschedPolicyOps vsched_policy_credit;
 extern const VschedPolicyOps vsched_policy_gang;
 extern const VschedPolicyOps vsched_policy_partition;
-extern const VschedPolicyOps vsched_policy_timeslice;
+extern const VschedPolicyOps vsched_policy_safepoint;
 extern const VschedPolicyOps vsched_policy_sdb;
+extern const VschedPolicyOps vsched_policy_spread;
+extern const VschedPolicyOps vsched_policy_timeslice;
+extern const VschedPolicyOps vsched_policy_urgent;
+extern const VschedPolicyOps vsched_policy_yieldto;
 
 #endif /* VSCHED_POLICY_H */

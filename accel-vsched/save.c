@@ -25,6 +25,7 @@
 #include "migration/vmstate.h"
 #include "system/reset.h"
 #include "system/runstate.h"
+#include "commands.h"
 #include "devices.h"
 #include "engine.h"
 #include "given.h"
@@ -37,11 +38,13 @@ static const VMStateDescription vmstate_vcpu = {
         VMSTATE_UINT32(state, VschedVCPU),
         VMSTATE_INT32(pcpu, VschedVCPU),
         VMSTATE_INT32(holder, VschedVCPU),
+        VMSTATE_INT32(moving, VschedVCPU),
         VMSTATE_UINT64(affinity, VschedVCPU),
         VMSTATE_INT64(seen, VschedVCPU),
         VMSTATE_INT64(since, VschedVCPU),
         VMSTATE_UINT64(turn, VschedVCPU),
         VMSTATE_INT64_ARRAY(cycles, VschedVCPU, VSCHED_STATES),
+        VMSTATE_INT64(longest_wait, VschedVCPU),
         VMSTATE_BOOL(spinning, VschedVCPU),
         VMSTATE_INT64(spin_cycles, VschedVCPU),
         VMSTATE_UINT64_ARRAY(insns, VschedVCPU, 2),
@@ -235,6 +238,17 @@ static bool words_possible(void *opaque, int version_id)
     return e->saved.words_length <= WORDS_MAX;
 }
 
+/* Nobody gives so many commands (choice) */
+#define COMMANDS_MAX (1 << 24)
+
+static bool commands_possible(void *opaque, int version_id)
+{
+    VschedEngine *e = opaque;
+
+    return e->saved.commands_length >= 1 &&
+           e->saved.commands_length <= COMMANDS_MAX;
+}
+
 static const VMStateDescription vmstate_core = {
     .name = "vsched/core",
     .version_id = 1,
@@ -302,6 +316,9 @@ static int pre_save(void *opaque)
     g_free(s->words);
     s->words_length = words->len;
     s->words = (int64_t *)g_array_free(g_steal_pointer(&words), false);
+    g_free(s->commands);
+    s->commands = vsched_commands_save();
+    s->commands_length = strlen(s->commands) + 1;
     for (int i = 0; i < VSCHED_GENERATORS; i++) {
         s->random[i] = qemu_guest_random_state(e->random[i]);
     }
@@ -438,6 +455,7 @@ static bool periods_possible(VschedEngine *e, Error **errp)
 static bool load(VschedEngine *e, Error **errp)
 {
     VschedSaved *s = &e->saved;
+    bool fresh = !e->core->windows;
     bool converted = s->shape.pcpus != e->pcpus || s->shape.window != e->window;
     bool same_policy;
     int64_t values[VSCHED_PARAMETERS_MAX];
@@ -466,6 +484,11 @@ static bool load(VschedEngine *e, Error **errp)
     }
     vsched_policy_install(e, policy);
     keep_given(e);
+    s->commands[s->commands_length - 1] = 0;
+    if (!vsched_commands_load(e, s->commands, fresh, errp)) {
+        error_prepend(errp, "the saved state: ");
+        return false;
+    }
     return load_exec(e, converted, errp);
 }
 
@@ -515,6 +538,8 @@ static int pre_load(void *opaque)
     e->saved.core = vsched_state_new(e->core);      /* room for as many */
     g_free(e->saved.words);
     e->saved.words = NULL;
+    g_free(e->saved.commands);
+    e->saved.commands = NULL;
     return 0;
 }
 
@@ -552,8 +577,8 @@ void vsched_refuse_stale(VschedEngine *e)
 
 static const VMStateDescription vmstate_engine = {
     .name = "vsched",
-    .version_id = 2,
-    .minimum_version_id = 2,
+    .version_id = 3,
+    .minimum_version_id = 3,
     .priority = MIG_PRI_MAX,    /* before any device looks at its timers */
     .pre_save = pre_save,
     .pre_load = pre_load,
@@ -588,6 +613,11 @@ static const VMStateDescription vmstate_engine = {
         VMSTATE_VARRAY_UINT32_ALLOC(saved.words, VschedEngine,
                                     saved.words_length, 0,
                                     vmstate_info_int64, int64_t),
+        VMSTATE_UINT32(saved.commands_length, VschedEngine),
+        VMSTATE_VALIDATE("commands that wait of a possible size",
+                         commands_possible),
+        VMSTATE_VBUFFER_ALLOC_UINT32(saved.commands, VschedEngine, 0, NULL,
+                                     saved.commands_length),
         VMSTATE_STRUCT_ARRAY(saved.random, VschedEngine, VSCHED_GENERATORS, 1,
                              vmstate_random, QemuGuestRandomState),
         VMSTATE_VALIDATE("random numbers that can be repeated",

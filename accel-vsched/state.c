@@ -137,6 +137,9 @@ void vsched_state_convert(VschedCoreState *st, int pcpus, int64_t window)
         if (v->holder >= pcpus) {
             v->holder = VSCHED_NONE;
         }
+        if (v->moving >= pcpus) {
+            v->moving = VSCHED_NONE;
+        }
         if (v->affinity == all) {
             v->affinity = all_of(pcpus);
         }
@@ -211,6 +214,7 @@ static bool vcpu_possible(const VschedCoreState *st, int i)
 
     if (v->state >= VSCHED_SWITCHING || !within(v->pcpu, 0, st->pcpus - 1) ||
         !within(v->holder, VSCHED_NONE, st->pcpus - 1) ||
+        !within(v->moving, VSCHED_NONE, st->pcpus - 1) ||
         (v->state == VSCHED_RUNNING && st->pcpu[v->pcpu].current != i)) {
         return false;
     }
@@ -222,6 +226,7 @@ static bool vcpu_possible(const VschedCoreState *st, int i)
     }
     return sum == v->since && within(v->seen, 0, latest) &&
            within(v->since, 0, latest) && within(v->spin_cycles, 0, latest) &&
+           within(v->longest_wait, 0, v->cycles[VSCHED_READY]) &&
            v->turn < st->turns + !st->turns;
 }
 
@@ -303,8 +308,10 @@ static void put(VschedCore *core, const VschedCoreState *st)
     memcpy(t->share, st->share, st->vms * sizeof(VschedShare));
     memcpy(core->vcpu, st->vcpu, st->vcpus * sizeof(VschedVCPU));
     memcpy(core->pcpu, st->pcpu, st->pcpus * sizeof(VschedPCPU));
+    core->moves = 0;
     for (int v = 0; v < st->vcpus; v++) {
-        t->allowed[v] = (st->vcpu[v].affinity & st->online) ?: st->online;
+        t->allowed[v] = vsched_core_allowed(&st->vcpu[v], st->online);
+        core->moves += st->vcpu[v].moving != VSCHED_NONE;
     }
 }
 

@@ -49,6 +49,8 @@ VCPU_STAT(spinning, v->spin_cycles)
 VCPU_STAT(ready, vsched_core_cycles(e->core, i, VSCHED_READY))
 VCPU_STAT(blocked, vsched_core_cycles(e->core, i, VSCHED_BLOCKED))
 VCPU_STAT(switching, vsched_core_cycles(e->core, i, VSCHED_SWITCHING))
+VCPU_STAT(longest_wait, MAX(v->longest_wait, v->state != VSCHED_READY ? 0 :
+                            vsched_core_now(e->core, i) - v->since))
 VCPU_STAT(spins, v->spins)
 VCPU_STAT(expired, v->expired)
 VCPU_STAT(ended_by_spin, v->ended_by_spin)
@@ -68,6 +70,8 @@ static const Stat vcpu_stats[] = {
     { "ready", vcpu_ready, .cycles = true },
     { "blocked", vcpu_blocked, .cycles = true },
     { "switching", vcpu_switching, .cycles = true },
+    { "longest-wait", vcpu_longest_wait, .type = STATS_TYPE_PEAK,
+      .cycles = true },
     { "spin-periods", vcpu_spins },
     { "slices-expired", vcpu_expired },
     { "slices-ended-by-spin", vcpu_ended_by_spin },
@@ -154,7 +158,7 @@ static uint64_t vm_posted(VschedEngine *e, int i)
     return e->posted;
 }
 
-/* Besides these, the sums of all statistics of PCPUs and VCPUs. */
+/* Besides these, the sums of all statistics of PCPUs and VCPUs, or peaks. */
 static const Stat vm_stats[] = {
     { "time", vm_time, .type = STATS_TYPE_INSTANT, .cycles = true },
     { "windows", vm_windows },
@@ -197,7 +201,10 @@ static void prepend_all(StatsList **list, VschedEngine *e, const Stat *stats,
     }
 }
 
-/* Over those of @objects whose number in @group is @number; NULL: over all. */
+/*
+ * Sums, and the largest of peaks, over those of @objects whose number in @group
+ * is @number; NULL: over all.
+ */
 static void prepend_sums(StatsList **list, VschedEngine *e, const Stat *stats,
                          int objects, const int *group, int number,
                          const char *prefix, strList *names)
@@ -208,7 +215,10 @@ static void prepend_sums(StatsList **list, VschedEngine *e, const Stat *stats,
 
         for (int i = 0; i < objects; i++) {
             if (!group || group[i] == number) {
-                sum += stats[n].value(e, i);
+                uint64_t value = stats[n].value(e, i);
+
+                sum = stats[n].type == STATS_TYPE_PEAK ? MAX(sum, value)
+                                                       : sum + value;
             }
         }
         prepend(list, name, sum, names);

@@ -149,8 +149,8 @@ class Pages(unittest.TestCase):
     def test_parameters(self):
         engine = read("accel-vsched/engine-object.c")
         numbers = re.findall(r'\.name = "([\w-]+)"', engine)
-        first = re.findall(r'^    \{ "(\w+)", "', engine, re.MULTILINE)
-        self.assertEqual((len(numbers), len(first)), (9, 6))
+        first = re.findall(r'^    \{ "([\w-]+)", "', engine, re.MULTILINE)
+        self.assertEqual((len(numbers), len(first)), (9, 7))
         self.assert_named("engine-reference.rst", numbers + first + ["sched"])
 
     def test_policies(self):
@@ -234,6 +234,10 @@ class Pages(unittest.TestCase):
             r'object_class_property_add\w*\(oc, "(\w+)"', read("accel-vsched/objects.c")))
         self.assert_named("engine-reference.rst", re.findall(
             r"'event': '(\w+)'", read("accel-vsched/vsched.json")))
+
+    def test_commands(self):
+        self.assert_named("control.rst", re.findall(
+            r"^\{ '(?:event|command)': '([\w-]+)'", read("accel-vsched/vsched.json"), re.MULTILINE))
 
     def test_reasons_of_detectors(self):
         names = re.findall(r'^\s+\[SDB_\w+\] = "([\w-]+)"', read("hw-sdb/sdb-core.c"), re.MULTILINE)

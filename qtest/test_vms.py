@@ -239,9 +239,9 @@ class Objects(unittest.TestCase):
         (vm(1), "vcpus", (), ([1],), "not writable"),
         (pcpu(7), "online", (False, True, True), (1, "on", None), "'online', expected: boolean"),
         (pcpu(7), "speed", ("2/3", "1/1000", "999/1000", "1"), ("1/1001", "3/2", "0", "0/1", "1/0"),
-         r"out of range: allowed are ratios from 1/1000 to 1"),
+         "not a speed: allowed are 1, and ratios such as 2/3 from 1/1000 to 1"),
         (pcpu(7), "speed", ("1/2",), ("x", "", "1/2/3", " 1/2", "1/2 ", "-1/2", "0.5", "1/"),
-         "not a speed: allowed are 1 and ratios such as 2/3"),
+         "not a speed: allowed are 1, and ratios such as 2/3 from 1/1000 to 1"),
         (pcpu(7), "vcpu", (), (1,), "not writable"),
         (vcpu(9), "affinity", ([0], [0, 7], list(range(8))), ([8], [0, 64], [65535]),
          "there is no PCPU .*: allowed are 0 to 7"),
@@ -532,7 +532,8 @@ class Runs(Accounts, unittest.TestCase):
     def test_nobody_starves(self):
         """24 VCPUs that compute all the time on 8 PCPUs: three share one.  Policies change many
         times in a timeslice, which has a million cycles at 10 GHz, of a slow machine: in 9 of
-        them each VCPU has run for at least half of its third."""
+        them each VCPU has run for at least a quarter of its third.  (Under "spread" all of
+        them, in privileged mode, share half of the PCPUs.)"""
         with Guest(*program("stream", MACHINE + ",clock-hz=10000000000",
                             "words=1000 rounds=10000000"),
                    "-accel", "tcg,one-insn-per-tb=on") as guest:
@@ -548,7 +549,7 @@ class Runs(Accounts, unittest.TestCase):
             old, new = of_kind(before, "vcpu"), of_kind(now, "vcpu")
             for v in new:
                 ran = sum(new[v][s] - old[v][s] for s in ("running-useful", "running-spinning"))
-                self.assertGreater(ran, elapsed / 6, v)
+                self.assertGreater(ran, elapsed / 12, v)
             self.assertGreater(changes, 50)
 
     def test_at_once(self):

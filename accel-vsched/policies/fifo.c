@@ -38,9 +38,9 @@ static int nth_bit(uint64_t mask, int n)
     return __builtin_ctzll(mask);
 }
 
-static int find_home(const VschedFifo *fifo, int vcpu)
+int vsched_fifo_home(const VschedTopology *topology, int vcpu)
 {
-    uint64_t allowed = fifo->topology->allowed[vcpu];
+    uint64_t allowed = topology->allowed[vcpu];
 
     return nth_bit(allowed, vcpu % __builtin_popcountll(allowed));
 }
@@ -56,7 +56,7 @@ void *vsched_fifo_create(const VschedServices *services,
     fifo->home = g_new(int, topology->vcpus);
     vsched_queues_init(&fifo->queues, topology->vcpus, topology->pcpus);
     for (int v = 0; v < topology->vcpus; v++) {
-        fifo->home[v] = find_home(fifo, v);
+        fifo->home[v] = vsched_fifo_home(topology, v);
     }
     return fifo;
 }
@@ -138,7 +138,7 @@ void vsched_fifo_changed(void *policy, int64_t now)
     VschedFifo *fifo = policy;
 
     for (int v = 0; v < fifo->topology->vcpus; v++) {
-        int home = find_home(fifo, v);
+        int home = vsched_fifo_home(fifo->topology, v);
 
         if (home == fifo->home[v]) {
             continue;

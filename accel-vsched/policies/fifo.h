@@ -16,6 +16,9 @@ typedef struct VschedFifo {
     VschedQueues queues;        /* of each PCPU */
 } VschedFifo;
 
+/* The PCPU that @vcpu belongs to, as things are now. */
+int vsched_fifo_home(const VschedTopology *topology, int vcpu);
+
 void *vsched_fifo_create(const VschedServices *services,
                          const int64_t *values, char **why);
 void vsched_fifo_destroy(void *policy);

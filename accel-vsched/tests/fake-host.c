@@ -5,6 +5,7 @@
  */
 
 #include <string.h>
+#include "../state.h"
 #include "fake-host.h"
 
 uint32_t hash(uint32_t a, uint32_t b, uint32_t c)
@@ -19,7 +20,11 @@ uint32_t hash(uint32_t a, uint32_t b, uint32_t c)
 Block random_block(const World *w, int vcpu, int i)
 {
     uint32_t h = hash(w->seed, vcpu, i), e = h >> 8 & 0xff;
-    Block b = { .length = h % 64 + 1 };
+    uint32_t m = hash(w->seed, vcpu, 2000000 + i / 8) % 8;
+    Block b = {
+        .length = h % 64 + 1,
+        .mode = m < 4 ? USER : m < 7 ? KERNEL : IDLE,
+    };
 
     if (e < 3) {
         b.event = HALT;
@@ -294,6 +299,13 @@ static VschedStop fake_run(void *opaque, VschedRun *run)
             break;
         case EXIT:
             return VSCHED_STOP_EXIT;
+        case HOLD:
+            hint.kind = VSCHED_HINT_HOLD;
+            hint.now = now;
+            hint.cycles = b.arg;
+            while_running(f, *used, end, &hint);
+            budget = MIN(budget, vsched_core_budget(core));
+            break;
         case NOTHING:
             break;
         default:
@@ -657,4 +669,103 @@ void fake_both(Fake *one, Fake *many, const VschedPolicyOps *ops, int i,
     g_assert_cmpmem(one->world.log->data, one->world.log->len *
                     sizeof(Executed), many->world.log->data,
                     many->world.log->len * sizeof(Executed));
+}
+
+void fake_save_and_load(const Fake *f, Fake *copy, bool same)
+{
+    VschedCore *core = f->core;
+    VschedCoreState *state = vsched_state_new(core);
+    g_autoptr(GArray) words = g_array_new(false, false, sizeof(int64_t));
+    char *why = NULL;
+
+    fake_init_vms(copy, core->topology.vcpus, core->topology.vm,
+                  core->topology.pcpus, core->window, core->switch_cost,
+                  core->ops, f->values[0]);
+    memcpy(copy->values, f->values, sizeof(f->values));
+    g_array_free(copy->world.log, true);
+    copy->world = f->world;
+    copy->world.log = g_array_new(false, false, sizeof(Executed));
+    copy->merge = f->merge;
+    copy->notice = f->notice;
+    copy->pause = f->pause;
+    copy->knows_idle_loop = f->knows_idle_loop;
+    copy->stalls = f->stalls;
+    copy->mixed_speeds = f->mixed_speeds;
+    copy->core->jitter = core->jitter;
+    vsched_core_save_policy(core, words);
+    must(vsched_state_load(copy->core, state, core->ops, f->values,
+                           (int64_t *)words->data, words->len, same, &why),
+         &why);
+    vsched_state_free(state);
+}
+
+static const Block mixed_locks[] = {
+    { 20, NOTHING, 0, 0, USER }, { 10, LOCK, 0 }, { 30 }, { 10, UNLOCK, 0 },
+    { 20, NOTHING, 0, 0, USER }, { 10, LOCK, 1 }, { 7 }, { 10, UNLOCK, 1 }, { }
+};
+
+static const Block mixed_calls[][6] = {
+    { { 15, NOTHING, 0, 0, USER }, { 10, CALL, 1 }, { 40 }, { 5, CALL, 2 },
+      { 9, SPIN } },
+    { { 50, NOTHING, 0, 0, USER }, { 10, CALL, 3 }, { 13, HALT, 500, 0, IDLE },
+    },
+    { { 10, CALL, 0 }, { 11, NOTHING, 0, 0, IDLE }, { 10, CALL, 4 },
+      { 64, SPIN, 0, 0, USER } },
+};
+
+/* VCPUs 0 to 2 call others, the others have locks in common. */
+static void mixed_init(Fake *f, const VschedPolicyOps *ops, uint32_t seed,
+                       void (*set)(Fake *f))
+{
+    int vcpus = 5 + hash(seed, 1, 3) % 6, vm[MANY] = { 0 };
+
+    /* Those that call each other are one VM. */
+    for (int v = 5; v < vcpus; v++) {
+        vm[v] = seed & 1;
+    }
+    fake_init_vms(f, vcpus, vm, 1 + hash(seed, 2, 3) % 4, 50 + seed % 60,
+                  hash(seed, 4, 3) % 30, ops, 100 + hash(seed, 5, 3) % 1000);
+    f->notice = 30;
+    f->pause = true;
+    f->knows_idle_loop = seed & 2;
+    f->core->jitter = seed & 4;
+    for (int v = 0; v < vcpus; v++) {
+        f->world.program[v] = v < 3 ? mixed_calls[v] : mixed_locks;
+    }
+    if (set) {
+        set(f);
+    }
+    start_all(f);
+}
+
+static void assert_same_log(const Fake *a, const Fake *b)
+{
+    g_assert_cmpmem(a->world.log->data, a->world.log->len * sizeof(Executed),
+                    b->world.log->data, b->world.log->len * sizeof(Executed));
+}
+
+void fake_mixed(const VschedPolicyOps *ops, void (*set)(Fake *f))
+{
+    for (uint32_t seed = 0; seed < 40; seed++) {
+        Fake one, many, copy;
+
+        mixed_init(&one, ops, seed, set);
+        mixed_init(&many, ops, seed, set);
+        many.merge = true;
+        fake_drive(&one, 20000 + hash(seed, 6, 3) % 1000);
+        fake_drive(&many, one.core->window_end);
+        assert_same_log(&one, &many);
+        fake_save_and_load(&one, &copy, true);
+        g_array_set_size(one.world.log, 0);
+        fake_drive(&one, 60000);
+        fake_drive(&copy, one.core->window_end);
+        assert_same_log(&one, &copy);
+        for (int v = 0; v < one.world.vcpus; v++) {
+            /* Its last block.  Locks are unfair; policies need not be. */
+            g_assert_cmpint(one.world.not_before[v], >, 40000);
+        }
+        fake_free(&one);
+        fake_free(&many);
+        fake_free(&copy);
+    }
 }

@@ -28,6 +28,7 @@ typedef enum Event {
     LOCK,                       /* lock @arg, wait for it if it is taken */
     UNLOCK,
     CALL,                       /* a cross-call: wait until @arg has taken it */
+    HOLD,                       /* it asks to run on for @arg cycles */
 } Event;
 
 typedef enum Mode {
@@ -139,5 +140,16 @@ void fake_drive(Fake *f, int64_t time);
  */
 void fake_both(Fake *one, Fake *many, const VschedPolicyOps *ops, int i,
                int64_t skip, int stalls);
+
+/* @copy goes on where @f is, from a state that was saved. */
+void fake_save_and_load(const Fake *f, Fake *copy, bool same);
+
+/*
+ * Locks, cross-calls, halts, PAUSE and all modes, under policy @ops with
+ * parameter values @set (NULL: as they are): several windows at once give the
+ * same as single ones, a state that is saved and loaded goes on like the one
+ * that was not, and everybody goes on to run.
+ */
+void fake_mixed(const VschedPolicyOps *ops, void (*set)(Fake *f));
 
 #endif /* FAKE_HOST_H */

@@ -304,6 +304,46 @@ static void test_affinity(void)
     fake_free(&f);
 }
 
+static void test_move(void)
+{
+    char *why = NULL;
+    Fake f;
+
+    /*
+     * VCPUs 0 and 2 are of PCPU 0, 1 and 3 of PCPU 1; slices of 20, windows and
+     * blocks of 10.  At 10, 2 is told to go to PCPU 1: it waits there since 0,
+     * as 3 does, and is behind it.  It runs there from 40 to 60 and goes home.
+     */
+    fake_init(&f, 4, 2, 10, 0, &vsched_policy_timeslice, 20);
+    all_run(&f, tens);
+    windows(&f, 1);
+    must(vsched_core_move(f.core, 2, 1, &why), &why);
+    g_assert_cmpuint(f.core->topology.allowed[2], ==, 2);
+    windows(&f, 5);
+    g_assert_cmpuint(f.core->topology.allowed[2], ==, 3);
+    windows(&f, 2);
+    assert_log(&f, "0:0@0 1:1@0 1:1@10 0:0@10 0:0@20 1:3@20 1:3@30 0:0@30 "
+                   "0:0@40 1:2@40 1:2@50 0:0@50 0:0@60 1:1@60 1:1@70 0:0@70");
+    assert_sums(&f);
+
+    /* One that runs goes at once, one that runs there stays. */
+    must(vsched_core_move(f.core, 1, 1, &why), &why);
+    g_assert_cmpint(f.core->moves, ==, 0);
+    must(vsched_core_move(f.core, 1, 0, &why), &why);
+    g_assert_cmpint(f.core->vcpu[1].evicted, ==, 1);
+    g_assert_cmpint(f.core->moves, ==, 1);
+    /* If its aim goes off, it stays where it may be. */
+    set_online(&f, 2);
+    g_assert_cmpint(f.core->moves, ==, 0);
+    refused(vsched_core_move(f.core, 1, 0, &why), &why, "PCPU 0 is off");
+    set_online(&f, 3);
+    set_affinity(&f, 1, 2);
+    refused(vsched_core_move(f.core, 1, 0, &why), &why, "forbids");
+    windows(&f, 20);
+    assert_sums(&f);
+    fake_free(&f);
+}
+
 static void test_shares(void)
 {
     static const int vm[] = { 0, 0, 1, 1, 1 };
@@ -582,6 +622,11 @@ static void change_something(Fake *f, uint32_t h)
     int64_t values[16];
     char *why = NULL;
 
+    if (h >> 16 & 1) {
+        vsched_core_move(core, vcpu, hash(h, 7, 7) % core->topology.pcpus,
+                         &why);
+        g_clear_pointer(&why, g_free);
+    }
     switch (h % 5) {
     case 0:
         vsched_core_set_online(core, mask, &why);       /* 0 is refused */
@@ -717,6 +762,9 @@ static void test_longest_wait(gconstpointer data)
         if (bound != INT64_MAX) {
             fake_drive(&f, MIN(20 * bound, 2000000));
             g_assert_cmpint(f.longest_wait, <=, bound);
+            for (int v = 0; v < f.core->topology.vcpus; v++) {
+                g_assert_cmpint(f.core->vcpu[v].longest_wait, <=, bound);
+            }
         }
         fake_free(&f);
     }
@@ -803,31 +851,6 @@ static void test_windows_at_once(gconstpointer data)
     }
 }
 
-/* @copy goes on where @f is, from a state that was saved. */
-static void save_and_load(const Fake *f, Fake *copy, bool same)
-{
-    VschedCore *core = f->core;
-    VschedCoreState *state = vsched_state_new(core);
-    g_autoptr(GArray) words = g_array_new(false, false, sizeof(int64_t));
-    char *why = NULL;
-
-    fake_init_vms(copy, core->topology.vcpus, core->topology.vm,
-                  core->topology.pcpus, core->window, core->switch_cost,
-                  core->ops, f->values[0]);
-    g_array_free(copy->world.log, true);
-    copy->world = f->world;
-    copy->world.log = g_array_new(false, false, sizeof(Executed));
-    copy->merge = f->merge;
-    copy->stalls = f->stalls;
-    copy->mixed_speeds = f->mixed_speeds;
-    copy->core->jitter = core->jitter;
-    vsched_core_save_policy(core, words);
-    must(vsched_state_load(copy->core, state, core->ops, f->values,
-                           (int64_t *)words->data, words->len, same, &why),
-         &why);
-    vsched_state_free(state);
-}
-
 /* A VCPU that runs on where it does not belong any more is left in peace. */
 static void test_save_in_a_foreign_slice(void)
 {
@@ -844,7 +867,7 @@ static void test_save_in_a_foreign_slice(void)
     windows(&f, 25);
     set_online(&f, 7);
     windows(&f, 1);
-    save_and_load(&f, &copy, true);
+    fake_save_and_load(&f, &copy, true);
     g_assert_cmpint(copy.core->pcpu[1].current, ==, 5);
     windows(&copy, 4);
     g_assert_cmpint(copy.core->vcpu[5].expired, ==, 1);
@@ -869,7 +892,7 @@ static void test_save_and_load(gconstpointer data)
             change_something(&f, h / 5 * 5 + h % 4);   /* not the slice */
         }
         fake_drive(&f, f.core->window_end + hash(seed, 3, 80) % 20000);
-        save_and_load(&f, &copy, true);
+        fake_save_and_load(&f, &copy, true);
         g_array_set_size(f.world.log, 0);
         fake_drive(&f, f.core->window_end + 50000);
         fake_drive(&copy, copy.core->window_end + 50000);
@@ -959,6 +982,7 @@ int main(int argc, char **argv)
     g_test_add_func("/policy/exact-slices", test_exact_slices);
     g_test_add_func("/policy/off-and-on", test_off_and_on);
     g_test_add_func("/policy/affinity", test_affinity);
+    g_test_add_func("/policy/move", test_move);
     g_test_add_func("/policy/shares", test_shares);
     g_test_add_func("/policy/speed", test_speed);
     g_test_add_func("/policy/stall", test_stall_beyond_the_window);

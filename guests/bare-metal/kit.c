@@ -90,6 +90,11 @@ static void write64(uint64_t address, uint64_t value)
     asm volatile("stxa %0, [%1] %2" : : "r"(value), "r"(address), "i"(ASI_PHYS_IO) : "memory");
 }
 
+void write_register(uint64_t address, uint64_t value)
+{
+    write64(address, value);
+}
+
 static uint64_t read64(uint64_t address)
 {
     uint64_t value;
@@ -292,9 +297,10 @@ static char *value_of(char *word, const char *name)
            word[1 + size] == '=' ? word + size + 2 : NULL;
 }
 
-static bool is_digit(char c)
+/* Value of a digit, decimal or hexadecimal; 16 or more: it is none. */
+static unsigned digit(char c)
 {
-    return c >= '0' && c <= '9';
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : 16;
 }
 
 /* Words that were looked at are wiped out; run_on_all() accepts no others. */
@@ -309,10 +315,13 @@ uint64_t parameter(const char *name, uint64_t preset, uint64_t min, uint64_t max
         if (!text) {
             continue;
         }
-        fine = is_digit(*text);
+        unsigned base = text[0] == '0' && text[1] == 'x' ? 16 : 10;
+
+        text += base == 16 ? 2 : 0;
+        fine = digit(*text) < base;
         for (value = 0; *text && *text != ' '; text++) {
-            fine &= is_digit(*text) && value <= max;
-            value = value * 10 + *text - '0';
+            fine &= digit(*text) < base && value <= max;
+            value = value * base + digit(*text);
         }
         fine &= value >= min && value <= max;
         while (word + 1 < text) {

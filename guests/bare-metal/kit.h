@@ -42,8 +42,10 @@ extern unsigned int vcpus;          /* in the machine, or parameter vcpus= */
 extern const char program_name[];
 bool program(void);
 
-/* Parameters: "name=value ..." in QEMU's -fw_cfg opt/args,string= */
+/* Parameters: "name=value ..." in QEMU's -fw_cfg opt/args,string=; decimal, or 0x... */
 uint64_t parameter(const char *name, uint64_t preset, uint64_t min, uint64_t max);
+/* Of a device, at a physical address; in privileged mode. */
+void write_register(uint64_t address, uint64_t value);
 
 /*
  * Run work() on all VCPUs (in user mode with parameter user=1);

@@ -3,6 +3,9 @@
  * shared data that only a lock can protect, and gives it back.
  *   rounds=200 (of a VCPU)  inside=100 (turns of a loop with the lock held)
  *   outside=100 (without it)
+ *   hold=0 (address of a vsched-hold register; 0: none)
+ *   cycles=2000 (for which a VCPU asks there not to be preempted, from before it
+ *   takes the lock until it has given it back)
  * Checked: the counter is rounds x VCPUs, and nobody was seen inside by anyone
  * else.  polls: how often a VCPU looked at the lock in vain.
  *
@@ -18,7 +21,7 @@
 static void lock(struct vcpu *me);
 static void unlock(struct vcpu *me);
 
-static uint64_t rounds, inside, outside;
+static uint64_t rounds, inside, outside, hold, hold_cycles;
 static struct {
     volatile uint64_t counter, owner, intruders;
 } __attribute__((aligned(256))) data;
@@ -26,6 +29,9 @@ static struct {
 static void work(struct vcpu *me)
 {
     for (uint64_t i = 0; i < rounds; i++) {
+        if (hold) {
+            write_register(hold, hold_cycles);
+        }
         lock(me);
         barrier();
         data.owner = me->index;
@@ -34,6 +40,9 @@ static void work(struct vcpu *me)
         data.intruders += data.owner != me->index;
         barrier();
         unlock(me);
+        if (hold) {
+            write_register(hold, 0);
+        }
         me->count++;
         spend(outside);
     }
@@ -44,6 +53,8 @@ bool program(void)
     rounds = parameter("rounds", 200, 1, 1ul << 40);
     inside = parameter("inside", 100, 0, 1ul << 40);
     outside = parameter("outside", 100, 0, 1ul << 40);
+    hold = parameter("hold", 0, 0, 1ul << 50);
+    hold_cycles = parameter("cycles", 2000, 1, 1ul << 40);
     report("cycles", run_on_all(work));
     report("rounds", rounds);
     report("counter", data.counter);

@@ -1,0 +1,508 @@
+/*
+ * Commands of QMP that wait for their time, or were given at the start.
+ *
+ * A command with @at is checked when it is given, and then waits.  At its time
+ * it is run like one that comes by QMP, by the function that QAPI generates.
+ * What waits is saved with the machine, as JSON.
+ *
+ * At the start of QEMU, commands are objects:
+ *
+ *     -object vsched-command,id=c0,at=5ms,run=vsched-set-pcpu,
+ *             arguments="pcpu=7,,online=off"
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/keyval.h"
+#include "qemu/option.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-vsched.h"
+#include "qapi/qapi-events-vsched.h"
+#include "qapi/qapi-visit-vsched.h"
+#include "qapi/qobject-input-visitor.h"
+#include "qapi/qobject-output-visitor.h"
+#include "qobject/qjson.h"
+#include "qobject/qlist.h"
+#include "qobject/qnum.h"
+#include "qobject/qstring.h"
+#include "qom/object_interfaces.h"
+#include "commands.h"
+#include "parameters.h"
+
+typedef struct Command {
+    uint64_t id, at;
+    int which;                  /* of the table */
+    QDict *arguments;
+    bool given;                 /* at the start of QEMU */
+} Command;
+
+static GQueue pending = G_QUEUE_INIT;   /* by time, then as given */
+static uint64_t last_id;
+static bool any_given;          /* at the start of QEMU */
+static bool giving;             /* what comes now was given at the start */
+
+/* A command: its arguments as QAPI has them, and what it does. */
+#define COMMAND(TYPE, func)                                                  \
+    static bool visit_##func(Visitor *v, void **arguments, Error **errp)     \
+    {                                                                        \
+        return visit_type_##TYPE(v, NULL, (TYPE **)arguments, errp);         \
+    }                                                                        \
+    static VschedDone *run_##func(void *arguments, Error **errp)             \
+    {                                                                        \
+        return qmp_##func(arguments, errp);                                  \
+    }                                                                        \
+    static void free_##func(void *arguments)                                 \
+    {                                                                        \
+        qapi_free_##TYPE(arguments);                                         \
+    }
+
+COMMAND(VschedMove, vsched_move)
+COMMAND(VschedSet, vsched_set)
+COMMAND(VschedSetAffinity, vsched_set_affinity)
+COMMAND(VschedSetPCPU, vsched_set_pcpu)
+COMMAND(VschedSetPolicy, vsched_set_policy)
+COMMAND(VschedSetVM, vsched_set_vm)
+
+static const struct {
+    const char *name;
+    bool (*visit)(Visitor *v, void **arguments, Error **errp);
+    VschedDone *(*run)(void *arguments, Error **errp);
+    void (*free)(void *arguments);
+} table[] = {
+#define ENTRY(name, func) { name, visit_##func, run_##func, free_##func }
+    ENTRY("vsched-move", vsched_move),
+    ENTRY("vsched-set", vsched_set),
+    ENTRY("vsched-set-affinity", vsched_set_affinity),
+    ENTRY("vsched-set-pcpu", vsched_set_pcpu),
+    ENTRY("vsched-set-policy", vsched_set_policy),
+    ENTRY("vsched-set-vm", vsched_set_vm),
+#undef ENTRY
+};
+
+const char *vsched_commands_name(int i)
+{
+    return i < ARRAY_SIZE(table) ? table[i].name : NULL;
+}
+
+static int find(const char *name, Error **errp)
+{
+    g_autoptr(GString) names = g_string_new(NULL);
+
+    for (int i = 0; i < ARRAY_SIZE(table); i++) {
+        if (!strcmp(table[i].name, name)) {
+            return i;
+        }
+        g_string_append_printf(names, "%s%s", i ? ", " : "", table[i].name);
+    }
+    error_setg(errp, "there is no command '%s' that can be given a time: "
+               "allowed are %s", name, names->str);
+    return -1;
+}
+
+static void command_free(Command *c)
+{
+    qobject_unref(c->arguments);
+    g_free(c);
+}
+
+static int compare(gconstpointer a, gconstpointer b, gpointer opaque)
+{
+    const Command *x = a, *y = b;
+
+    return x->at < y->at ? -1 : x->at > y->at ? 1 : 0;
+}
+
+/* Behind those of the same time. */
+static void insert(Command *c)
+{
+    GList *link = pending.tail;
+
+    while (link && compare(link->data, c, NULL) > 0) {
+        link = link->prev;
+    }
+    g_queue_insert_after(&pending, link, c);
+}
+
+static VschedDone *done(uint64_t time, uint64_t id)
+{
+    VschedDone *d = g_new0(VschedDone, 1);
+
+    d->time = time;
+    d->has_id = id;
+    d->id = id;
+    return d;
+}
+
+VschedDone *vsched_commands_done(VschedEngine *e)
+{
+    return done(e->now, 0);
+}
+
+/* QAPI's @arguments as a dictionary. */
+static QDict *as_dict(int which, void *arguments)
+{
+    QObject *dict;
+    Visitor *v = qobject_output_visitor_new(&dict);
+
+    table[which].visit(v, &arguments, &error_abort);
+    visit_complete(v, &dict);
+    visit_free(v);
+    return qobject_to(QDict, dict);
+}
+
+VschedDone *vsched_commands_defer(VschedEngine *e, const char *command,
+                                  void *arguments, uint64_t at, Error **errp)
+{
+    int which = find(command, &error_abort);
+    Command *c;
+
+    if (at > INT64_MAX || (int64_t)at < e->now) {
+        error_setg(errp, "at=%" PRIu64 " is %s: allowed are %" PRId64
+                   ", which is the present, to %" PRId64, at,
+                   at > INT64_MAX ? "out of range" : "past", e->now,
+                   INT64_MAX);
+        return NULL;
+    }
+    c = g_new0(Command, 1);
+    c->id = ++last_id;
+    c->at = at;
+    c->which = which;
+    c->arguments = as_dict(which, arguments);
+    c->given = giving;
+    insert(c);
+    qatomic_set(&e->attention, true);
+    if (first_cpu) {
+        qemu_cond_broadcast(first_cpu->halt_cond);
+    }
+    return done(at, c->id);
+}
+
+bool vsched_commands_cancel(uint64_t id)
+{
+    for (GList *l = pending.head; l; l = l->next) {
+        Command *c = l->data;
+
+        if (c->id == id) {
+            g_queue_delete_link(&pending, l);
+            command_free(c);
+            return true;
+        }
+    }
+    return false;
+}
+
+VschedPendingList *vsched_commands_pending(void)
+{
+    VschedPendingList *list = NULL, **tail = &list;
+
+    for (GList *l = pending.head; l; l = l->next) {
+        Command *c = l->data;
+        VschedPending *p = g_new0(VschedPending, 1);
+
+        p->id = c->id;
+        p->at = c->at;
+        p->command = g_strdup(table[c->which].name);
+        p->arguments = QOBJECT(qobject_ref(c->arguments));
+        QAPI_LIST_APPEND(tail, p);
+    }
+    return list;
+}
+
+int64_t vsched_commands_next(void)
+{
+    Command *c = g_queue_peek_head(&pending);
+
+    return c ? c->at : INT64_MAX;
+}
+
+/* @arguments of JSON, or, if @texts, of words whose values may be texts. */
+static VschedDone *run(int which, QDict *arguments, bool texts, Error **errp)
+{
+    Visitor *v = texts ? qobject_input_visitor_new_keyval(QOBJECT(arguments))
+                       : qobject_input_visitor_new(QOBJECT(arguments));
+    VschedDone *result = NULL;
+    void *typed = NULL;
+
+    if (table[which].visit(v, &typed, errp)) {
+        result = table[which].run(typed, errp);
+        table[which].free(typed);
+    }
+    visit_free(v);
+    return result;
+}
+
+void vsched_commands_due(VschedEngine *e)
+{
+    while (vsched_commands_next() <= e->now) {
+        Command *c = g_queue_pop_head(&pending);
+        Error *err = NULL;
+
+        qapi_free_VschedDone(run(c->which, c->arguments, false, &err));
+        qapi_event_send_vsched_command(c->id, table[c->which].name, e->now,
+                                       err ? error_get_pretty(err) : NULL);
+        error_free(err);
+        command_free(c);
+    }
+}
+
+VschedDone *vsched_commands_run(const char *command, const char *arguments,
+                                const char *at, Error **errp)
+{
+    int which = find(command, errp);
+    g_autoptr(QDict) dict = NULL;
+    uint64_t ns;
+
+    if (which < 0) {
+        return NULL;
+    }
+    dict = keyval_parse(arguments ?: "", NULL, NULL, errp);
+    if (!dict) {
+        return NULL;
+    }
+    at = at ?: qdict_get_try_str(dict, "at");
+    if (at) {
+        if (!vsched_parse_time(at, &ns)) {
+            error_setg(errp, "at=%s is not a time: allowed are numbers, of "
+                       "nanoseconds or with ns, us, ms or s behind them", at);
+            return NULL;
+        }
+        g_autofree char *number = g_strdup_printf("%" PRIu64, ns);
+
+        qdict_put_str(dict, "at", number);
+    }
+    return run(which, dict, true, errp);
+}
+
+/*
+ * ------------------------------------------------------------------------
+ * Saved states.
+ */
+
+char *vsched_commands_save(void)
+{
+    g_autoptr(QDict) state = qdict_new();
+    QList *list = qlist_new();
+    GString *json;
+
+    for (GList *l = pending.head; l; l = l->next) {
+        Command *c = l->data;
+        QDict *dict = qdict_new();
+
+        qdict_put_int(dict, "id", c->id);
+        qdict_put_int(dict, "at", c->at);
+        qdict_put_str(dict, "command", table[c->which].name);
+        qdict_put(dict, "arguments", qobject_ref(c->arguments));
+        qlist_append(list, dict);
+    }
+    qdict_put_int(state, "last", last_id);
+    qdict_put(state, "pending", list);
+    json = qobject_to_json(QOBJECT(state));
+    return g_string_free(json, false);
+}
+
+/* One that was saved, or NULL if none can have been. */
+static Command *load_command(QObject *saved)
+{
+    QDict *dict = qobject_to(QDict, saved);
+    QDict *arguments = dict ? qdict_get_qdict(dict, "arguments") : NULL;
+    const char *name = dict ? qdict_get_try_str(dict, "command") : NULL;
+    int which = name ? find(name, NULL) : -1;
+    void *typed = NULL;
+    Visitor *v;
+    Command *c;
+
+    if (which < 0 || !arguments || qdict_get_try_int(dict, "at", -1) < 0) {
+        return NULL;
+    }
+    v = qobject_input_visitor_new(QOBJECT(arguments));
+    if (!table[which].visit(v, &typed, NULL)) {
+        visit_free(v);
+        return NULL;
+    }
+    visit_free(v);
+    table[which].free(typed);
+    c = g_new0(Command, 1);
+    c->id = qdict_get_try_int(dict, "id", 0);
+    c->at = qdict_get_int(dict, "at");
+    c->which = which;
+    c->arguments = qobject_ref(arguments);
+    return c;
+}
+
+static void clear(bool given)
+{
+    GList *next;
+
+    for (GList *l = pending.head; l; l = next) {
+        Command *c = l->data;
+
+        next = l->next;
+        if (c->given == given) {
+            g_queue_delete_link(&pending, l);
+            command_free(c);
+        }
+    }
+}
+
+bool vsched_commands_load(VschedEngine *e, const char *text, bool keep,
+                          Error **errp)
+{
+    QObject *saved = qobject_from_json(text, NULL);
+    g_autoptr(QDict) state = qobject_to(QDict, saved);
+    QList *list = state ? qdict_get_qlist(state, "pending") : NULL;
+    g_autoptr(GPtrArray) commands = g_ptr_array_new();
+    const QListEntry *entry;
+    bool ok = list;
+
+    if (!state) {
+        qobject_unref(saved);
+    }
+    for (entry = list ? qlist_first(list) : NULL; entry;
+         entry = qlist_next(entry)) {
+        Command *c = load_command(qlist_entry_obj(entry));
+
+        ok &= c != NULL;
+        if (c) {
+            g_ptr_array_add(commands, c);
+        }
+    }
+    keep &= any_given;
+    if (ok) {
+        clear(false);
+        if (!keep) {
+            clear(true);
+        }
+        last_id = MAX(last_id, qdict_get_try_int(state, "last", 0));
+    } else {
+        error_setg(errp, "its commands that wait for their time are none");
+    }
+    for (int i = 0; i < commands->len; i++) {
+        Command *c = commands->pdata[i];
+
+        if (ok && !keep) {
+            insert(c);
+        } else {
+            command_free(c);
+        }
+    }
+    return ok;
+}
+
+/*
+ * ------------------------------------------------------------------------
+ * Objects: commands that are given at the start.
+ */
+
+#define TYPE_VSCHED_COMMAND "vsched-command"
+OBJECT_DECLARE_SIMPLE_TYPE(VschedCommandObject, VSCHED_COMMAND)
+
+struct VschedCommandObject {
+    Object parent_obj;
+    char *at, *run, *arguments;
+};
+
+/* Those that came before the engine. */
+static GPtrArray *early;
+
+static bool give(VschedCommandObject *c, Error **errp)
+{
+    VschedDone *d;
+
+    giving = true;
+    d = vsched_commands_run(c->run, c->arguments, c->at, errp);
+    giving = false;
+    any_given |= d != NULL;
+    qapi_free_VschedDone(d);
+    return d;
+}
+
+static void complete(UserCreatable *uc, Error **errp)
+{
+    VschedCommandObject *c = VSCHED_COMMAND(uc);
+
+    if (!c->at || !c->run) {
+        error_setg(errp, "a vsched-command needs 'at' and 'run', and may have "
+                   "'arguments'");
+    } else if (vsched_engine) {
+        give(c, errp);
+    } else if (phase_check(PHASE_ACCEL_CREATED)) {
+        error_setg(errp, "a vsched-command needs -accel tcg,thread=vsched");
+    } else {
+        early = early ?: g_ptr_array_new();
+        g_ptr_array_add(early, object_ref(OBJECT(c)));
+    }
+}
+
+bool vsched_commands_start(VschedEngine *e, Error **errp)
+{
+    for (int i = 0; early && i < early->len; i++) {
+        if (!give(early->pdata[i], errp)) {
+            error_prepend(errp, "vsched-command '%s': ",
+                          object_get_canonical_path_component(
+                              early->pdata[i]));
+            return false;
+        }
+    }
+    return true;
+}
+
+bool vsched_commands_given(void)
+{
+    return early;
+}
+
+#define STRING_PROPERTY(name)                                                \
+    static char *get_##name(Object *obj, Error **errp)                       \
+    {                                                                        \
+        return g_strdup(VSCHED_COMMAND(obj)->name);                          \
+    }                                                                        \
+    static void set_##name(Object *obj, const char *value, Error **errp)     \
+    {                                                                        \
+        g_free(VSCHED_COMMAND(obj)->name);                                   \
+        VSCHED_COMMAND(obj)->name = g_strdup(value);                         \
+    }
+
+STRING_PROPERTY(at)
+STRING_PROPERTY(run)
+STRING_PROPERTY(arguments)
+
+static void command_finalize(Object *obj)
+{
+    VschedCommandObject *c = VSCHED_COMMAND(obj);
+
+    g_free(c->at);
+    g_free(c->run);
+    g_free(c->arguments);
+}
+
+static void command_class_init(ObjectClass *oc, void *data)
+{
+    USER_CREATABLE_CLASS(oc)->complete = complete;
+    object_class_property_add_str(oc, "at", get_at, set_at);
+    object_class_property_set_description(oc, "at",
+        "simulated time at which it is carried out, such as 5ms");
+    object_class_property_add_str(oc, "run", get_run, set_run);
+    object_class_property_set_description(oc, "run",
+        "name of the command, such as vsched-set-policy");
+    object_class_property_add_str(oc, "arguments", get_arguments,
+                                  set_arguments);
+    object_class_property_set_description(oc, "arguments",
+        "its arguments, such as policy=gang,parameters.slice=1ms");
+}
+
+static const TypeInfo types[] = {
+    {
+        .name = TYPE_VSCHED_COMMAND,
+        .parent = TYPE_OBJECT,
+        .instance_size = sizeof(VschedCommandObject),
+        .instance_finalize = command_finalize,
+        .class_init = command_class_init,
+        .interfaces = (InterfaceInfo[]) {
+            { TYPE_USER_CREATABLE },
+            { }
+        },
+    },
+};
+
+DEFINE_TYPES(types)

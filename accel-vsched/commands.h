@@ -1,0 +1,55 @@
+/*
+ * Commands of QMP that wait for their time, or were given at the start.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef VSCHED_COMMANDS_H
+#define VSCHED_COMMANDS_H
+
+#include "qapi/qapi-types-vsched.h"
+#include "qobject/qdict.h"
+#include "engine.h"
+
+/*
+ * @command with @arguments, of the type that its schema says and without "at",
+ * is carried out at the first end of a window at or after @at nanoseconds of
+ * simulated time.  NULL, and @errp, if that is past.
+ */
+VschedDone *vsched_commands_defer(VschedEngine *e, const char *command,
+                                  void *arguments, uint64_t at, Error **errp);
+/* It was carried out at once. */
+VschedDone *vsched_commands_done(VschedEngine *e);
+/* False if there is none with this number. */
+bool vsched_commands_cancel(uint64_t id);
+VschedPendingList *vsched_commands_pending(void);
+
+/* Nanoseconds at which the next one is due; INT64_MAX: there is none. */
+int64_t vsched_commands_next(void);
+/* Between windows: carry those out that are due. */
+void vsched_commands_due(VschedEngine *e);
+
+/* The machine has an engine: the ones that were given before are its own. */
+bool vsched_commands_start(VschedEngine *e, Error **errp);
+/* Whether any was given at the start. */
+bool vsched_commands_given(void);
+
+/* For save.c: what waits, as text; the caller frees it. */
+char *vsched_commands_save(void);
+/*
+ * What was saved takes the place of what waits; of what was given at the start,
+ * if there is such, only without @keep.
+ */
+bool vsched_commands_load(VschedEngine *e, const char *text, bool keep,
+                          Error **errp);
+
+/*
+ * @command with @arguments as people write them, "pcpu=7,online=off", at time
+ * @at, a text such as "5ms"; NULL: at once, or as "at" among @arguments says.
+ */
+VschedDone *vsched_commands_run(const char *command, const char *arguments,
+                                const char *at, Error **errp);
+/* The names of all of them, NULL at the end. */
+const char *vsched_commands_name(int i);
+
+#endif /* VSCHED_COMMANDS_H */

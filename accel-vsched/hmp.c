@@ -1,0 +1,147 @@
+/*
+ * Live control for people: "info vsched" and "vsched COMMAND ARGUMENTS".
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "monitor/hmp.h"
+#include "monitor/monitor.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-vsched.h"
+#include "qobject/qdict.h"
+#include "qobject/qjson.h"
+#include "qobject/qstring.h"
+#include "commands.h"
+
+/* "0-3,5" */
+static char *set_text(const intList *list)
+{
+    GString *s = g_string_new(NULL);
+
+    while (list) {
+        int64_t first = list->value, last = first;
+
+        while (list->next && list->next->value == last + 1) {
+            list = list->next;
+            last++;
+        }
+        g_string_append_printf(s, "%s%" PRId64, s->len ? "," : "", first);
+        if (last > first) {
+            g_string_append_printf(s, "-%" PRId64, last);
+        }
+        list = list->next;
+    }
+    return g_string_free(s, false);
+}
+
+/* A text as it is, anything else as JSON writes it. */
+static char *value_text(QObject *value)
+{
+    QString *text = qobject_to(QString, value);
+
+    return text ? g_strdup(qstring_get_str(text)) :
+           g_string_free(qobject_to_json(value), false);
+}
+
+static void print_policy(Monitor *mon, const VschedInfo *info)
+{
+    monitor_printf(mon, "time %" PRIu64 " ns, windows of %" PRIu64 " ns\n",
+                   info->time, info->window);
+    monitor_printf(mon, "policy %s", info->policy);
+    for (VschedParameterInfoList *l = info->parameters; l; l = l->next) {
+        g_autofree char *value = value_text(l->value->value);
+
+        monitor_printf(mon, " %s=%s", l->value->name, value);
+    }
+    if (info->has_longest_wait) {
+        monitor_printf(mon, ", longest wait %" PRIu64 " ns\n",
+                       info->longest_wait);
+    } else {
+        monitor_printf(mon, ", no longest wait\n");
+    }
+}
+
+static void print_machine(Monitor *mon, const VschedInfo *info)
+{
+    for (VschedVMInfoList *l = info->vms; l; l = l->next) {
+        g_autofree char *vcpus = set_text(l->value->vcpus);
+
+        monitor_printf(mon, "vm[%" PRId64 "]: vcpus %s, weight %" PRId64
+                       ", cap %" PRId64 "\n", l->value->vm, vcpus,
+                       l->value->weight, l->value->cap);
+    }
+    for (VschedPCPUInfoList *l = info->pcpus; l; l = l->next) {
+        const VschedPCPUInfo *p = l->value;
+
+        monitor_printf(mon, "pcpu[%" PRId64 "]: %s, speed %s", p->pcpu,
+                       p->online ? "on" : "off", p->speed);
+        if (p->has_vcpu) {
+            monitor_printf(mon, ", vcpu %" PRId64 " until %" PRIu64, p->vcpu,
+                           p->slice_end);
+        }
+        monitor_printf(mon, "\n");
+    }
+    for (VschedVCPUInfoList *l = info->vcpus; l; l = l->next) {
+        const VschedVCPUInfo *v = l->value;
+        g_autofree char *affinity = set_text(v->affinity);
+
+        monitor_printf(mon, "vcpu[%" PRId64 "]: %s since %" PRIu64
+                       ", pcpu %" PRId64 ", affinity %s%s", v->vcpu,
+                       VschedVCPUState_str(v->state), v->since, v->pcpu,
+                       affinity, v->suspended ? " (suspended)" : "");
+        if (v->has_moving_to) {
+            monitor_printf(mon, ", moving to %" PRId64, v->moving_to);
+        }
+        monitor_printf(mon, "%s\n", v->spinning ? ", spins" : "");
+    }
+    for (VschedPendingList *l = info->pending; l; l = l->next) {
+        g_autofree char *arguments = value_text(l->value->arguments);
+
+        monitor_printf(mon, "command %" PRIu64 " at %" PRIu64 ": %s %s\n",
+                       l->value->id, l->value->at, l->value->command,
+                       arguments);
+    }
+}
+
+void hmp_info_vsched(Monitor *mon, const QDict *qdict)
+{
+    Error *err = NULL;
+    VschedInfo *info = qmp_query_vsched(&err);
+
+    if (hmp_handle_error(mon, err)) {
+        return;
+    }
+    print_policy(mon, info);
+    print_machine(mon, info);
+    qapi_free_VschedInfo(info);
+}
+
+/* "set-policy" or "vsched-set-policy" */
+void hmp_vsched(Monitor *mon, const QDict *qdict)
+{
+    const char *command = qdict_get_str(qdict, "command");
+    const char *arguments = qdict_get_try_str(qdict, "arguments");
+    bool whole = g_str_has_prefix(command, "vsched-");
+    g_autofree char *name = g_strconcat(whole ? "" : "vsched-", command, NULL);
+    VschedDone *done;
+    Error *err = NULL;
+
+    if (!strcmp(name, "vsched-cancel")) {
+        uint64_t id = 0;
+
+        if (!arguments || sscanf(arguments, "id=%" SCNu64, &id) != 1) {
+            error_setg(&err, "give the number of the command: id=N");
+        } else {
+            qmp_vsched_cancel(id, &err);
+        }
+        hmp_handle_error(mon, err);
+        return;
+    }
+    done = vsched_commands_run(name, arguments, NULL, &err);
+    if (!hmp_handle_error(mon, err) && done->has_id) {
+        monitor_printf(mon, "command %" PRIu64 " at %" PRIu64 "\n", done->id,
+                       done->time);
+    }
+    qapi_free_VschedDone(done);
+}
