@@ -66,6 +66,8 @@ static void give_up(VschedCore *core, int p, VschedWhy why)
     if (pcpu->current != VSCHED_NONE && pcpu->resched == VSCHED_WHY_NONE) {
         pcpu->resched = why;
         if (core->running == p) {
+            core->cut_from = MAX(core->cut_from, pcpu->clock +
+                                 core->host->elapsed_unstalled(core->opaque));
             core->host->shorten(core->opaque);
         }
     }
