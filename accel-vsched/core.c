@@ -66,6 +66,8 @@ static void give_up(VschedCore *core, int p, VschedWhy why)
     if (pcpu->current != VSCHED_NONE && pcpu->resched == VSCHED_WHY_NONE) {
         pcpu->resched = why;
         if (core->running == p) {
+            core->cut_from = MAX(core->cut_from, pcpu->clock +
+                                 core->host->elapsed_unstalled(core->opaque));
             core->host->shorten(core->opaque);
         }
     }
@@ -813,6 +815,10 @@ static void run_pcpu(VschedCore *core, int p, int64_t until)
 
         if ((pcpu->current == VSCHED_NONE || pcpu->resched) &&
             !reschedule(core, p)) {
+            if (sole_runs(core)) {
+                /* Who is held back now may be let go at a tick that is new */
+                vsched_core_cut(core, pcpu->clock + 1);
+            }
             break;
         }
         rest = part_end(core, until) - pcpu->clock;

@@ -295,6 +295,7 @@ const VschedPolicyOps *vsched_policy_find(const char *name);
 extern const VschedPolicyOps vsched_policy_balance;
 extern const VschedPolicyOps vsched_policy_credit;
 extern const VschedPolicyOps vsched_policy_gang;
+extern const VschedPolicyOps vsched_policy_heat;
 extern const VschedPolicyOps vsched_policy_partition;
 extern const VschedPolicyOps vsched_policy_safepoint;
 extern const VschedPolicyOps vsched_policy_sdb;

@@ -143,8 +143,11 @@ static void while_running(Fake *f, int64_t used, int64_t end,
     f->elapsed = f->elapsed_unstalled = 0;
 }
 
-/* @vcpu is about to execute a block in @mode, and may have been called. */
-static void before_block(Fake *f, const VschedRun *run, Mode mode)
+/*
+ * The VCPU is about to execute a block in @mode, until @end, and may have been
+ * called.  All of it happens in the window in which the block has room.
+ */
+static void before_block(Fake *f, const VschedRun *run, Mode mode, int64_t end)
 {
     World *w = &f->world;
     int vcpu = run->vcpu;
@@ -156,13 +159,13 @@ static void before_block(Fake *f, const VschedRun *run, Mode mode)
 
     if ((mode == USER) != (w->mode[vcpu] == USER)) {
         hint.kind = mode == USER ? VSCHED_HINT_USER : VSCHED_HINT_PRIVILEGED;
-        while_running(f, run->cycles, run->cycles, &hint);
+        while_running(f, run->cycles, end, &hint);
     }
     w->mode[vcpu] = mode;
     if (w->called[vcpu]) {
         hint.kind = VSCHED_HINT_TAKEN;
         w->called[vcpu] = 0;
-        while_running(f, run->cycles, run->cycles, &hint);
+        while_running(f, run->cycles, end, &hint);
     }
 }
 
@@ -259,7 +262,7 @@ static VschedStop fake_run(void *opaque, VschedRun *run)
         if (end > budget && (run->insns[0] || end > run->first)) {
             return VSCHED_STOP_BUDGET;
         }
-        before_block(f, run, b.mode);
+        before_block(f, run, b.mode, end);
         if (core->pcpu[pcpu].resched != VSCHED_WHY_NONE) {
             return VSCHED_STOP_BUDGET;
         }

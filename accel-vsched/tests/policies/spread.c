@@ -111,6 +111,30 @@ static void test_modes(void)
     fake_free(&f);
 }
 
+static void test_windows_at_once(void)
+{
+    static const Block both[] = {
+        { 50 }, { 50 }, { 50 }, { 40 }, { 30, .mode = USER }, { 30, STOP }, { }
+    };
+
+    /*
+     * Windows of 100.  At 190 user code comes next, which has room in the
+     * window from 200 on only: PCPU 1 leaves it to PCPU 0 there, whose turn is
+     * first, and which takes it in the next one.  So it is, too, when PCPU 1
+     * has several windows to itself.
+     */
+    for (int merge = 0; merge < 2; merge++) {
+        Fake f;
+
+        fake_init(&f, 1, 2, 100, 0, &vsched_policy_spread, 1000);
+        f.merge = merge;
+        all_run(&f, both);
+        fake_drive(&f, 400);
+        assert_log(&f, "1:0@0 1:0@50 1:0@100 1:0@150 0:0@300");
+        fake_free(&f);
+    }
+}
+
 static void test_changed(void)
 {
     Fake f;
@@ -363,6 +387,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/spread/map", test_map);
     g_test_add_func("/spread/modes", test_modes);
+    g_test_add_func("/spread/at-once", test_windows_at_once);
     g_test_add_func("/spread/changed", test_changed);
     g_test_add_func("/spread/stay", test_stay);
     g_test_add_func("/spread/longest-wait", test_longest_wait);
