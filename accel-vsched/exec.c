@@ -59,6 +59,7 @@ static struct {
     int64_t excepted;           /* position of the last exception; -1: none */
     unsigned exceptions;        /* how many before it at that position */
     unsigned watch_mask;        /* of all listeners, for blocks from now on */
+    unsigned coming;            /* instructions of the block that comes next */
     bool stopped;
     VschedStop stop;
 } run;
@@ -229,7 +230,11 @@ static void notify_policy(VschedHintKind kind)
     }
 }
 
-static void vsched_mode(CPUState *cpu, bool user)
+/*
+ * Whatever comes of it happens in the window in which the block that comes
+ * next, of @insns instructions, has room.
+ */
+static void vsched_mode(CPUState *cpu, bool user, unsigned insns)
 {
     VschedExec *x = run.x;
     int64_t now;
@@ -239,7 +244,9 @@ static void vsched_mode(CPUState *cpu, bool user)
     }
     now = position(cpu);
     count_insns(cpu, now, !user);
+    run.coming = insns;
     notify_policy(user ? VSCHED_HINT_USER : VSCHED_HINT_PRIVILEGED);
+    run.coming = 0;
     for (int i = 0; i < x->listeners; i++) {
         VschedListener *l = x->listener[i];
 
@@ -612,6 +619,9 @@ int64_t vsched_exec_elapsed_unstalled(void)
 {
     if (!run.cpu) {
         return 0;
+    }
+    if (run.coming) {           /* all stalls so far were before it */
+        return cycles_until(position(run.cpu) + run.coming);
     }
     return vsched_exec_elapsed() -
            (position(run.cpu) == run.stall_position ? run.block_stalled : 0);
