@@ -12,6 +12,7 @@ const VschedPolicyOps *const vsched_policies[] = {
     &vsched_policy_credit,
     &vsched_policy_gang,
     &vsched_policy_heat,
+    &vsched_policy_microslice,
     &vsched_policy_partition,
     &vsched_policy_safepoint,
     &vsched_policy_sdb,

@@ -296,6 +296,7 @@ extern const VschedPolicyOps vsched_policy_balance;
 extern const VschedPolicyOps vsched_policy_credit;
 extern const VschedPolicyOps vsched_policy_gang;
 extern const VschedPolicyOps vsched_policy_heat;
+extern const VschedPolicyOps vsched_policy_microslice;
 extern const VschedPolicyOps vsched_policy_partition;
 extern const VschedPolicyOps vsched_policy_safepoint;
 extern const VschedPolicyOps vsched_policy_sdb;

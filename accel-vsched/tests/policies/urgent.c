@@ -113,8 +113,8 @@ static void test_limit(void)
     Fake f;
 
     /*
-     * 1 is sent an interrupt at 10 that it never takes.  It runs twice, until 30
-     * and 50.  0 goes on with its 90, until 140, then 1 with its 60, until
+     * 1 is sent an interrupt at 10 that it never takes.  It runs twice, until
+     * 30 and 50.  0 goes on with its 90, until 140, then 1 with its 60, until
      * 200.  They take turns of 100; the period is over at 1010.  When 0 is at
      * the end of its turn at 1100 it is 1's turn anyway.  At 1200 it would be
      * that of 0, but 1 may run twice ahead of it, until 1220 and 1240.
