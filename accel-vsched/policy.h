@@ -293,6 +293,7 @@ extern const VschedPolicyOps *const vsched_policies[];
 const VschedPolicyOps *vsched_policy_find(const char *name);
 
 extern const VschedPolicyOps vsched_policy_balance;
+extern const VschedPolicyOps vsched_policy_cosched;
 extern const VschedPolicyOps vsched_policy_credit;
 extern const VschedPolicyOps vsched_policy_gang;
 extern const VschedPolicyOps vsched_policy_heat;

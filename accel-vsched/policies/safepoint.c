@@ -5,8 +5,8 @@
  * safely preempted. [...] A VCPU executing in the OS may be holding a kernel
  * lock, and thus, the VMM will try not to preempt it at that point" (Wells et
  * al., PACT 2006, section 3.1, on Uhlig et al., VM 2004, who call this
- * lock-holder preemption avoidance).  One in the guest's idle loop holds no lock
- * either.  So when a timeslice is over in a safe state, the VCPU goes; otherwise
+ * lock-holder preemption avoidance).  In the guest's idle loop it holds no lock
+ * either.  So a VCPU whose timeslice is over goes if its state is safe; if not,
  * it runs on until it comes to a safe point (it goes to user mode, or becomes
  * idle) or until a grace period ends.
  *

@@ -695,8 +695,8 @@ static void test_safepoint_and_timeslice(void)
     /*
      * "timeslice" preempts the lock holder at 100; it goes on at 200, when 2
      * has had its timeslice, and unlocks at 250: 1 has it then, unlocks at 260
-     * and stops at 270.  Here 0 is in the kernel at 100, unlocks at 150, goes to
-     * user mode, and 1 is done 100 cycles earlier, all of them spins.
+     * and stops at 270.  Here 0 is in the kernel at 100, unlocks at 150, and is
+     * in user mode then.  1 is done 100 cycles earlier, all of them spins.
      */
     g_assert_cmpint(waits_for_lock(&vsched_policy_timeslice), ==, 270);
     g_assert_cmpint(waits_for_lock(&vsched_policy_safepoint), ==, 170);
