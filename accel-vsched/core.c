@@ -852,7 +852,7 @@ static void run_pcpu(VschedCore *core, int p, int64_t until)
             v->expired++;
             v->spinning = false;
             pcpu->resched = VSCHED_EXPIRED;
-            core->cut_from = pcpu->slice_end;
+            core->cut_from = MAX(core->cut_from, pcpu->slice_end);
             break;
         case VSCHED_STOP_SPIN:
             account(pcpu, v, &run);
