@@ -185,7 +185,7 @@ typedef struct Credit {
     CreditPCPU *pcpu;
     int *active_vm;             /* all VMs; those that are active count */
     int *active;                /* of each VM: VCPUs that are */
-    int64_t credit_balance;     /* of all active VCPUs, after the last acct_all() */
+    int64_t credit_balance;     /* of all active VCPUs, after acct_all() */
     int64_t next_tick;          /* cycle; INT64_MAX: nobody has ever run */
     int64_t ticks;              /* since the last acct_all() */
 } Credit;
@@ -892,8 +892,7 @@ static bool possible(const Credit *c, int vcpu, const int64_t *w)
     if (queue == parked_queue(c)) {
         return w[4];
     }
-    return !w[4] && queue / PRIORITIES == w[2] && queue % PRIORITIES >= w[1] &&
-           c->topology->allowed[vcpu] >> w[2] & 1;
+    return !w[4] && queue / PRIORITIES == w[2] && queue % PRIORITIES >= w[1];
 }
 
 static bool credit_load(void *policy, const int64_t *words, int n)
@@ -933,12 +932,13 @@ static bool credit_load(void *policy, const int64_t *words, int n)
         }
         c->vcpu[i] = (CreditVCPU) {
             .credit = words[0], .pri = words[1], .processor = words[2],
-            .parked = words[4], .counted = words[5], .unpaid = words[6],
-            .residual = words[7], .loop = words[8], .pause = words[9],
+            .active = words[3], .parked = words[4], .counted = words[5],
+            .unpaid = words[6], .residual = words[7], .loop = words[8],
+            .pause = words[9],
         };
-        c->vcpu[i].active = words[3];
-        c->active[t->vm[i]] += words[3];
+        c->active[t->vm[i]] += c->vcpu[i].active;
     }
+    credit_changed(c, 0);       /* masks may have been given anew */
     return true;
 }
 

@@ -787,58 +787,102 @@ static void test_load(void)
     refused(vsched_state_load(f.core, state, &vsched_policy_credit, values,
                               (int64_t *)words->data, words->len - 1, true,
                               &why), &why, "'credit'");
+    /* 2 waits for PCPU 0, OVER; a mask given anew sends it to PCPU 1. */
+    g_assert_cmpint(g_array_index(words, int64_t, 1), ==,
+                    INT64_C(2) << 32 | 2);
+    state->vcpu[2].affinity = 2;
+    must(vsched_state_load(f.core, state, &vsched_policy_credit, values,
+                           (int64_t *)words->data, words->len, true, &why),
+         &why);
+    g_assert_cmpint(saved(&f, 2, 2), ==, 1);
     vsched_state_free(state);
     fake_drive(&f, 1000);
     assert_sums(&f);
     fake_free(&f);
 }
 
-/* Two machines that are the same but for a state saved at @time. */
-static void test_save(void)
+/* A machine of one of several kinds, in which all priorities occur. */
+static void init_mixed(Fake *f, int i)
 {
     static const Block sleeps[] = { { 10 }, { 30, HALT, 45 }, { } };
     static const Block pauses[] = { { 10, WAIT, 0, 1 }, { } };
     static const int three[] = { 0, 0, 1, 1, 2, 2 };
-    Fake f[2];
 
-    for (int seed = 0; seed < 200; seed++) {
-        for (int i = 0; i < 2; i++) {
-            g_autoptr(GArray) words = NULL;
-            VschedCoreState *state;
-            char *why = NULL;
+    fake_init_vms(f, 6, three, 1 + i % 3, 10, i % 4, &vsched_policy_credit, 60);
+    fake_set(f, "vintage", i % 2);
+    fake_set(f, "ratelimit", 25);
+    fake_set(f, "tick-dodging", i % 5 == 0);
+    fake_set(f, "pause-gap", 10);
+    fake_set(f, "pause-window", 30);
+    set_share(f, 2, 256, 30);
+    f->core->jitter = i % 7 == 0;
+    f->world.seed = i;
+    f->pause = true;
+    for (int v = 0; v < 6; v++) {
+        const Block *const programs[] = { tens, sleeps, pauses, NULL };
 
-            fake_init_vms(&f[i], 6, three, 2, 10, seed % 3,
-                          &vsched_policy_credit, 60);
-            fake_set(&f[i], "vintage", seed % 2);
-            fake_set(&f[i], "ratelimit", 25);
-            fake_set(&f[i], "pause-gap", 10);
-            fake_set(&f[i], "pause-window", 30);
-            set_share(&f[i], 2, 256, 30);
-            f[i].pause = true;
-            for (int v = 0; v < 6; v++) {
-                f[i].world.program[v] = v == 3 ? pauses : v % 2 ? sleeps : tens;
-            }
-            start_all(&f[i]);
-            fake_drive(&f[i], 10 * seed);
-            if (i) {
-                words = g_array_new(false, false, sizeof(int64_t));
-                vsched_core_save_policy(f[i].core, words);
-                state = vsched_state_new(f[i].core);
-                must(vsched_state_load(f[i].core, state, &vsched_policy_credit,
-                                       f[i].values, (int64_t *)words->data,
-                                       words->len, true, &why), &why);
-                vsched_state_free(state);
-            }
-            fake_drive(&f[i], 10 * seed + 2000);
+        f->world.program[v] = programs[hash(i, v, 7) % 4];
+        if (hash(i, v, 8) % 3 == 0) {
+            set_affinity(f, v, 1);
         }
-        g_assert_cmpmem(f[0].world.log->data, f[0].world.log->len *
-                        sizeof(Executed), f[1].world.log->data,
-                        f[1].world.log->len * sizeof(Executed));
+    }
+    start_all(f);
+}
+
+static void assert_same(const Fake *a, const Fake *b)
+{
+    g_assert_cmpmem(a->world.log->data, a->world.log->len * sizeof(Executed),
+                    b->world.log->data, b->world.log->len * sizeof(Executed));
+}
+
+static void save_and_load(Fake *f)
+{
+    g_autoptr(GArray) words = g_array_new(false, false, sizeof(int64_t));
+    VschedCoreState *state = vsched_state_new(f->core);
+    char *why = NULL;
+
+    vsched_core_save_policy(f->core, words);
+    must(vsched_state_load(f->core, state, f->core->ops, f->values,
+                           (int64_t *)words->data, words->len, true, &why),
+         &why);
+    vsched_state_free(state);
+}
+
+static void test_save(void)
+{
+    for (int i = 0; i < 400; i++) {
+        Fake f[2];
+
+        for (int n = 0; n < 2; n++) {
+            init_mixed(&f[n], i);
+            fake_drive(&f[n], 10 * i);
+            if (n) {
+                save_and_load(&f[n]);
+            }
+            fake_drive(&f[n], 10 * i + 3000);
+        }
+        assert_same(&f[0], &f[1]);
         for (int v = 0; v < 6; v++) {
-            for (int i = 0; i < 10; i++) {
-                g_assert_cmpint(saved(&f[0], v, i), ==, saved(&f[1], v, i));
+            for (int w = 0; w < 10; w++) {
+                g_assert_cmpint(saved(&f[0], v, w), ==, saved(&f[1], v, w));
             }
         }
+        fake_free(&f[0]);
+        fake_free(&f[1]);
+    }
+}
+
+static void test_at_once(void)
+{
+    for (int i = 0; i < 400; i++) {
+        Fake f[2];
+
+        for (int n = 0; n < 2; n++) {
+            init_mixed(&f[n], i);
+            f[n].merge = n;
+            fake_drive(&f[n], 10000);
+        }
+        assert_same(&f[0], &f[1]);
         fake_free(&f[0]);
         fake_free(&f[1]);
     }
@@ -917,6 +961,7 @@ int main(int argc, char **argv)
     g_test_add_func("/credit/changed", test_changed);
     g_test_add_func("/credit/load", test_load);
     g_test_add_func("/credit/save", test_save);
+    g_test_add_func("/credit/at-once", test_at_once);
     g_test_add_func("/credit/timeslice", test_credit_and_timeslice);
     return g_test_run();
 }
