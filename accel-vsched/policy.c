@@ -17,6 +17,7 @@ const VschedPolicyOps *const vsched_policies[] = {
     &vsched_policy_partition,
     &vsched_policy_safepoint,
     &vsched_policy_sdb,
+    &vsched_policy_sedf,
     &vsched_policy_spread,
     &vsched_policy_timeslice,
     &vsched_policy_urgent,

@@ -301,6 +301,7 @@ extern const VschedPolicyOps vsched_policy_microslice;
 extern const VschedPolicyOps vsched_policy_partition;
 extern const VschedPolicyOps vsched_policy_safepoint;
 extern const VschedPolicyOps vsched_policy_sdb;
+extern const VschedPolicyOps vsched_policy_sedf;
 extern const VschedPolicyOps vsched_policy_spread;
 extern const VschedPolicyOps vsched_policy_timeslice;
 extern const VschedPolicyOps vsched_policy_urgent;
