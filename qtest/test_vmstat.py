@@ -1,19 +1,26 @@
-"""scripts/vm-stat over time: intervals as text, CSV and JSON.
+"""scripts/vm-stat over time: intervals as text, CSV and JSON, and the full-screen view.
 
 Differences of counters have to add up to what QMP says at the end.  Who ran where is compared
-with a trace of the same run, and estimates with sums worked out by hand.
+with a trace of the same run, and estimates with sums worked out by hand.  The view runs on a
+pseudo-terminal whose screen a small interpreter of VT100 sequences keeps.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
 import collections
 import csv
+import fcntl
 import json
 import os
+import pty
 import re
+import select
 import signal
+import struct
 import subprocess
 import tempfile
+import termios
+import threading
 import time
 import unittest
 
@@ -377,9 +384,308 @@ class Intervals(Watched):
                 (("--interval", "0ms"), "0ms is no length"), (("--host-interval", "s"), "s is no"),
                 (("--interval", "1ms", "--count", "0"), "allowed are 1 and more"),
                 (("--csv",), "need --interval or --host-interval"),
-                (("--interval", "1s", "--host-interval", "1s"), "not allowed with")):
+                (("--interval", "1s", "--host-interval", "1s"), "not allowed with"),
+                (("--top", "--csv"), "--top goes with --host-interval only")):
             _, err = self.result(self.vm_stat(*options, "/nonexistent"), status=2)
             self.assertIn(says, err)
+        _, err = self.result(self.vm_stat("--top", "/nonexistent"), status=1)
+        self.assertEqual(err, "error: --top needs a terminal\n")
+
+
+class Screen:
+    """What a VT100 shows, as far as ncurses asks for it; anything else is an error."""
+
+    SEQUENCE = re.compile(r"\x1b(?:\[(\?)?([\d;]*)([A-Za-z])|[()][A-Z0-9]|[=>78]|(M))")
+
+    def __init__(self, lines, columns):
+        self.resize(lines, columns)
+        self.pending = ""
+
+    def resize(self, lines, columns):
+        self.lines, self.columns = lines, columns
+        self.cells = [[" "] * columns for _ in range(lines)]
+        self.y = self.x = 0
+        self.top, self.bottom = 0, lines - 1            # what scrolls
+
+    @property
+    def text(self):
+        return "\n".join("".join(row).rstrip() for row in self.cells)
+
+    def feed(self, text):
+        text, self.pending = self.pending + text, ""
+        at = 0
+        while at < len(text):
+            char = text[at]
+            if char == "\x1b":
+                found = self.SEQUENCE.match(text, at)
+                if not found:
+                    if len(text) - at > 20:
+                        raise AssertionError(f"no sequence of a VT100: {text[at:at + 20]!r}")
+                    self.pending = text[at:]
+                    return
+                self.obey(*found.groups())
+                at = found.end()
+                continue
+            at += 1
+            if char == "\r":
+                self.x = 0
+            elif char == "\n":
+                if self.y == self.bottom:
+                    self.scroll(self.top, self.bottom)
+                else:
+                    self.y += 1
+            elif char == "\b":
+                self.x = max(0, self.x - 1)
+            elif char == "\t":
+                self.x = min(self.columns - 1, self.x // 8 * 8 + 8)
+            elif char >= " ":
+                if self.x < self.columns and self.y < self.lines:
+                    self.cells[self.y][self.x] = char
+                self.x += 1
+
+    def scroll(self, leaves, comes):
+        self.cells.pop(leaves)
+        self.cells.insert(comes, [" "] * self.columns)
+
+    def obey(self, private, numbers, letter, back):
+        if back and self.y == self.top:
+            self.scroll(self.bottom, self.top)
+        elif back:
+            self.y -= 1
+        if private or letter in (None, "m"):
+            return                      # modes, fonts, character sets
+        given = [int(n) if n else 0 for n in numbers.split(";")]
+        count = max(1, given[0])
+        if letter == "H":
+            self.y, self.x = max(1, given[0]) - 1, max(1, (given + [1])[1]) - 1
+        elif letter == "r":
+            self.top = max(1, given[0]) - 1
+            self.bottom = ((given + [0])[1] or self.lines) - 1
+            self.y = self.x = 0
+        elif letter in "ABCD":
+            self.y += {"A": -count, "B": count}.get(letter, 0)
+            self.x += {"D": -count, "C": count}.get(letter, 0)
+        elif letter == "K":
+            first, last = {0: (self.x, self.columns), 1: (0, self.x + 1),
+                           2: (0, self.columns)}[given[0]]
+            self.cells[self.y][first:last] = [" "] * (last - first)
+        elif letter == "J" and given[0] == 2:
+            self.cells = [[" "] * self.columns for _ in range(self.lines)]
+        elif letter == "J" and given[0] == 0:
+            self.cells[self.y][self.x:] = [" "] * (self.columns - self.x)
+            for y in range(self.y + 1, self.lines):
+                self.cells[y] = [" "] * self.columns
+        else:
+            raise AssertionError(f"no sequence of a VT100 that is known here: {numbers}{letter}")
+
+
+class Terminal:
+    """A program on a terminal of its own."""
+
+    KEYS = {"UP": "\x1bOA", "DOWN": "\x1bOB", "RIGHT": "\x1bOC", "LEFT": "\x1bOD",
+            "ENTER": "\r", "ESC": "\x1b", "CTRL-U": "\x15"}
+
+    def __init__(self, *command, lines=24, columns=80):
+        self.master, self.slave = pty.openpty()
+        self.screen = Screen(lines, columns)
+        self.set_size(lines, columns)
+        self.before = termios.tcgetattr(self.slave)
+        self.process = subprocess.Popen(command, stdin=self.slave, stdout=self.slave,
+                                        stderr=self.slave, start_new_session=True,
+                                        env={**os.environ, "TERM": "vt100", "LINES": "",
+                                             "COLUMNS": ""})
+        self.fault, self.raw, self.closing = None, "", False
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def set_size(self, lines, columns):
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def resize(self, lines, columns):
+        self.screen.resize(lines, columns)
+        self.set_size(lines, columns)
+        self.process.send_signal(signal.SIGWINCH)
+
+    def read(self):
+        try:
+            while not self.closing:
+                if select.select([self.master], [], [], 0.1)[0]:
+                    text = os.read(self.master, 65536).decode()
+                    self.raw += text
+                    self.screen.feed(text)
+        except Exception as fault:      # pylint: disable=broad-except
+            self.fault = fault
+
+    def press(self, *keys):
+        for key in keys:
+            os.write(self.master, self.KEYS.get(key, key).encode())
+            time.sleep(0.2 if key == "ESC" else 0)      # no sequence of a key
+
+    def wait(self, pattern, timeout=20):
+        """Until the screen matches; the match."""
+        deadline = time.monotonic() + timeout * SLOWER
+        while True:
+            text = self.screen.text
+            found = re.search(pattern, text)
+            if found:
+                return found
+            if self.fault:
+                raise self.fault
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no {pattern!r} in {timeout} s on the screen:\n{text}")
+            time.sleep(0.02)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.closing = True
+        self.reader.join()
+        os.close(self.master)
+        os.close(self.slave)
+
+
+class TopView(Watched):
+    def show(self, machine=MACHINE, **size):
+        guest, path = self.start(*program(LONG[0], machine, LONG[1]))
+        guest.cmd("cont")
+        terminal = Terminal(VM_STAT, "--top", "--host-interval", "200ms", path, **size)
+        self.addCleanup(terminal.close)
+        terminal.wait(r"running  every 0\.2 s")
+        return guest, terminal
+
+    def check_left(self, terminal, status, says=""):
+        """The program is over and the terminal is as it was."""
+        self.assertEqual(terminal.process.wait(timeout=20 * SLOWER), status)
+        terminal.wait(says + r"\s*$")
+        self.assertEqual(termios.tcgetattr(terminal.slave), terminal.before)
+        self.assertNotIn("Traceback", terminal.raw)
+
+    def test_keys(self):
+        """80x24: what keys do, QMP confirms."""
+        guest, terminal = self.show()
+
+        def query():
+            return guest.cmd("query-vsched")
+
+        terminal.wait(r"policy sdb slice=100us, longest wait 202,662 ns\n 0 +\d+% v(0|8|16) ")
+        terminal.wait(r"\n   0  0    0 \w+\*? +[\d.]+ +[\d.]+ +[\d.]+ ")
+        self.assertRegex(terminal.screen.text.splitlines()[-1], "q:quit .* h:help$")
+        self.assertLess(max(map(len, terminal.screen.text.splitlines())), 80)
+        # Another policy, from the list.
+        terminal.press("p")
+        terminal.wait(r"\* sdb +static map; a spin ends the timeslice")
+        names = [p["name"] for p in guest.cmd("query-vsched-policies")]
+        steps = names.index("timeslice") - names.index("sdb")
+        terminal.press(*["DOWN"] * steps + ["UP"] * -steps, "ENTER")
+        terminal.wait(r"policy timeslice slice=100us(?s:.)*\npolicy timeslice\n")
+        self.assertEqual(query()["policy"], "timeslice")
+        # A parameter; what is refused is said, and nothing changes.
+        terminal.press("s")
+        terminal.wait(r"slice +100us +timeslice of a VCPU\n")
+        terminal.press("ENTER")
+        terminal.wait(r"slice \(10us to 1s\): 100us")
+        terminal.press("CTRL-U", *"1us", "ENTER")
+        terminal.wait("error: slice=1us is out of range: allowed are 10us to 1s")
+        terminal.press("s", "ENTER", "CTRL-U", *"250us", "ENTER")
+        terminal.wait("policy timeslice slice=250us")
+        self.assertEqual(query()["parameters"][0]["value"], "250us")
+        # One of the engine's.
+        terminal.press("s", "DOWN", "ENTER")
+        terminal.wait("switch-cost: 554")
+        terminal.press("CTRL-U", *"77", "ENTER")
+        terminal.wait("switch-cost is 77")
+        self.assertEqual(guest.cmd("qom-get", path="/machine/vsched", property="switch-cost"), 77)
+        # PCPU 2 goes off, and has another speed when it is on again.
+        terminal.press("RIGHT", "RIGHT", "o")
+        terminal.wait(r"\bPCPU 2 is off")
+        terminal.wait(r" 2 +off ")
+        self.assertEqual([p["pcpu"] for p in query()["pcpus"] if not p["online"]], [2])
+        terminal.press("v", "CTRL-U", *"1/3", "ENTER")
+        terminal.wait("PCPU 2 has speed 1/3")
+        terminal.press("o")
+        terminal.wait(r" 2 +\d+% v\d+ 1/3")
+        self.assertEqual({p["speed"] for p in query()["pcpus"] if p["online"]}, {"1", "1/3"})
+        # Pause.
+        terminal.press(" ")
+        terminal.wait(r" paused +every")
+        self.assertEqual(guest.cmd("query-status")["status"], "paused")
+        terminal.press(" ")
+        terminal.wait(r" running +every")
+        self.assertTrue(guest.cmd("query-status")["running"])
+        # The rest changes nothing but the view.
+        self.assertNotRegex(terminal.screen.text, r"\n  23  0 ")
+        terminal.press(*["DOWN"] * 30)
+        terminal.wait(r"\n  23  0 ")
+        terminal.press("t")
+        terminal.wait("% since the start")
+        terminal.press("+")
+        terminal.wait(r"every 0\.5 s")
+        terminal.press("x")
+        terminal.wait("no such key: h is help")
+        terminal.press("h")
+        terminal.wait("take the selected PCPU out")
+        terminal.press("x")
+        terminal.wait("VCPU VM PCPU state")
+        terminal.press("p", "ESC", "s", "ESC", "q")
+        self.check_left(terminal, 0)
+        self.assertTrue(guest.cmd("query-status")["running"])
+
+    def test_numbers(self):
+        """Of a machine that stands still: totals are those of QMP."""
+        guest, terminal = self.show()
+        terminal.press(" ", "t")
+        terminal.wait(r" paused +every(?s:.)*since the start")
+        stats = of_kind(guest.stats(), "vcpu")
+        info = guest.cmd("query-vsched")
+        time.sleep(0.5)
+        for v in range(10):
+            found = terminal.wait(rf"\n +{v}  0 +(\d+) (\w+)\*? .*")
+            words = found.group().split()
+            whole = sum(stats[v][s] for s in ("running-useful", "running-spinning", "ready",
+                                              "blocked", "switching"))
+            self.assertEqual(int(words[2]), info["vcpus"][v]["pcpu"])
+            self.assertEqual(words[4:], [
+                *(f"{100 * stats[v][s] / whole:.1f}" for s in (
+                    "running-useful", "running-spinning", "ready", "blocked", "switching")),
+                *(short(stats[v][n]) for n in ("spin-periods", "switched-in", "migrations",
+                                               "cross-calls-refused"))])
+
+    def test_sizes(self):
+        """It follows the terminal's size, and needs none in particular."""
+        _, terminal = self.show("cmp,pcpus=64,vcpus=32")
+        terminal.wait(r"\n 0 +\d+% ")
+        self.assertEqual(len(re.findall(r"\d+ +\d+% (?:v\d+|idle)", terminal.screen.text)),
+                         40)            # 8 lines of 5
+        terminal.press(*["RIGHT"] * 63, "o")
+        terminal.wait("63 +off")
+        for size in ((40, 132), (10, 50), (3, 20), (1, 5), (24, 80)):
+            terminal.resize(*size)
+            time.sleep(0.3)
+            self.assertIsNone(terminal.process.poll(), terminal.raw)
+        terminal.wait("q:quit .* h:help$")
+        terminal.press("q")
+        self.check_left(terminal, 0)
+
+    def test_ends(self):
+        guest, terminal = self.show()
+        terminal.press("s", "ENTER")
+        terminal.wait("slice .*: 100us")
+        guest.cmd("quit")
+        self.check_left(terminal, 1, "QEMU ended")
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            guest, terminal = self.show()
+            terminal.process.send_signal(number)
+            self.check_left(terminal, 0)
+            self.assertTrue(guest.cmd("query-status")["running"])
+
+    def test_engine_parameters(self):
+        """The list of the view is that of the engine."""
+        guest, _ = self.start("-nodefaults", "-M", MACHINE)
+        answer = guest.qmp("vsched-set", parameters={"none": 0})["error"]["desc"]
+        listed = re.search(r"of the engine \((.*)\)", answer).group(1).split(", ")
+        with open(os.path.join(TOP, "scripts/lib/top.py"), encoding="utf-8") as f:
+            source = re.search(r"^ENGINE = \((.*)\)", f.read(), re.M).group(1)
+        self.assertEqual(sorted(re.findall('"(.*?)"', source)), sorted(listed))
 
 
 if __name__ == "__main__":
