@@ -24,6 +24,10 @@ class Gone(Exception):
     """QEMU has ended."""
 
 
+class NoAnswer(Exception):
+    """QEMU has not answered in the time that answer_within() allows."""
+
+
 def library():
     """QEMU's QMP library, which is part of the source tree that QEMU is built from."""
     if LIBRARY not in sys.path:
@@ -72,6 +76,16 @@ class Monitor:
             return self.qmp.cmd(name, **arguments)
         except (self.library.ExecInterruptedError, self.library.StateError) as fault:
             raise Gone from fault
+        except asyncio.TimeoutError as fault:
+            raise NoAnswer(f"QEMU does not answer to {name}") from fault
+
+    def answer_within(self, seconds):
+        """cmd() raises NoAnswer after so long.  The command may still be carried out."""
+        self.qmp.settimeout(seconds)
+
+    def forget_events(self):
+        """The library keeps all events until somebody asks for them."""
+        self.qmp.clear_events()
 
     def wait_shutdown(self):
         """Until the guest is powered off and the machine is paused (-action shutdown=pause)."""
