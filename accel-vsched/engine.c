@@ -475,7 +475,8 @@ static void host_hint(void *opaque, const VschedHint *hint)
     bool sent = hint->kind == VSCHED_HINT_SENT;
 
     trace_vsched_hint(hint->now, hint->pcpu, hint->vcpu,
-                      vsched_hint_name(hint->kind), sent ? hint->other : VSCHED_NONE,
+                      vsched_hint_name(hint->kind),
+                      sent ? hint->other : VSCHED_NONE,
                       sent ? outcomes[hint->sent] : "-", hint->cross_call,
                       hint->running);
 }

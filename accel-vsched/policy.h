@@ -113,11 +113,10 @@ typedef enum VschedHintKind {
  * spin detection buffer.
  */
 typedef enum VschedIdle {
-    VSCHED_IDLE_AUTO,           /* LOOP where the guest's loop is known, else
-                                   HALT */
+    VSCHED_IDLE_AUTO,           /* LOOP if the guest's loop is known, or HALT */
     VSCHED_IDLE_HALT,           /* nobody */
-    VSCHED_IDLE_LOOP,           /* its program counter is in the guest's idle
-                                   loop, see idle-loop= of the engine */
+    /* Its program counter is in the guest's idle loop: idle-loop=. */
+    VSCHED_IDLE_LOOP,
     VSCHED_IDLE_SDB,            /* it spun in privileged mode when last seen */
     VSCHED_IDLE_NONE,           /* nobody, not even who is blocked */
 } VschedIdle;

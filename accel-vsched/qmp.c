@@ -428,7 +428,7 @@ void qmp_vsched_cancel(uint64_t id, Error **errp)
 }
 
 static struct {
-    int64_t interval;           /* cycles between two events; 0: there are none */
+    int64_t interval;           /* cycles between two events; 0: none */
     int64_t next;               /* cycle: none before that */
     uint64_t spins;             /* since the last one */
 } spin_events;

@@ -110,7 +110,7 @@ class CommandLine(unittest.TestCase):
                                                           "cmp8,sched=best")):
             status, text = self.run_script(*command)
             self.assertEqual(status, 1, text)
-            self.assertIn("unknown scheduling policy 'best': allowed are sdb", text)
+            self.assertIn("unknown scheduling policy 'best': allowed are balance", text)
             self.assertNotIn("Traceback", text)
 
 

@@ -66,7 +66,7 @@ typedef struct World {
     int flag[MANY];
     int lock[MANY];             /* 1 + the VCPU that has it; 0: it is free */
     uint64_t called[MANY];      /* by which VCPUs, and has not taken it yet */
-    uint64_t late[MANY];        /* the same, and hears of it at a window's end */
+    uint64_t late[MANY];        /* the same, hears of it at a window's end */
     bool calls[MANY];           /* it waits for one that it has called */
     int waited[MANY];           /* cycles in its block so far */
     GArray *log;

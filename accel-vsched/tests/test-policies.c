@@ -811,7 +811,7 @@ static void test_waits(void)
 
     /*
      * 0 calls 1, which waits for the same PCPU.  It spins until its slice is
-     * over, or, with the policy that hears of spins after 20 cycles of it, less.
+     * over, or, with the policy that hears of spins after 20 cycles, less.
      */
     fake_init(&f, 2, 1, 10, 0, &vsched_policy_timeslice, 100);
     f.world.program[0] = calls;

@@ -14,7 +14,9 @@
 static const Block kernel[] = { { 10 }, { } };
 static const Block user[] = { { 10, .mode = USER }, { } };
 
-#define PROGRAMS(...) ((const Block *[]) { __VA_ARGS__ })
+typedef const Block *ProgramList[];
+
+#define PROGRAMS(...) ((ProgramList) { __VA_ARGS__ })
 
 enum {
     NEXT_FREE, OWN_PCPU, SHORT_GRACE, IGNORED
