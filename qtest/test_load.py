@@ -26,13 +26,14 @@ MIXED = ("cmp,pcpus=4,vcpus=9,vms=3+1+5,weights=512+256+1,caps=0+50+100,speed=1:
 
 class Same(Continues, unittest.TestCase):
     """With the same options it continues identically."""
-    timeout = 200
+    timeout = 400
 
     def in_progress(self, guest):
-        """All PCPUs that are on have used a part of a timeslice, nobody's mask is in force
-        that names PCPU 2 alone."""
-        for p in (0, 1, 3):
-            self.assertNotEqual(get(guest, pcpu(p), "vcpu"), -1)
+        """All PCPUs that are on have used a part of a timeslice (some policies leave one idle),
+        nobody's mask is in force that names PCPU 2 alone."""
+        if get(guest, "/machine/vsched", "sched") in ("sdb", "timeslice"):
+            for p in (0, 1, 3):
+                self.assertNotEqual(get(guest, pcpu(p), "vcpu"), -1)
         self.assertEqual([get(guest, pcpu(p), "online") for p in range(4)],
                          [True, True, False, True])
         for v in (4, 5):
