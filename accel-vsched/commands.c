@@ -80,11 +80,6 @@ static const struct {
 #undef ENTRY
 };
 
-const char *vsched_commands_name(int i)
-{
-    return i < ARRAY_SIZE(table) ? table[i].name : NULL;
-}
-
 static int find(const char *name, Error **errp)
 {
     g_autoptr(GString) names = g_string_new(NULL);

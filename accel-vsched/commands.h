@@ -49,7 +49,5 @@ bool vsched_commands_load(VschedEngine *e, const char *text, bool keep,
  */
 VschedDone *vsched_commands_run(const char *command, const char *arguments,
                                 const char *at, Error **errp);
-/* The names of all of them, NULL at the end. */
-const char *vsched_commands_name(int i);
 
 #endif /* VSCHED_COMMANDS_H */
