@@ -295,6 +295,8 @@ static void set_state(VschedVCPU *vcpu, VschedState state, int64_t now)
         vcpu->cycles[vcpu->state] += now - vcpu->since;
         if (vcpu->state == VSCHED_READY) {
             vcpu->longest_wait = MAX(vcpu->longest_wait, now - vcpu->since);
+        } else if (vcpu->state == VSCHED_RUNNING) {
+            vcpu->ran_on[vcpu->pcpu] += now - vcpu->since;
         }
         vcpu->since = now;
     }
@@ -309,6 +311,16 @@ int64_t vsched_core_cycles(const VschedCore *core, int vcpu, VschedState state)
 
     return v->cycles[state] +
            (v->state == state && now > v->since ? now - v->since : 0);
+}
+
+int64_t vsched_core_ran_on(const VschedCore *core, int vcpu, int pcpu)
+{
+    const VschedVCPU *v = &core->vcpu[vcpu];
+    int64_t now = core->pcpu[pcpu].clock;
+
+    return v->ran_on[pcpu] +
+           (v->state == VSCHED_RUNNING && v->pcpu == pcpu && now > v->since ?
+            now - v->since : 0);
 }
 
 /* @vcpu waits from now on. */

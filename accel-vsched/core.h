@@ -50,6 +50,8 @@ typedef struct VschedVCPU {
     int64_t since;              /* cycles: in @state since then */
     uint64_t turn;              /* when it became ready, among all VCPUs */
     int64_t cycles[VSCHED_STATES];
+    /* cycles, for each PCPU: their sum is cycles[VSCHED_RUNNING] */
+    int64_t ran_on[VSCHED_PCPUS_MAX];
     int64_t longest_wait;       /* cycles of its longest wait for a PCPU */
     bool spinning;              /* a spin was the last that was seen of it */
     int64_t spin_cycles;        /* part of cycles[VSCHED_RUNNING] */
@@ -365,5 +367,8 @@ void vsched_core_hint(VschedCore *core, const VschedHint *hint);
 /* The part of @vcpu's time in @state so far, cycles. */
 int64_t vsched_core_cycles(const VschedCore *core, int vcpu,
                            VschedState state);
+
+/* The part of @vcpu's time in VSCHED_RUNNING that was on @pcpu, cycles. */
+int64_t vsched_core_ran_on(const VschedCore *core, int vcpu, int pcpu);
 
 #endif /* VSCHED_CORE_H */

@@ -44,6 +44,7 @@ static const VMStateDescription vmstate_vcpu = {
         VMSTATE_INT64(since, VschedVCPU),
         VMSTATE_UINT64(turn, VschedVCPU),
         VMSTATE_INT64_ARRAY(cycles, VschedVCPU, VSCHED_STATES),
+        VMSTATE_INT64_ARRAY(ran_on, VschedVCPU, VSCHED_PCPUS_MAX),
         VMSTATE_INT64(longest_wait, VschedVCPU),
         VMSTATE_BOOL(spinning, VschedVCPU),
         VMSTATE_INT64(spin_cycles, VschedVCPU),
@@ -577,8 +578,8 @@ void vsched_refuse_stale(VschedEngine *e)
 
 static const VMStateDescription vmstate_engine = {
     .name = "vsched",
-    .version_id = 3,
-    .minimum_version_id = 3,
+    .version_id = 4,
+    .minimum_version_id = 4,
     .priority = MIG_PRI_MAX,    /* before any device looks at its timers */
     .pre_save = pre_save,
     .pre_load = pre_load,

@@ -56,6 +56,9 @@ static void pass_to(VschedVCPU *v, VschedState next, int64_t now)
 {
     if (now > v->since) {
         v->cycles[v->state] += now - v->since;
+        if (v->state == VSCHED_RUNNING) {
+            v->ran_on[v->pcpu] += now - v->since;
+        }
         v->since = now;
     }
     v->state = next;
@@ -131,6 +134,9 @@ void vsched_state_convert(VschedCoreState *st, int pcpus, int64_t window)
     for (int i = 0; i < st->vcpus; i++) {
         VschedVCPU *v = &st->vcpu[i];
 
+        for (int p = pcpus; p < st->pcpus; p++) {
+            v->ran_on[p] = 0;
+        }
         if (v->pcpu >= pcpus) {
             v->pcpu = i % pcpus;
         }
@@ -223,6 +229,12 @@ static bool vcpu_possible(const VschedCoreState *st, int i)
             return false;
         }
         sum += v->cycles[s];
+    }
+    for (int p = 0; p < VSCHED_PCPUS_MAX; p++) {
+        if (!within(v->ran_on[p], 0,
+                    p < st->pcpus ? v->cycles[VSCHED_RUNNING] : 0)) {
+            return false;
+        }
     }
     return sum == v->since && within(v->seen, 0, latest) &&
            within(v->since, 0, latest) && within(v->spin_cycles, 0, latest) &&

@@ -21,11 +21,15 @@
 /* Value of a statistic of object @i; machine-wide ones ignore it. */
 typedef uint64_t StatFunc(VschedEngine *e, int i);
 
+/* The part of it that PCPU @pcpu had. */
+typedef uint64_t StatPartFunc(VschedEngine *e, int i, int pcpu);
+
 typedef struct Stat {
     const char *name;
     StatFunc *value;
     StatsType type;
     bool cycles;
+    StatPartFunc *part;         /* histogram over PCPUs; then no @value */
 } Stat;
 
 #define VCPU_STAT(name, expression)                                     \
@@ -62,6 +66,11 @@ VCPU_STAT(switches, v->switches)
 VCPU_STAT(calls_sent, v->calls_sent)
 VCPU_STAT(calls_refused, v->calls_refused)
 
+static uint64_t vcpu_ran_on(VschedEngine *e, int i, int pcpu)
+{
+    return vsched_core_ran_on(e->core, i, pcpu);
+}
+
 static const Stat vcpu_stats[] = {
     { "insns-privileged", vcpu_insns_privileged },
     { "insns-user", vcpu_insns_user },
@@ -82,6 +91,9 @@ static const Stat vcpu_stats[] = {
     { "migrations", vcpu_migrations },
     { "cross-calls-accepted", vcpu_calls_sent },
     { "cross-calls-refused", vcpu_calls_refused },
+    /* Cycles of running-useful and running-spinning; bucket n is PCPU n. */
+    { "running-on", .type = STATS_TYPE_LINEAR_HISTOGRAM,
+      .part = vcpu_ran_on },
     {}
 };
 
@@ -166,19 +178,50 @@ static const Stat vm_stats[] = {
     {}
 };
 
-static void prepend(StatsList **list, const char *name, uint64_t value,
-                    strList *names)
+/*
+ * Of those of objects @from to @to - 1 whose number in @group is @number (NULL:
+ * of all): the sum, or the largest of peaks.  @pcpu: which part of a histogram.
+ */
+static uint64_t total(VschedEngine *e, const Stat *stat, int pcpu, int from,
+                      int to, const int *group, int number)
 {
+    uint64_t sum = 0;
+
+    for (int i = from; i < to; i++) {
+        if (!group || group[i] == number) {
+            uint64_t value = stat->part ? stat->part(e, i, pcpu)
+                                        : stat->value(e, i);
+
+            sum = stat->type == STATS_TYPE_PEAK ? MAX(sum, value)
+                                                : sum + value;
+        }
+    }
+    return sum;
+}
+
+static void prepend(StatsList **list, VschedEngine *e, const Stat *stat,
+                    const char *prefix, int from, int to, const int *group,
+                    int number, strList *names)
+{
+    g_autofree char *name = g_strconcat(prefix, stat->name, NULL);
     Stats *stats;
 
     if (!apply_str_list_filter(name, names)) {
         return;
     }
     stats = g_new0(Stats, 1);
-    stats->name = g_strdup(name);
+    stats->name = g_steal_pointer(&name);
     stats->value = g_new0(StatsValue, 1);
-    stats->value->type = QTYPE_QNUM;
-    stats->value->u.scalar = value;
+    if (stat->part) {
+        stats->value->type = QTYPE_QLIST;
+        for (int p = e->core->topology.pcpus - 1; p >= 0; p--) {
+            QAPI_LIST_PREPEND(stats->value->u.list,
+                              total(e, stat, p, from, to, group, number));
+        }
+    } else {
+        stats->value->type = QTYPE_QNUM;
+        stats->value->u.scalar = total(e, stat, 0, from, to, group, number);
+    }
     QAPI_LIST_PREPEND(*list, stats);
 }
 
@@ -197,7 +240,7 @@ static void prepend_all(StatsList **list, VschedEngine *e, const Stat *stats,
                         int i, strList *names)
 {
     for (int n = length(stats); n--; ) {
-        prepend(list, stats[n].name, stats[n].value(e, i), names);
+        prepend(list, e, &stats[n], "", i, i + 1, NULL, 0, names);
     }
 }
 
@@ -210,18 +253,7 @@ static void prepend_sums(StatsList **list, VschedEngine *e, const Stat *stats,
                          const char *prefix, strList *names)
 {
     for (int n = length(stats); n--; ) {
-        g_autofree char *name = g_strconcat(prefix, stats[n].name, NULL);
-        uint64_t sum = 0;
-
-        for (int i = 0; i < objects; i++) {
-            if (!group || group[i] == number) {
-                uint64_t value = stats[n].value(e, i);
-
-                sum = stats[n].type == STATS_TYPE_PEAK ? MAX(sum, value)
-                                                       : sum + value;
-            }
-        }
-        prepend(list, name, sum, names);
+        prepend(list, e, &stats[n], prefix, 0, objects, group, number, names);
     }
 }
 
@@ -295,6 +327,8 @@ static void schema_prepend(StatsSchemaValueList **list, const char *name,
     value->type = stat->type;
     value->has_unit = stat->cycles;
     value->unit = STATS_UNIT_CYCLES;
+    value->has_bucket_size = stat->part != NULL;
+    value->bucket_size = 1;
     QAPI_LIST_PREPEND(*list, value);
 }
 

@@ -659,8 +659,11 @@ class Statistics(Accounts, unittest.TestCase):
 
     @staticmethod
     def whole(name, parts):
-        """The sum, or of a peak the largest"""
-        return (max if name.endswith("longest-wait") else sum)(part[name] for part in parts)
+        """The sum, or of a peak the largest; of histograms bucket by bucket"""
+        values = [part[name] for part in parts]
+        if name.endswith("running-on"):
+            return [sum(bucket) for bucket in zip(*values)]
+        return (max if name.endswith("longest-wait") else sum)(values)
 
     def test_entries(self):
         """Machine, then VMs: each the sum over its VCPUs, which the machine's total is of all.

@@ -577,6 +577,18 @@ static void assert_pcpu(const Fake *f, int p)
     }
 }
 
+/* Whatever a PCPU was occupied by was some VCPU, and no VCPU ran elsewhere. */
+static void assert_ran_on(const VschedCore *core, int pcpu)
+{
+    const VschedPCPU *c = &core->pcpu[pcpu];
+    int64_t sum = 0;
+
+    for (int v = 0; v < core->topology.vcpus; v++) {
+        sum += vsched_core_ran_on(core, v, pcpu);
+    }
+    g_assert_cmpint(sum, ==, c->busy + c->stalled + c->skipped);
+}
+
 void assert_sums(const Fake *f)
 {
     const VschedCore *core = f->core;
@@ -586,6 +598,7 @@ void assert_sums(const Fake *f)
     for (int p = 0; p < core->topology.pcpus; p++) {
         assert_pcpu(f, p);
         used += core->pcpu[p].busy + core->pcpu[p].stalled;
+        assert_ran_on(core, p);
         switching += core->pcpu[p].switching;
         current += core->pcpu[p].current != VSCHED_NONE;
     }
@@ -593,6 +606,7 @@ void assert_sums(const Fake *f)
         const VschedVCPU *c = &core->vcpu[v];
         int64_t sum = 0, time = c->state == VSCHED_RUNNING ?
                                 core->pcpu[c->pcpu].clock : core->window_end;
+        int64_t on_pcpus = 0;
 
         for (int s = 0; s < VSCHED_STATES; s++) {
             g_assert_cmpint(vsched_core_cycles(core, v, s), >=, 0);
@@ -600,6 +614,13 @@ void assert_sums(const Fake *f)
         }
         /* One that was stopped beyond the end has no time to account for. */
         g_assert_cmpint(sum, ==, MAX(time, c->since));
+        for (int p = 0; p < core->topology.pcpus; p++) {
+            on_pcpus += vsched_core_ran_on(core, v, p);
+        }
+        if (!f->lost_pcpus) {
+            g_assert_cmpint(on_pcpus, ==,
+                            vsched_core_cycles(core, v, VSCHED_RUNNING));
+        }
         ran += vsched_core_cycles(core, v, VSCHED_RUNNING);
         switched += vsched_core_cycles(core, v, VSCHED_SWITCHING);
         running += c->state == VSCHED_RUNNING;

@@ -5,7 +5,7 @@ Scalability: Charting the Performance of Linux in a Virtual World" (Linux Sympos
     with Monitor(path) as monitor:
         watcher = Watcher(Machine(monitor), simulated=10_000_000)
         while interval := watcher.next():
-            print(interval.start.time, interval.end.time, interval.shares)
+            print(interval.start.time, interval.end.time, interval.on(0))
 
 The counters of one moment are read while the machine is stopped between two windows, so that they
 agree with each other.  The sample that ends an interval begins the next one: nothing is counted
@@ -14,7 +14,6 @@ twice, and nothing is lost.
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
-import collections
 import re
 import time
 
@@ -24,10 +23,11 @@ from monitor import PROVIDER, statistics
 ENDED = ("shutdown", "guest-panicked", "internal-error")
 
 PAUSE = 0.05            # longest time between two looks at a machine that runs, in s of the host
-# Between two looks at where VCPUs are, at least so many seconds, and so many times what such a look
-# takes: while VCPUs stay where they are, and while some migrate.
-RARE, OFTEN = (0.2, 10), (0.05, 3)
-ROUNDS = 100            # of fitting estimates; a fifth of them would do for one decimal
+
+
+def scalars(counters):
+    """Statistics that are numbers, without histograms."""
+    return {name: value for name, value in counters.items() if not isinstance(value, list)}
 
 
 class Sample:
@@ -39,16 +39,12 @@ class Sample:
         self.status = status            # of query-status, before it was stopped for us
         self.info = info                # of query-vsched
         self.time = info["time"]
-        self.vm = stats["vm"]["vm"]
+        self.vm = scalars(stats["vm"]["vm"])
         self.pcpus = {int(re.search(r"\[(\d+)\]$", path).group(1)): values
                       for path, values in stats["pcpu"].items()}
         self.paths = {numbers[path]: path for path in stats.get("vcpu", {})}
-        self.vcpus = {v: stats["vcpu"][path] for v, path in sorted(self.paths.items())}
-
-
-def ran(counters):
-    """Cycles in which a VCPU was on a PCPU, without those in which its registers were moved."""
-    return counters["running-useful"] + counters["running-spinning"]
+        self.vcpus = {v: scalars(stats["vcpu"][path]) for v, path in sorted(self.paths.items())}
+        self.ran_on = {v: stats["vcpu"][path]["running-on"] for v, path in self.paths.items()}
 
 
 def occupied(counters):
@@ -107,113 +103,6 @@ class Machine:
             if self.status() == "paused":
                 self.monitor.cmd("cont")
 
-    def glimpse(self):
-        """({VCPU: counters}, what query-vsched says), the latter a bit later."""
-        entries = self.monitor.cmd("query-stats", target="vcpu", providers=[
-            {"provider": PROVIDER, "names": ["running-useful", "running-spinning", "migrations",
-                                             "switched-in"]}])
-        return ({self.numbers[e["qom-path"]]: {s["name"]: s["value"] for s in e["stats"]}
-                 for e in entries if e["qom-path"] in self.numbers},
-                self.monitor.cmd("query-vsched"))
-
-
-def places(info):
-    """{VCPU: the PCPU that it runs on or ran on last}"""
-    return {v["vcpu"]: v["pcpu"] for v in info["vcpus"]}
-
-
-def allowed(info):
-    """{VCPU: PCPUs that it may run on}"""
-    every = {p["pcpu"] for p in info["pcpus"]}
-    return {v["vcpu"]: every if v["suspended"] else set(v["affinity"]) for v in info["vcpus"]}
-
-
-def rounded(amounts, total):
-    """Integers as close to these amounts as can be whose sum is this integer."""
-    result = {key: int(amount) for key, amount in amounts.items()}
-    by_rest = sorted(amounts, key=lambda key: (result[key] - amounts[key], key))
-    for n in range(total - sum(result.values())):
-        result[by_rest[n % len(by_rest)]] += 1
-    return result
-
-
-class Places:
-    """On which PCPU each VCPU ran how long, from looks at its counters and its PCPU now and then.
-
-    A VCPU that has not migrated between two looks was where it is: such cycles are exact.  Of the
-    cycles of one that has, only sums are known: over PCPUs what this VCPU ran, and over VCPUs what
-    this PCPU was occupied.  They are divided so that both sums hold, by iterative proportional
-    fitting from equal parts for each PCPU that is possible."""
-
-    def __init__(self, sample):
-        self.exact = collections.Counter()      # (VCPU, PCPU): cycles
-        self.unclear = {}                       # VCPU: Counter of {PCPU: guessed cycles}
-        self.allowed = allowed(sample.info)
-        self.base, self.where = {}, {}
-        for v, pcpu in places(sample.info).items():
-            self.base[v] = sample.vcpus.get(v)
-            if self.base[v] and self.base[v]["switched-in"]:
-                self.where[v] = pcpu
-
-    def add(self, counters, info):
-        """Another look: @counters, and @info, which may be a bit later.  Whether VCPUs migrate."""
-        migrate = False
-        now_at, now_allowed = places(info), allowed(info)
-        for v, now in counters.items():
-            before = self.base.get(v) or dict.fromkeys(now, 0)
-            cycles = ran(now) - ran(before)
-            moves = now["migrations"] - before["migrations"]
-            migrate |= moves > 0
-            if cycles and not moves and v not in self.where:
-                continue        # it began to run: the next look will tell where
-            if cycles and not moves:
-                self.exact[v, self.where[v]] += cycles
-            elif cycles:
-                ends = {self.where.get(v, now_at[v]), now_at[v]}
-                choice = ends if moves == 1 and len(ends) == 2 else \
-                    ends | self.allowed[v] | now_allowed[v]
-                guess = self.unclear.setdefault(v, collections.Counter())
-                for p in choice:
-                    guess[p] += cycles / len(choice)
-            self.base[v] = now
-        for v, now in counters.items():
-            if now["switched-in"]:
-                self.where[v] = now_at[v]
-        self.allowed = now_allowed
-        return migrate
-
-    def finish(self, sample, occupation):
-        """{(VCPU, PCPU): (cycles, whether estimated)}, at the end of an interval in which PCPUs
-        were occupied for so many cycles."""
-        for v, pcpu in places(sample.info).items():
-            if v in sample.vcpus and not sample.vcpus[v]["migrations"]:
-                self.where.setdefault(v, pcpu)
-        self.add(sample.vcpus, sample.info)
-        rest = dict(occupation)
-        for (_, p), cycles in self.exact.items():
-            rest[p] = rest.get(p, 0) - cycles
-        result = {key: (cycles, False) for key, cycles in self.exact.items()}
-        for (v, p), cycles in fitted(self.unclear, rest).items():
-            if cycles:
-                result[v, p] = (cycles + result.get((v, p), (0,))[0], True)
-        return result
-
-
-def fitted(guesses, rest):
-    """{(VCPU, PCPU): cycles}: guesses of them, so changed that PCPUs have the sums of @rest if
-    that can be, and VCPUs have those of the guesses in any case."""
-    totals = {v: round(sum(guess.values())) for v, guess in guesses.items()}
-    cells = {v: {p: max(c, 1e-3) for p, c in guess.items()} for v, guess in guesses.items()}
-    for _ in range(ROUNDS if cells else 0):
-        sums = collections.Counter()
-        for row in cells.values():
-            sums.update(row)
-        for v, row in cells.items():
-            scaled = {p: c * max(rest.get(p, 0), 1e-3) / sums[p] for p, c in row.items()}
-            total = sum(scaled.values())
-            cells[v] = {p: c * totals[v] / total for p, c in scaled.items()}
-    return {(v, p): c for v, row in cells.items() for p, c in rounded(row, totals[v]).items()}
-
 
 def difference(now, before, peaks=()):
     """What was counted; peaks are those so far.  Cycles of running-useful become running-spinning
@@ -225,7 +114,7 @@ def difference(now, before, peaks=()):
 class Interval:
     """From one Sample to the next."""
 
-    def __init__(self, start, end, seen):
+    def __init__(self, start, end):
         self.start, self.end = start, end
 
         def counted(kind):
@@ -234,15 +123,16 @@ class Interval:
 
         self.vm = difference(end.vm, start.vm, end.peaks)
         self.pcpus, self.vcpus = counted("pcpus"), counted("vcpus")
-        self.shares = seen.finish(end, {p: occupied(c) for p, c in self.pcpus.items()})
 
     @property
     def length(self):
         return self.end.time - self.start.time
 
     def on(self, pcpu):
-        """{VCPU: (cycles, whether estimated)} of a PCPU"""
-        return {v: share for (v, p), share in sorted(self.shares.items()) if p == pcpu}
+        """{VCPU: cycles} of a PCPU: of those that ran there."""
+        ran = {v: cycles[pcpu] - self.start.ran_on[v][pcpu] if v in self.start.ran_on
+               else cycles[pcpu] for v, cycles in sorted(self.end.ran_on.items())}
+        return {v: cycles for v, cycles in ran.items() if cycles}
 
 
 class Watcher:
@@ -258,8 +148,6 @@ class Watcher:
         self.asked_to_end = asked_to_end
         self.last = machine.sample()
         self.begin = self.last.time, time.monotonic()
-        self.glimpses = RARE
-        self.seen = Places(self.last)
         self.went_back = None           # (time before, time after): so it was, for a warning
         self.over = False
 
@@ -269,11 +157,10 @@ class Watcher:
             self.over = not self.wait()
             sample = self.machine.sample()
             before, self.last = self.last, sample
-            seen, self.seen = self.seen, Places(sample)
             if self.over and sample.vm == before.vm:
                 break
             if sample.time >= before.time:
-                return Interval(before, sample, seen)
+                return Interval(before, sample)
             self.went_back = before.time, sample.time       # a saved state was loaded
             self.begin = sample.time, time.monotonic()
         return None
@@ -287,7 +174,6 @@ class Watcher:
             past = time.monotonic() - self.begin[1]
             target = self.begin[1] + (past // self.host + 1) * self.host
         looked, shown = time.monotonic(), self.machine.time()
-        glimpsed, effort = looked, 0
         while not self.asked_to_end():
             self.machine.monitor.forget_events()
             now, moment = time.monotonic(), self.machine.time()
@@ -297,11 +183,6 @@ class Watcher:
                 return True
             if moment == shown and self.machine.status() in ENDED:
                 return False
-            least, times = self.glimpses
-            if moment != shown and now > glimpsed + max(least, times * effort):
-                self.glimpses = OFTEN if self.seen.add(*self.machine.glimpse()) else RARE
-                glimpsed = time.monotonic()
-                effort = glimpsed - now
             if self.simulated:
                 # As long as it seems to take, and rather shorter.
                 speed = (moment - shown) / max(now - looked, 1e-6)

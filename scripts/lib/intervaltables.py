@@ -78,8 +78,8 @@ class PCPUText(Text):
         vms = {v["vcpu"]: v["vm"] for v in interval.end.info["vcpus"]}
         for p, counters in interval.pcpus.items():
             clock = counters["clock"]
-            cells = [f"d{vms[v]}-{v}[{'~' * estimated}{percent(cycles, clock):0>{5 - estimated}}]"
-                     for v, (cycles, estimated) in interval.on(p).items()] if clock else []
+            cells = [f"d{vms[v]}-{v}[{percent(cycles, clock):0>5}]"
+                     for v, cycles in interval.on(p).items()] if clock else []
             total, *rest = (percent(c, clock) for c in (
                 occupied(counters), counters["switching"], counters["idle"], counters["offline"]))
             yield from wrapped(f"{p:4} [{total:0>5}]" + "".join(f"{r:>8}" for r in rest) + " ",
@@ -133,16 +133,14 @@ class PCPUCSV(CSV):
     def __init__(self, sample):
         self.counters = list(sample.pcpus[0])
         self.vcpus = [v["vcpu"] for v in sample.info["vcpus"]]
-        self.names = ["pcpu", "online", *self.counters, *(f"vcpu[{v}]" for v in self.vcpus),
-                      "estimated"]
+        self.names = ["pcpu", "online", *self.counters, *(f"vcpu[{v}]" for v in self.vcpus)]
 
     def rows(self, interval):
         for p, counters in interval.pcpus.items():
             shares = interval.on(p)
             yield [p, int(interval.end.info["pcpus"][p]["online"]),
                    *(counters[name] for name in self.counters),
-                   *(shares.get(v, (0,))[0] for v in self.vcpus),
-                   " ".join(f"vcpu[{v}]" for v, (_, estimated) in shares.items() if estimated)]
+                   *(shares.get(v, 0) for v in self.vcpus)]
 
 
 class VCPUCSV(CSV):
@@ -178,9 +176,9 @@ class JSON:
             "parameters": {p["name"]: p["value"] for p in info["parameters"]},
             "vm": interval.vm,
             "pcpus": [{"pcpu": p, "online": info["pcpus"][p]["online"], **counters, "vcpus": [
-                {"vcpu": v, "cycles": cycles, "estimated": estimated,
+                {"vcpu": v, "cycles": cycles,
                  "percent": round(100 * cycles / counters["clock"], 4)}
-                for v, (cycles, estimated) in interval.on(p).items() if counters["clock"]]}
+                for v, cycles in interval.on(p).items() if counters["clock"]]}
                       for p, counters in interval.pcpus.items()],
             "vcpus": [{"vcpu": v["vcpu"], "vm": v["vm"], "pcpu": v["pcpu"],
                        "path": end.paths[v["vcpu"]], **interval.vcpus[v["vcpu"]]}
