@@ -52,8 +52,11 @@ class Writer:
             self.add(time, order, record)
         if start is not None:
             self.begin_at(start)
-        for p in range(self.trace.pcpus):
+        for p, clock in timeline.part.clocks.items():
             self.put_off(p)
+            if self.on[p] != IDLE:          # where the text ends: a last line
+                self.switch(clock if stop is None else min(stop, clock), len(timeline.events), p,
+                            self.on[p], "R", IDLE)
         self.entries.sort(key=lambda entry: entry[:2])
 
     # -- tasks ----------------------------------------------------------------
@@ -105,7 +108,10 @@ class Writer:
         if self.left[pcpu]:
             _, _, before, state = self.left[pcpu]
             self.left[pcpu] = None
-        self.switch(time, order, pcpu, before, state, task)
+        if before == task:
+            self.on[pcpu] = task        # it has another timeslice: a kernel prints nothing
+        else:
+            self.switch(time, order, pcpu, before, state, task)
 
     def leave(self, time, order, pcpu, task, state):
         if self.on[pcpu] == task:

@@ -20,12 +20,11 @@ COLOURS = (
 IDLE, SWITCHING, OFF = "#ffffff", "#000000", "#c8c8c8"
 WIDTH, HEIGHT, DPI = 1200, 600, 100             # of the picture, pixels
 COLUMNS = 1000
-SPIN_LEVELS = ("#ffffff", "#ffb0a0", "#e0301e")
+SPIN = "#e0301e"
 
 
 def columns(spans, start, stop, number):
     """Who had most of each column: a VCPU, "switch" or None, of one PCPU."""
-    best = [None] * number
     length = (stop - start) / number
     parts = [{} for _ in range(number)]
     for span in spans:
@@ -38,18 +37,15 @@ def columns(spans, start, stop, number):
             part = min(end, start + (i + 1) * length) - max(begin, start + i * length)
             if part > 0:
                 parts[i][who] = parts[i].get(who, 0) + part
-    for i, part in enumerate(parts):
+    for part in parts:
         part[None] = length - sum(part.values())
-        best[i] = max(part, key=lambda who: (part[who], who is not None))
-    return best
+    return [max(part, key=lambda who, part=part: (part[who], who is not None)) for part in parts]
 
 
 def spin_columns(spins, pcpu, start, stop, number):
-    counts = [0] * number
-    for time, _, p, *_ in spins:
-        if p == pcpu and start <= time < stop:
-            counts[int((time - start) * number / (stop - start))] += 1
-    return counts
+    """Columns in which a spin was found."""
+    return {(time - start) * number // (stop - start) for time, _, p, *_ in spins
+            if p == pcpu and start <= time < stop}
 
 
 def offline(timeline, pcpu, start, stop, number):
@@ -84,16 +80,15 @@ def draw(timeline, path, start, stop, title):
     trace = timeline.trace
     palette = {v: colors.to_rgb(COLOURS[v % len(COLOURS)]) for v in range(trace.vcpus)}
     palette.update({None: colors.to_rgb(IDLE), "switch": colors.to_rgb(SWITCHING)})
-    levels, grey = [colors.to_rgb(level) for level in SPIN_LEVELS], colors.to_rgb(OFF)
-    most = max(1, (stop - start) // COLUMNS // 1024)    # spins that are likely in a column
+    white, red, grey = (colors.to_rgb(colour) for colour in (IDLE, SPIN, OFF))
     rows = []
     for p in range(trace.pcpus):
         off = offline(timeline, p, start, stop, COLUMNS)
+        spun = spin_columns(timeline.spins, p, start, stop, COLUMNS)
         row = [grey if i in off and who is None else palette[who] for i, who in
                enumerate(columns(timeline.spans[p], start, stop, COLUMNS))]
-        spins = [levels[0 if not n else 1 if n < most / 2 else 2]
-                 for n in spin_columns(timeline.spins, p, start, stop, COLUMNS)]
-        rows += [row] * 6 + [spins] * 2 + [[levels[0]] * COLUMNS] * 2
+        spins = [red if i in spun else white for i in range(COLUMNS)]
+        rows += [row] * 6 + [spins] * 2 + [[white] * COLUMNS] * 2
     figure, axes = pyplot.subplots(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI)
     name, factor = unit(trace.nanoseconds(stop - start))
     axes.imshow(rows, aspect="auto", interpolation="nearest",
