@@ -31,13 +31,17 @@ typedef struct TraceState {
     int64_t begin;              /* cycles: it is that of this time */
 } TraceState;
 
+#define NOT_SWITCHED INT64_MIN
+
 struct VschedTrace {
     TraceState state;           /* before the first record */
     int64_t window;             /* cycles */
     int64_t switch_cost;        /* cycles */
     int64_t started;            /* cycles */
+    int64_t switched;           /* cycle: registers began to move, or NOT_ */
     uint64_t size;              /* records that there is room for */
     uint64_t first;             /* the oldest */
+    uint64_t next;              /* where the next one goes */
     uint64_t count;
     uint64_t lost;
     VschedRecord *record;
@@ -99,14 +103,17 @@ static void state_clear(TraceState *s)
     g_free(s->share);
 }
 
-static VschedRecord make(VschedRecordKind kind, int64_t now, int pcpu,
-                         int vcpu, uint32_t arg)
+G_STATIC_ASSERT((uint8_t)VSCHED_NONE == VSCHED_RECORD_NO_PCPU);
+G_STATIC_ASSERT((uint16_t)VSCHED_NONE == VSCHED_RECORD_NO_VCPU);
+
+static inline VschedRecord make(VschedRecordKind kind, int64_t now, int pcpu,
+                                int vcpu, uint32_t arg)
 {
     return (VschedRecord) {
         .time = now,
         .kind = kind,
-        .pcpu = pcpu == VSCHED_NONE ? VSCHED_RECORD_NO_PCPU : pcpu,
-        .vcpu = vcpu == VSCHED_NONE ? VSCHED_RECORD_NO_VCPU : vcpu,
+        .pcpu = pcpu,           /* VSCHED_NONE is what none is there, too */
+        .vcpu = vcpu,
         .arg = arg,
     };
 }
@@ -157,10 +164,8 @@ static void apply_transition(TraceState *s, const VschedRecord *r,
                              VschedState next)
 {
     TraceVCPU *v = &s->vcpu[r->vcpu];
-    bool on = v->state == VSCHED_RUNNING || v->state == VSCHED_SWITCHING ||
-              s->pcpu[v->pcpu].current == r->vcpu;
-    bool stays = next == VSCHED_RUNNING || next == VSCHED_SWITCHING ||
-                 r->kind == VSCHED_RECORD_WAIT;
+    bool on = s->pcpu[v->pcpu].current == r->vcpu;
+    bool stays = next == VSCHED_RUNNING || r->kind == VSCHED_RECORD_WAIT;
 
     if (stays) {
         v->pcpu = r->pcpu;
@@ -181,9 +186,6 @@ static void apply(TraceState *s, const VschedRecord *r)
     TraceVCPU *v = r->vcpu < s->vcpus ? &s->vcpu[r->vcpu] : NULL;
 
     switch ((VschedRecordKind)r->kind) {
-    case VSCHED_RECORD_SWITCH:
-        apply_transition(s, r, VSCHED_SWITCHING);
-        break;
     case VSCHED_RECORD_RUN:
     case VSCHED_RECORD_RESUME:
         apply_transition(s, r, VSCHED_RUNNING);
@@ -255,6 +257,7 @@ VschedTrace *vsched_trace_new(const VschedCore *core, uint64_t size)
     t->window = core->window;
     t->switch_cost = core->switch_cost;
     t->started = core->window_end;
+    t->switched = NOT_SWITCHED;
     t->size = size;
     t->record = record;
     return t;
@@ -307,13 +310,11 @@ static void fold(VschedTrace *t)
 
 static inline void append(VschedTrace *t, VschedRecord record)
 {
-    uint64_t at;
-
     if (t->count == t->size) {
         fold(t);
     }
-    at = t->first + t->count;
-    t->record[at < t->size ? at : at - t->size] = record;
+    t->record[t->next] = record;
+    t->next = t->next + 1 == t->size ? 0 : t->next + 1;
     t->count++;
 }
 
@@ -336,8 +337,6 @@ void vsched_trace_event(VschedTrace *t, const VschedCore *core,
                         int64_t other, int64_t now)
 {
     static const VschedRecordKind kinds[] = {
-        [VSCHED_EVENT_SWITCH] = VSCHED_RECORD_SWITCH,
-        [VSCHED_EVENT_RUN] = VSCHED_RECORD_RUN,
         [VSCHED_EVENT_WAKE] = VSCHED_RECORD_WAKE,
         [VSCHED_EVENT_BLOCK] = VSCHED_RECORD_BLOCK,
         [VSCHED_EVENT_PREEMPT] = VSCHED_RECORD_PREEMPT,
@@ -348,6 +347,15 @@ void vsched_trace_event(VschedTrace *t, const VschedCore *core,
 
     switch (kind) {
     case VSCHED_EVENT_WINDOW:
+        break;
+    case VSCHED_EVENT_SWITCH:
+        t->switched = now;      /* it runs next, and nothing comes between */
+        break;
+    case VSCHED_EVENT_RUN:
+        vsched_trace_add(t, VSCHED_RECORD_RUN, now, pcpu, vcpu,
+                         t->switched == NOT_SWITCHED ? VSCHED_RECORD_NO_ARG
+                                                     : now - t->switched);
+        t->switched = NOT_SWITCHED;
         break;
     case VSCHED_EVENT_WAIT:
         vsched_trace_add(t, VSCHED_RECORD_WAIT, now, pcpu, vcpu, 0);

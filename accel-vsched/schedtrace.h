@@ -39,11 +39,11 @@
 /* Numbers are those of the file. */
 typedef enum VschedRecordKind {
     /*
-     * What happens to VCPUs and PCPUs.  SWITCH: registers of vcpu begin to move
-     * in; arg: whose were there before, or NO_ARG.
+     * What happens to VCPUs and PCPUs.  RUN: vcpu begins to run on pcpu; arg:
+     * the cycles right before in which its registers were moved in, or NO_ARG
+     * if they were there.
      */
-    VSCHED_RECORD_SWITCH = 1,
-    VSCHED_RECORD_RUN = 2,      /* vcpu begins to run on pcpu */
+    VSCHED_RECORD_RUN = 2,
     VSCHED_RECORD_WAKE = 3,     /* it is ready; pcpu: where it ran last */
     VSCHED_RECORD_BLOCK = 4,    /* it is blocked */
     VSCHED_RECORD_PREEMPT = 5,  /* it stops running; arg: VschedWhy */

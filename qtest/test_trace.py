@@ -53,7 +53,7 @@ def record(time, kind, pcpu=0xff, vcpu=0xffff, arg=0):
     return struct.pack("<qBBHI", time, kind, pcpu, vcpu, arg)
 
 
-SWITCH, RUN, WAKE, BLOCK, PREEMPT, WAIT, RESUME, MIGRATE, SPIN, SENT, TAKEN = range(1, 12)
+RUN, WAKE, BLOCK, PREEMPT, WAIT, RESUME, MIGRATE, SPIN, SENT, TAKEN = range(2, 12)
 POLICY, PCPU, RESET, LOADED = 16, 17, 22, 36
 
 
@@ -83,12 +83,12 @@ def file_of(records, stop, vcpus=2, pcpus=2, version=1, lost=0):
 # VCPU 0 runs on PCPU 0 from 110 to 400 and from 410 to 700; VCPU 1 on PCPU 0 from 710 to 1000, and
 # has waited since 200; there was one spin, and a cross-call that was refused and one that was not.
 BY_HAND = (
-    record(100, WAKE, 0, 0), record(100, SWITCH, 0, 0, 0xffffffff), record(110, RUN, 0, 0),
+    record(100, WAKE, 0, 0), record(110, RUN, 0, 0, 10),
     record(200, WAKE, 1, 1), record(250, SENT, 0, 1, 0 | 2 << 16 | 1 << 18),
     record(260, SENT, 0, 1, 0 | 0 << 16 | 1 << 18), record(390, SPIN, 0, 0, 1),
     record(400, WAIT, 0, 0), record(410, RESUME, 0, 0),
-    record(700, PREEMPT, 0, 0, 4), record(700, MIGRATE, 0, 1, 1), record(700, SWITCH, 0, 1, 0),
-    record(710, RUN, 0, 1), record(900, TAKEN, 0, 1), record(1000, BLOCK, 0, 1))
+    record(700, PREEMPT, 0, 0, 4), record(700, MIGRATE, 0, 1, 1), record(710, RUN, 0, 1, 10),
+    record(900, TAKEN, 0, 1), record(1000, BLOCK, 0, 1))
 
 
 class Files(unittest.TestCase):
@@ -179,9 +179,9 @@ class Files(unittest.TestCase):
                            (file_of(BY_HAND, 1200) + b"x", "damaged"),
                            (file_of([record(1, RUN, 2, 0)], 9), "PCPU 2: there are 2"),
                            (file_of([record(1, RUN, 0, 2)], 9), "VCPU or VM 2"),
-                           (file_of([record(1, 50)], 9), "kind 50"),
+                           (file_of([record(1, 50)], 9), "kind 50"), (file_of([record(1, 1, 0, 0)], 9), "kind 1"),
                            (file_of([record(1, PREEMPT, 0, 0, 99)], 9), "argument 99"),
-                           (file_of([record(1, RUN, 0, 0), record(2, RUN, 0, 1)], 9),
+                           (file_of([record(1, RUN, 0, 0, 2**32 - 1), record(2, RUN, 0, 1, 0)], 9),
                             "begins at 2 on PCPU 0, which has VCPU 0")):
             path = self.put(data)
             status, out, err = script(path, "--ftrace", os.path.join(self.dir, "out"))
@@ -209,7 +209,7 @@ class Files(unittest.TestCase):
     def test_parts(self):
         """Where a state was loaded, time begins anew."""
         data = file_of([*BY_HAND, *ending(2, 1200), record(500, LOADED), *beginning(2, 2, 500),
-                        record(600, WAKE, 1, 1), record(600, SWITCH, 1, 1), record(610, RUN, 1, 1)],
+                        record(600, WAKE, 1, 1), record(610, RUN, 1, 1, 10)],
                        700)
         path = self.put(data)
         _, out, err = script(path, "--json")
@@ -585,8 +585,7 @@ class Runs(Checks, unittest.TestCase):
         trace, short = Trace(whole), Trace(run("short", 2000))
         self.assertEqual((trace.lost, trace.begin, trace.parts[0].end), (0, MS, 3 * MS))
         records, last = trace.parts[0].records, short.parts[0].records
-        self.assertEqual(len(last), 2000 - 9)           # the clocks, and the end
-        self.assertEqual(short.lost, len(records) - len(last))
+        self.assertEqual((short.records, short.lost), (2000, trace.records - 2000))
         self.assertEqual(records[-len(last):], last)
         self.assertGreater(short.begin, 2 * MS)
         # What was lost is in the state: the same spans, from then on.
@@ -631,8 +630,8 @@ class Saved(Checks, unittest.TestCase):
         with tempfile.TemporaryDirectory() as directory:
             disk = os.path.join(directory, "disk")
             qcow2(disk, 64)
-            arguments = (*program("crosscall", MACHINE, "rounds=20000"), "-action",
-                         "reboot=reset", "-drive", f"if=none,id=e,node-name=d,file={disk},format=qcow2")
+            arguments = program("crosscall", MACHINE, "rounds=20000", "-action", "reboot=reset",
+                                "-drive", f"if=none,id=e,node-name=d,file={disk},format=qcow2")
             with Guest("-S", *arguments) as guest:
                 guest.cmd("vsched-trace-start")
                 guest.cmd("vsched-trace-save", filename=os.path.join(directory, "never"), at=10**15)
@@ -686,7 +685,10 @@ cd /sys/kernel/tracing
 echo 1 > events/sched/sched_switch/enable
 echo 1 > events/sched/sched_waking/enable
 for n in 1 2 3 4; do
-    (i=0; while [ $i -lt 300 ]; do i=$((i + 1)); done; sleep 0.01; echo $n > /dev/null) &
+    (for round in 1 2 3 4 5; do
+        i=0; while [ $i -lt 200 ]; do i=$((i + 1)); done
+        sleep 0.01
+    done) &
 done
 wait
 echo 0 > tracing_on
@@ -716,6 +718,10 @@ echo "--- end"
         busy = [task for task, name in schedule.names.items() if name in ("sh", "traced")]
         self.assertGreaterEqual(len(busy), 4)
         self.assertTrue(all(schedule.ran[task] > 0 for task in busy))
+        # 4 shells wait for 5 sleeps each, which are woken once
+        sleeps = {task for task, name in schedule.names.items() if name == "sleep"}
+        self.assertEqual(len(sleeps), 20)
+        self.assertTrue(sleeps <= {wait.task for wait in schedule.waited})
 
 
 if __name__ == "__main__":

@@ -215,13 +215,12 @@ static void test_oldest_are_lost(void)
     File f;
 
     vsched_trace_add(t, VSCHED_RECORD_WAKE, 10, 0, 0, 0);
-    vsched_trace_add(t, VSCHED_RECORD_SWITCH, 11, 0, 0, NO_ARG);
-    vsched_trace_add(t, VSCHED_RECORD_RUN, 18, 0, 0, 0);
+    vsched_trace_add(t, VSCHED_RECORD_RUN, 18, 0, 0, 7);
     vsched_trace_add(t, VSCHED_RECORD_WAKE, 30, 0, 1, 0);
     vsched_trace_add(t, VSCHED_RECORD_PREEMPT, 40, 0, 0, VSCHED_EXPIRED);
-    vsched_trace_add(t, VSCHED_RECORD_SWITCH, 40, 0, 1, 0);
+    vsched_trace_add(t, VSCHED_RECORD_RUN, 47, 0, 1, 7);
     f = saved(t, NULL);
-    g_assert_cmpuint(number(&f, 88, 8), ==, 3);         /* lost */
+    g_assert_cmpuint(number(&f, 88, 8), ==, 2);         /* lost */
     g_assert_cmpuint(number(&f, 64, 8), ==, 18);        /* complete from */
     g_assert_cmpuint(number(&f, 56, 8), ==, 0);         /* started */
     assert_record(record(&f, 0), VSCHED_RECORD_VCPU_STATE, 18, 0, 0,
@@ -232,10 +231,10 @@ static void test_oldest_are_lost(void)
     assert_record(record(&f, 11), VSCHED_RECORD_WAKE, 30, 0, 1, 0);
     assert_record(record(&f, 12), VSCHED_RECORD_PREEMPT, 40, 0, 0,
                   VSCHED_EXPIRED);
-    assert_record(record(&f, 13), VSCHED_RECORD_SWITCH, 40, 0, 1, 0);
+    assert_record(record(&f, 13), VSCHED_RECORD_RUN, 47, 0, 1, 7);
     g_byte_array_free(f.bytes, true);
 
-    vsched_trace_add(t, VSCHED_RECORD_RUN, 47, 0, 1, 0);
+    vsched_trace_add(t, VSCHED_RECORD_RESET, 60, VSCHED_NONE, VSCHED_NONE, 0);
     vsched_trace_add(t, VSCHED_RECORD_RESET, 60, VSCHED_NONE, VSCHED_NONE, 0);
     f = saved(t, NULL);
     /* VCPU 0 waits since 40, and nobody has been seen on PCPU 0 since. */
@@ -397,7 +396,6 @@ static void add_times(const File *f, const VschedCore *core,
                       int64_t (*cycles)[VSCHED_STATES])
 {
     static const int next[] = {
-        [VSCHED_RECORD_SWITCH] = VSCHED_SWITCHING,
         [VSCHED_RECORD_RUN] = VSCHED_RUNNING,
         [VSCHED_RECORD_WAKE] = VSCHED_READY,
         [VSCHED_RECORD_BLOCK] = VSCHED_BLOCKED,
@@ -414,10 +412,14 @@ static void add_times(const File *f, const VschedCore *core,
         if (r.kind == VSCHED_RECORD_CLOCK) {
             clock[r.pcpu] = r.time;
         } else if (r.kind <= VSCHED_RECORD_RESUME) {
-            if (r.time > since[r.vcpu]) {
-                cycles[r.vcpu][state[r.vcpu]] += r.time - since[r.vcpu];
-                since[r.vcpu] = r.time;
+            int64_t from = since[r.vcpu], until = MAX(from, r.time);
+
+            if (r.kind == VSCHED_RECORD_RUN && r.arg != NO_ARG) {
+                cycles[r.vcpu][VSCHED_SWITCHING] += r.arg;
+                until -= r.arg;
             }
+            cycles[r.vcpu][state[r.vcpu]] += until - from;
+            since[r.vcpu] = MAX(from, r.time);
             state[r.vcpu] = next[r.kind];
             place[r.vcpu] = r.pcpu;
         }

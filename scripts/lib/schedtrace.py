@@ -19,13 +19,13 @@ CHECKSUM = struct.Struct("<I")
 NO_PCPU, NO_VCPU, NO_ARG = 0xff, 0xffff, 0xffffffff
 PCPUS_MAX = 64
 
-# Kinds of records
+# Kinds of records.  SWITCH is not one of the file's: it is put before a RUN that says so.
 SWITCH, RUN, WAKE, BLOCK, PREEMPT, WAIT, RESUME, MIGRATE, SPIN, SENT, TAKEN = range(1, 12)
 POLICY, PCPU, SUSPEND, MASK_LOW, MASK_HIGH, SHARE, RESET = range(16, 23)
 VCPU_STATE, PCPU_STATE, CLOCK, END, LOADED = range(32, 37)
 
 # What has to be in a record: "p", a PCPU; "v", a VCPU; "m", a VM as VCPU; "c", a VCPU or none.
-FIELDS = {SWITCH: "pv", RUN: "pv", WAKE: "pv", BLOCK: "pv", PREEMPT: "pv", WAIT: "pv",
+FIELDS = {RUN: "pv", WAKE: "pv", BLOCK: "pv", PREEMPT: "pv", WAIT: "pv",
           RESUME: "pv", MIGRATE: "pv", SPIN: "pv", SENT: "v", TAKEN: "pv", POLICY: "", PCPU: "p",
           SUSPEND: "v", MASK_LOW: "v", MASK_HIGH: "v", SHARE: "m", RESET: "", VCPU_STATE: "pv",
           PCPU_STATE: "pc", CLOCK: "p", END: "", LOADED: ""}
@@ -89,7 +89,7 @@ class Part:
 class Trace:
     """A file.  Its parts: more than one if states were loaded."""
 
-    # pylint: disable=too-many-instance-attributes
+    # pylint: disable=too-many-instance-attributes,too-many-locals
 
     @classmethod
     def read(cls, path):
@@ -119,7 +119,7 @@ class Trace:
                 and 0 < self.vms <= self.vcpus):
             raise Fault("its header is one that no machine can have: it is damaged")
         self.policies = [name.decode("ascii", "replace") for name in names[:policies]]
-        self.running = bool(running)
+        self.running, self.records = bool(running), records
         self.parts = []
         self.sort(list(RECORD.iter_unpack(memoryview(data)[header:end])), states)
 
@@ -144,7 +144,7 @@ class Trace:
         beginning = True            # states are those at the beginning of a part
         for number, record in enumerate(records):
             self.check(number, record)
-            time, kind, pcpu, *_ = record
+            time, kind, pcpu, vcpu, arg = record
             if number == states and beginning:
                 beginning = False
             if kind == LOADED:
@@ -160,7 +160,9 @@ class Trace:
                 beginning = number < states or kind != POLICY
             else:
                 beginning = False
-                part.records.append(record)
+                if kind == RUN and arg != NO_ARG:       # registers were moved before
+                    part.records.append((time - arg, SWITCH, pcpu, vcpu, arg))
+                part.records.append((time, RUN, pcpu, vcpu, 0) if kind == RUN else record)
         for part in self.parts:
             if part.end is None or len(part.clocks) != self.pcpus:
                 raise Fault("a part of it has no end")
