@@ -18,6 +18,7 @@ import tempfile
 import unittest
 import zlib
 
+from check_schedule import divided, gangs, partition, shares, skew
 from ftrace_reader import Schedule, Wrong
 from support import GUEST_FAULTS, GUESTS, SLOWER, TOP, Guest, refused
 from test_determinism import qcow2
@@ -620,6 +621,68 @@ class Runs(Checks, unittest.TestCase):
                 self.assertEqual(process.wait(timeout=60 * SLOWER), 0)
                 self.assertIn("policy sdb", process.stdout.read())
             self.assertEqual(Trace.read(path).parts[0].end, guest.stats()["vm"]["time"])
+
+
+class Promises(unittest.TestCase):
+    """Schedules of real runs keep what policies promise.  Each checker finds what is wrong in the
+    run of another policy, and in a schedule that is made by hand."""
+    timeout = 200
+
+    def run_of(self, machine):
+        """2 to 22 ms of VCPUs that always have something to do."""
+        with Guest("-S", *program("search", machine, "limit=100000000")) as guest:
+            path = os.path.join(guest.dir, "trace")
+            guest.cmd("vsched-trace-start", at=2 * MS, duration=20 * MS)
+            guest.cmd("vsched-trace-save", at=23 * MS, filename=path)
+            guest.cmd("cont")
+            guest.event_wait("VSCHED_COMMAND", timeout=60 * SLOWER,
+                             match={"data": {"command": "vsched-trace-save"}})
+            trace = Trace.read(path)
+        self.assertEqual((trace.lost, trace.begin, trace.parts[0].end), (0, 2 * MS, 22 * MS))
+        return Timeline(trace, trace.parts[0])
+
+    @staticmethod
+    def by_hand(records, stop, **options):
+        trace = Trace(file_of(records, stop, **options))
+        return Timeline(trace, trace.parts[0])
+
+    def test_gang(self):
+        machine = "cmp,pcpus=4,vcpus=12,vms=4+8,slice=50us,sched="
+        self.assertEqual(list(gangs(self.run_of(machine + "gang"))), [])
+        self.assertGreater(len(list(gangs(self.run_of(machine + "timeslice")))), 1000)
+        # Windows of 1000.  VCPU 0 runs from the start, and its sibling is ready since 100: nothing
+        # is wrong at 500 and 1500 if it runs from 1100 on, and is at 1500 if it runs from 1600 on.
+        for begins, faults in ((1100, 0), (1600, 1), (2600, 2)):
+            found = list(gangs(self.by_hand([
+                record(0, WAKE, 0, 0), record(0, RUN, 0, 0), record(100, WAKE, 1, 1),
+                record(begins, RUN, 1, 1)], 4000)))
+            self.assertEqual(len(found), faults, found)
+
+    def test_partition(self):
+        # Parts of 5, 2 and 1 PCPUs: the example of docs/policies/partition.rst
+        self.assertEqual(divided([6, 3, 1], [8, 8, 8], 8), [5, 2, 1])
+        self.assertEqual(divided([6, 3, 1], [8, 8, 8], 7), [4, 2, 1])
+        machine = "cmp8,vcpus=24,vms=8+8+8,weights=6+3+1,sched="
+        self.assertEqual(list(partition(self.run_of(machine + "partition"))), [])
+        self.assertGreater(len(list(partition(self.run_of(machine + "sdb")))), 100)
+
+    def test_cosched(self):
+        """Bounds of docs/policies/cosched.rst: skew + sample + window."""
+        machine = "cmp,pcpus=2,vcpus=5,vms=2+2+1,slice=1ms,sched="
+        self.assertEqual(list(skew(self.run_of(
+            machine + "cosched,mode=individual,skew=300us,sample=100us"), 401_000)), [])
+        # VCPUs 0 and 2 are on one PCPU with 4, VCPUs 1 and 3 on the other.
+        self.assertGreater(len(list(skew(self.run_of(machine + "timeslice"), 401_000))), 0)
+        # Both are ready from 0 on; 0 runs until 5000, then 1: neither may gain more than 2 x 2499.
+        records = [record(0, WAKE, 0, 0), record(0, WAKE, 1, 1), record(0, RUN, 0, 0),
+                   record(5000, PREEMPT, 0, 0, 3), record(5000, RUN, 0, 1)]
+        self.assertEqual(list(skew(self.by_hand(records, 10000), 2500)), [])
+        self.assertEqual(len(list(skew(self.by_hand(records, 10000), 2499))), 1)
+
+    def test_shares(self):
+        machine = "cmp,pcpus=1,vcpus=2,vms=1+1,weights=256+512,slice=100us,sched="
+        self.assertEqual(list(shares(self.run_of(machine + "credit,tick=100us"))), [])
+        self.assertEqual(len(list(shares(self.run_of(machine + "timeslice")))), 2)
 
 
 class Saved(Checks, unittest.TestCase):
