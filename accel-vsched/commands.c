@@ -39,7 +39,7 @@ typedef struct Command {
 
 static GQueue pending = G_QUEUE_INIT;   /* by time, then as given */
 static uint64_t last_id;
-static bool any_given;          /* at the start of QEMU */
+static bool any_given;          /* at the start of QEMU, of the machine's */
 static bool giving;             /* what comes now was given at the start */
 
 /* A command: its arguments as QAPI has them, and what it does. */
@@ -63,20 +63,32 @@ COMMAND(VschedSetAffinity, vsched_set_affinity)
 COMMAND(VschedSetPCPU, vsched_set_pcpu)
 COMMAND(VschedSetPolicy, vsched_set_policy)
 COMMAND(VschedSetVM, vsched_set_vm)
+COMMAND(VschedTraceSave, vsched_trace_save)
+COMMAND(VschedTraceStart, vsched_trace_start)
+COMMAND(VschedTraceStop, vsched_trace_stop)
 
 static const struct {
     const char *name;
     bool (*visit)(Visitor *v, void **arguments, Error **errp);
     VschedDone *(*run)(void *arguments, Error **errp);
     void (*free)(void *arguments);
+    /*
+     * It changes nothing in the machine and is not saved with it: a state that
+     * is loaded must not write files, say, nor stop what an observer wants.
+     */
+    bool observes;
 } table[] = {
-#define ENTRY(name, func) { name, visit_##func, run_##func, free_##func }
+#define ENTRY(name, func, ...) \
+    { name, visit_##func, run_##func, free_##func, __VA_ARGS__ }
     ENTRY("vsched-move", vsched_move),
     ENTRY("vsched-set", vsched_set),
     ENTRY("vsched-set-affinity", vsched_set_affinity),
     ENTRY("vsched-set-pcpu", vsched_set_pcpu),
     ENTRY("vsched-set-policy", vsched_set_policy),
     ENTRY("vsched-set-vm", vsched_set_vm),
+    ENTRY("vsched-trace-save", vsched_trace_save, .observes = true),
+    ENTRY("vsched-trace-start", vsched_trace_start, .observes = true),
+    ENTRY("vsched-trace-stop", vsched_trace_stop, .observes = true),
 #undef ENTRY
 };
 
@@ -173,18 +185,30 @@ VschedDone *vsched_commands_defer(VschedEngine *e, const char *command,
     return done(at, c->id);
 }
 
-bool vsched_commands_cancel(uint64_t id)
+/* @command: one of this name alone, or NULL. */
+static bool withdraw(const char *command, uint64_t id)
 {
     for (GList *l = pending.head; l; l = l->next) {
         Command *c = l->data;
 
-        if (c->id == id) {
+        if (c->id == id && (!command ||
+                            !strcmp(table[c->which].name, command))) {
             g_queue_delete_link(&pending, l);
             command_free(c);
             return true;
         }
     }
     return false;
+}
+
+bool vsched_commands_cancel(uint64_t id)
+{
+    return withdraw(NULL, id);
+}
+
+void vsched_commands_withdraw(const char *command, uint64_t id)
+{
+    withdraw(command, id);
 }
 
 VschedPendingList *vsched_commands_pending(void)
@@ -209,6 +233,24 @@ int64_t vsched_commands_next(void)
     Command *c = g_queue_peek_head(&pending);
 
     return c ? c->at : INT64_MAX;
+}
+
+/* A time such as "5ms" among @arguments, as the number of ns that it is. */
+static bool parse_time_argument(QDict *arguments, const char *name,
+                                const char *value, Error **errp)
+{
+    g_autofree char *number = NULL;
+    uint64_t ns;
+
+    if (!vsched_parse_time(value, &ns)) {
+        error_setg(errp, "%s=%s is not a time: allowed are numbers, of "
+                   "nanoseconds or with ns, us, ms or s behind them", name,
+                   value);
+        return false;
+    }
+    number = g_strdup_printf("%" PRIu64, ns);
+    qdict_put_str(arguments, name, number);
+    return true;
 }
 
 /* @arguments of JSON, or, if @texts, of words whose values may be texts. */
@@ -246,7 +288,7 @@ VschedDone *vsched_commands_run(const char *command, const char *arguments,
 {
     int which = find(command, errp);
     g_autoptr(QDict) dict = NULL;
-    uint64_t ns;
+    const char *duration;
 
     if (which < 0) {
         return NULL;
@@ -256,15 +298,11 @@ VschedDone *vsched_commands_run(const char *command, const char *arguments,
         return NULL;
     }
     at = at ?: qdict_get_try_str(dict, "at");
-    if (at) {
-        if (!vsched_parse_time(at, &ns)) {
-            error_setg(errp, "at=%s is not a time: allowed are numbers, of "
-                       "nanoseconds or with ns, us, ms or s behind them", at);
-            return NULL;
-        }
-        g_autofree char *number = g_strdup_printf("%" PRIu64, ns);
-
-        qdict_put_str(dict, "at", number);
+    duration = qdict_get_try_str(dict, "duration");
+    if ((at && !parse_time_argument(dict, "at", at, errp)) ||
+        (duration &&
+         !parse_time_argument(dict, "duration", duration, errp))) {
+        return NULL;
     }
     return run(which, dict, true, errp);
 }
@@ -282,8 +320,12 @@ char *vsched_commands_save(void)
 
     for (GList *l = pending.head; l; l = l->next) {
         Command *c = l->data;
-        QDict *dict = qdict_new();
+        QDict *dict;
 
+        if (table[c->which].observes) {
+            continue;
+        }
+        dict = qdict_new();
         qdict_put_int(dict, "id", c->id);
         qdict_put_int(dict, "at", c->at);
         qdict_put_str(dict, "command", table[c->which].name);
@@ -307,7 +349,8 @@ static Command *load_command(QObject *saved)
     Visitor *v;
     Command *c;
 
-    if (which < 0 || !arguments || qdict_get_try_int(dict, "at", -1) < 0) {
+    if (which < 0 || table[which].observes || !arguments ||
+        qdict_get_try_int(dict, "at", -1) < 0) {
         return NULL;
     }
     v = qobject_input_visitor_new(QOBJECT(arguments));
@@ -325,6 +368,7 @@ static Command *load_command(QObject *saved)
     return c;
 }
 
+/* Of those that change the machine: given at the start of QEMU, or not. */
 static void clear(bool given)
 {
     GList *next;
@@ -333,7 +377,7 @@ static void clear(bool given)
         Command *c = l->data;
 
         next = l->next;
-        if (c->given == given) {
+        if (c->given == given && !table[c->which].observes) {
             g_queue_delete_link(&pending, l);
             command_free(c);
         }
@@ -407,7 +451,7 @@ static bool give(VschedCommandObject *c, Error **errp)
     giving = true;
     d = vsched_commands_run(c->run, c->arguments, c->at, errp);
     giving = false;
-    any_given |= d != NULL;
+    any_given |= d && !table[find(c->run, &error_abort)].observes;
     qapi_free_VschedDone(d);
     return d;
 }

@@ -22,6 +22,8 @@ VschedDone *vsched_commands_defer(VschedEngine *e, const char *command,
 VschedDone *vsched_commands_done(VschedEngine *e);
 /* False if there is none with this number. */
 bool vsched_commands_cancel(uint64_t id);
+/* If it waits.  A state that was loaded may have a number in use here, too. */
+void vsched_commands_withdraw(const char *command, uint64_t id);
 VschedPendingList *vsched_commands_pending(void);
 
 /* Nanoseconds at which the next one is due; INT64_MAX: there is none. */

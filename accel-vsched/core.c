@@ -708,6 +708,7 @@ static void catch_up(VschedCore *core, int p)
     VschedVCPU *v = &core->vcpu[pcpu->current];
 
     if (v->seen > pcpu->clock) {
+        event(core, VSCHED_EVENT_WAIT, p, pcpu->current, v->seen, pcpu->clock);
         set_state(v, VSCHED_READY, pcpu->clock);
         idle_until(core, p, v->seen);
         set_state(v, VSCHED_RUNNING, pcpu->clock);
@@ -1296,6 +1297,8 @@ bool vsched_core_set_affinity(VschedCore *core, int vcpu, uint64_t affinity,
         return false;
     }
     core->vcpu[vcpu].affinity = affinity;
+    event(core, VSCHED_EVENT_MASK, VSCHED_NONE, vcpu, affinity,
+          core->window_end);
     set_allowed(core, vcpu);
     notify_suspended(core, vcpu, before);
     changed(core);
@@ -1353,6 +1356,7 @@ bool vsched_core_set_share(VschedCore *core, int vm, VschedShare share,
         return false;
     }
     core->topology.share[vm] = share;
+    event(core, VSCHED_EVENT_SHARE, VSCHED_NONE, vm, 0, core->window_end);
     changed(core);
     return true;
 }

@@ -136,6 +136,13 @@ typedef enum VschedEventKind {
     VSCHED_EVENT_POLICY,        /* another policy took over */
     VSCHED_EVENT_PCPU,          /* @pcpu went off (@other is 0) or on (1) */
     VSCHED_EVENT_AFFINITY,      /* mask of @vcpu suspended (0), in force (1) */
+    /*
+     * @vcpu on @pcpu waits until cycle @other: it was sent something by a PCPU
+     * that is ahead
+     */
+    VSCHED_EVENT_WAIT,
+    VSCHED_EVENT_MASK,          /* @vcpu may run on the PCPUs of mask @other */
+    VSCHED_EVENT_SHARE,         /* VM @vcpu has another weight or cap */
 } VschedEventKind;
 
 typedef struct VschedHost {

@@ -411,6 +411,10 @@ static void host_event(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
     };
     VschedEngine *e = opaque;
 
+    if (unlikely(vsched_recording)) {
+        vsched_trace_event(vsched_recording, e->core, kind, pcpu, vcpu, other,
+                           now);
+    }
     switch (kind) {
     case VSCHED_EVENT_SWITCH:
         trace_vsched_switch(now, pcpu, vcpu, other);
@@ -446,6 +450,10 @@ static void host_event(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
     case VSCHED_EVENT_AFFINITY:
         qapi_event_send_vsched_affinity(vcpu, !other);
         break;
+    case VSCHED_EVENT_WAIT:
+    case VSCHED_EVENT_MASK:
+    case VSCHED_EVENT_SHARE:
+        break;                  /* for schedule traces */
     }
 }
 
@@ -474,6 +482,9 @@ static void host_hint(void *opaque, const VschedHint *hint)
     };
     bool sent = hint->kind == VSCHED_HINT_SENT;
 
+    if (unlikely(vsched_recording)) {
+        vsched_trace_hint(vsched_recording, hint);
+    }
     trace_vsched_hint(hint->now, hint->pcpu, hint->vcpu,
                       vsched_hint_name(hint->kind),
                       sent ? hint->other : VSCHED_NONE,

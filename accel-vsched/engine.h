@@ -13,6 +13,7 @@
  *   devices.c  completions of devices at simulated times
  *   stats.c    query-stats
  *   qmp.c      QMP and HMP; commands.c has the commands that wait
+ *   tracing.c  schedule traces: their commands; schedtrace.c has the records
  *   save.c     VMState
  *   time.c     cycles and nanoseconds, the clock that asks
  *   notify.c   what one VCPU does to another (vsched.h)
@@ -32,6 +33,7 @@
 #include "hw/boards.h"
 #include "hw/sdb/sdb.h"
 #include "vsched/listener.h"
+#include "schedtrace.h"
 #include "state.h"
 #include "trace.h"
 
@@ -221,11 +223,15 @@ void vsched_reconsider(VschedEngine *e);
 void vsched_handle_interrupt(CPUState *cpu, int mask);
 void vsched_interrupt_withdrawn(CPUState *cpu, int mask);
 bool vsched_interrupt_pending(CPUState *cpu);
+/* tracing.c: the trace that is being recorded, or NULL */
+extern VschedTrace *vsched_recording;
+
 /* Whether anybody wants to know of such hints: the policy, or a trace. */
 static inline bool vsched_hint_wanted(const VschedEngine *e,
                                       VschedHintKind kind)
 {
     return vsched_core_listens(e->core, kind) ||
+           (vsched_recording && VSCHED_TRACE_HINTS & VSCHED_LISTEN(kind)) ||
            trace_event_get_state_backends(TRACE_VSCHED_HINT);
 }
 
@@ -300,8 +306,23 @@ bool vsched_knows_idle_loop(const VschedEngine *e);
 bool vsched_in_idle_loop(const VschedEngine *e, CPUState *cpu);
 
 /* qmp.c */
+/*
+ * The engine.  NULL, and @errp, if there is none, or while a debugger holds the
+ * machine within a window: nothing changes then.
+ */
+VschedEngine *vsched_changeable(Error **errp);
 /* @vcpu spins on @pcpu: an event, if anybody asked for such. */
 void vsched_report_spin(VschedEngine *e, int pcpu, int vcpu);
+
+/* tracing.c */
+/* A period ended on @pcpu at position @at, and was one of a spin. */
+void vsched_tracing_spin(VschedEngine *e, int pcpu, int vcpu, int64_t at,
+                         unsigned detectors, bool user);
+/* Another state will be loaded: this part of the trace ends. */
+void vsched_tracing_pause(VschedEngine *e);
+/* It was, or the machine was reset instead: another part begins. */
+void vsched_tracing_resume(VschedEngine *e);
+void vsched_tracing_reset(VschedEngine *e);
 
 /* stalls.c */
 void vsched_stalls_changed(VschedEngine *e);

@@ -104,16 +104,35 @@ static void print_machine(Monitor *mon, const VschedInfo *info)
     }
 }
 
+static void print_trace(Monitor *mon, const VschedTracing *trace)
+{
+    if (!trace->has_size) {
+        return;
+    }
+    monitor_printf(mon, "trace: since %" PRIu64 " ns, ", trace->started);
+    if (trace->has_stopped) {
+        monitor_printf(mon, "stopped at %" PRIu64 " ns, ", trace->stopped);
+    } else {
+        monitor_printf(mon, "running, ");
+    }
+    monitor_printf(mon, "%" PRIu64 " of %" PRIu64 " records, %" PRIu64
+                   " lost\n", trace->records, trace->size, trace->lost);
+}
+
 void hmp_info_vsched(Monitor *mon, const QDict *qdict)
 {
     Error *err = NULL;
     VschedInfo *info = qmp_query_vsched(&err);
+    VschedTracing *trace;
 
     if (hmp_handle_error(mon, err)) {
         return;
     }
     print_policy(mon, info);
     print_machine(mon, info);
+    trace = qmp_query_vsched_trace(&error_abort);
+    print_trace(mon, trace);
+    qapi_free_VschedTracing(trace);
     qapi_free_VschedInfo(info);
 }
 

@@ -95,6 +95,10 @@ static void end_period(VschedPeriods *s, CPUState *cpu, bool user)
         vsched_exec_spin(notify_at(s));
         trace_vsched_spin(pcpu, vcpu, verdict.user, verdict.detectors, s->end);
         vsched_report_spin(vsched_engine, pcpu, vcpu);
+        if (unlikely(vsched_recording)) {
+            vsched_tracing_spin(vsched_engine, pcpu, vcpu, s->end,
+                                verdict.detectors, verdict.user);
+        }
     }
     s->end += n;
 }

@@ -223,8 +223,7 @@ static bool in_range(const char *name, int64_t number, int n, Error **errp)
     return true;
 }
 
-/* Nothing changes while a debugger holds the machine within a window. */
-static VschedEngine *changeable(Error **errp)
+VschedEngine *vsched_changeable(Error **errp)
 {
     VschedEngine *e = engine(errp);
 
@@ -257,7 +256,7 @@ static QDict *object_of(const char *name, QObject *value, Error **errp)
 
 VschedDone *qmp_vsched_set_policy(VschedSetPolicy *a, Error **errp)
 {
-    VschedEngine *e = changeable(errp);
+    VschedEngine *e = vsched_changeable(errp);
     QDict *parameters = NULL;
 
     if (!e) {
@@ -281,7 +280,7 @@ VschedDone *qmp_vsched_set_policy(VschedSetPolicy *a, Error **errp)
 
 VschedDone *qmp_vsched_set(VschedSet *a, Error **errp)
 {
-    VschedEngine *e = changeable(errp);
+    VschedEngine *e = vsched_changeable(errp);
     QDict *parameters = e ? object_of("parameters", a->parameters, errp) : NULL;
 
     if (!parameters) {
@@ -298,7 +297,7 @@ VschedDone *qmp_vsched_set(VschedSet *a, Error **errp)
 
 VschedDone *qmp_vsched_set_affinity(VschedSetAffinity *a, Error **errp)
 {
-    VschedEngine *e = changeable(errp);
+    VschedEngine *e = vsched_changeable(errp);
     uint64_t mask = 0;
     char *why = NULL;
     bool ok;
@@ -327,7 +326,7 @@ VschedDone *qmp_vsched_set_affinity(VschedSetAffinity *a, Error **errp)
 
 VschedDone *qmp_vsched_move(VschedMove *a, Error **errp)
 {
-    VschedEngine *e = changeable(errp);
+    VschedEngine *e = vsched_changeable(errp);
     char *why = NULL;
     bool ok;
 
@@ -345,7 +344,7 @@ VschedDone *qmp_vsched_move(VschedMove *a, Error **errp)
 
 VschedDone *qmp_vsched_set_pcpu(VschedSetPCPU *a, Error **errp)
 {
-    VschedEngine *e = changeable(errp);
+    VschedEngine *e = vsched_changeable(errp);
     VschedSpeed speed;
     uint64_t online, bit;
     char *why = NULL;
@@ -385,7 +384,7 @@ VschedDone *qmp_vsched_set_pcpu(VschedSetPCPU *a, Error **errp)
 
 VschedDone *qmp_vsched_set_vm(VschedSetVM *a, Error **errp)
 {
-    VschedEngine *e = changeable(errp);
+    VschedEngine *e = vsched_changeable(errp);
     VschedShare share;
     char *why = NULL;
     bool ok;

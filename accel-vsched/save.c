@@ -499,8 +499,10 @@ static int post_load(void *opaque, int version_id)
     VschedSaved *s = &e->saved;
     Error *err = NULL;
     CPUState *cpu;
+    bool loaded = load(e, &err);
 
-    if (!load(e, &err)) {
+    vsched_tracing_resume(e);
+    if (!loaded) {
         error_report_err(err);
         return -EINVAL;
     }
@@ -527,6 +529,7 @@ static int post_load(void *opaque, int version_id)
 void vsched_expect_state(VschedEngine *e)
 {
     vsched_core_abandon_window(e->core);
+    vsched_tracing_pause(e);
     e->stale = VSCHED_NO_STATE;
 }
 
@@ -550,6 +553,8 @@ static void reset(void *opaque)
     CPUState *cpu;
 
     e->stale = VSCHED_NOT_STALE;
+    vsched_tracing_resume(e);
+    vsched_tracing_reset(e);
     /*
      * In the middle of a window, where a debugger can stop, things are on their
      * way to VCPUs: they get there, before these are reset.  (Before a state is
