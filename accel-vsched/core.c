@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <inttypes.h>
 #include "core.h"
 
 #define PHASE_OVER UINT32_MAX
@@ -644,6 +645,56 @@ static void switch_in(VschedCore *core, int p, int vcpu)
     core->host->switched(core->opaque, p, vcpu, before);
 }
 
+/* The policy must not do this; what is said is the first such thing. */
+static bool G_GNUC_PRINTF(2, 3) broken(VschedCore *core, const char *format,
+                                       ...)
+{
+    g_autofree char *what = NULL;
+    va_list args;
+
+    if (!core->broken) {
+        va_start(args, format);
+        what = g_strdup_vprintf(format, args);
+        va_end(args);
+        core->broken = true;
+        core->host->broken(core->opaque, what);
+    }
+    return false;
+}
+
+/* Whether the policy may pick that for @p. */
+static bool may_pick(VschedCore *core, int p, const VschedPick *pick)
+{
+    static const char *const states[VSCHED_STATES] = {
+        [VSCHED_BLOCKED] = "is blocked",
+        [VSCHED_RUNNING] = "runs already",
+        [VSCHED_SWITCHING] = "is being switched in",
+    };
+    const char *name = core->ops->name;
+    VschedState state;
+
+    if (pick->vcpu < 0 || pick->vcpu >= core->topology.vcpus) {
+        return broken(core, "policy '%s' picked VCPU %d for PCPU %d, but there "
+                      "is no such VCPU", name, pick->vcpu, p);
+    }
+    state = core->vcpu[pick->vcpu].state;
+    if (state != VSCHED_READY) {
+        return broken(core, "policy '%s' picked VCPU %d for PCPU %d, but that "
+                      "does not wait: it %s", name, pick->vcpu, p,
+                      states[state]);
+    }
+    if (!(core->topology.allowed[pick->vcpu] >> p & 1)) {
+        return broken(core, "policy '%s' picked VCPU %d for PCPU %d, but that "
+                      "must not run there", name, pick->vcpu, p);
+    }
+    if (pick->timeslice < 1) {
+        return broken(core, "policy '%s' picked VCPU %d for PCPU %d with a "
+                      "timeslice of %" PRId64 " cycles, but 1 is the shortest",
+                      name, pick->vcpu, p, pick->timeslice);
+    }
+    return true;
+}
+
 /* Take what the policy picks; false if the PCPU is idle. */
 static bool reschedule(VschedCore *core, int p)
 {
@@ -659,13 +710,11 @@ static bool reschedule(VschedCore *core, int p)
         stop_running(core, p, why);
     }
     pick = core->ops->pick(core->policy, p, pcpu->clock);
-    if (pick.vcpu == VSCHED_NONE) {
+    if (pick.vcpu == VSCHED_NONE || !may_pick(core, p, &pick)) {
         return false;
     }
 
     v = &core->vcpu[pick.vcpu];
-    g_assert(v->state == VSCHED_READY && pick.timeslice >= 1 &&
-             core->topology.allowed[pick.vcpu] >> p & 1);
     pcpu->current = pick.vcpu;
     if (v->pcpu != p) {
         if (v->switches) {
@@ -1132,6 +1181,7 @@ static void adopt(VschedCore *core, const VschedPolicyOps *ops, void *policy)
     }
     core->ops = ops;
     core->policy = policy;
+    core->broken = false;
     event(core, VSCHED_EVENT_POLICY, VSCHED_NONE, VSCHED_NONE, 0,
           core->window_end);
 }

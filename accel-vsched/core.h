@@ -175,6 +175,12 @@ typedef struct VschedHost {
                   int64_t other, int64_t now);
     /* May be NULL: every hint, whether or not the policy listens. */
     void (*hint)(void *opaque, const VschedHint *hint);
+    /*
+     * The policy did what policy.h forbids, @what in words.  The PCPU is idle
+     * instead.  That is said once, until another policy takes over or the host
+     * clears VschedCore.broken.
+     */
+    void (*broken)(void *opaque, const char *what);
 } VschedHost;
 
 typedef struct VschedCore {
@@ -204,6 +210,7 @@ typedef struct VschedCore {
     int running;                /* PCPU that is being run, or VSCHED_NONE */
     int sole;                   /* the only one that has anything to run */
     bool abandoned;             /* the window: nothing of it is added */
+    bool broken;                /* the policy: see VschedHost.broken */
     int moves;                  /* VCPUs that are moving */
     bool arrived;               /* one of these runs where it was to go */
     VschedPCPU *pcpu;

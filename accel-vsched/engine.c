@@ -12,6 +12,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
 #include "qemu/guest-random.h"
 #include "qemu/main-loop.h"
 #include "qemu/rcu.h"
@@ -126,7 +127,7 @@ static void attend(VschedEngine *e)
     do_queued_work(e);
     while (all_stopped() || e->stale) {
         if (all_stopped()) {
-            e->refused = false;
+            e->refused = e->core->broken = false;
         } else {
             vsched_refuse_stale(e);
         }
@@ -492,6 +493,20 @@ static void host_hint(void *opaque, const VschedHint *hint)
                       hint->running);
 }
 
+/*
+ * The machine stops.  What follows until then is of no use, but does no harm;
+ * after a reset it may go on, best under another policy.
+ */
+static void host_broken(void *opaque, const char *what)
+{
+    VschedEngine *e = opaque;
+
+    error_report("%s, at %" PRId64 " ns: the machine stops", what,
+                 vsched_cycles_to_ns(e, e->core->window_end));
+    qemu_system_vmstop_request_prepare();
+    qemu_system_vmstop_request(RUN_STATE_INTERNAL_ERROR);
+}
+
 static const VschedHost host = {
     .run = host_run,
     .switched = host_switched,
@@ -505,6 +520,7 @@ static const VschedHost host = {
     .knows_idle_loop = host_knows_idle_loop,
     .event = host_event,
     .hint = host_hint,
+    .broken = host_broken,
 };
 
 /* The first policy, and what the command line says of VMs, PCPUs and VCPUs. */

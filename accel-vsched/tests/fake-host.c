@@ -394,6 +394,17 @@ static bool fake_knows_idle_loop(void *opaque)
     return f->knows_idle_loop;
 }
 
+static void fake_broken(void *opaque, const char *what)
+{
+    Fake *f = opaque;
+
+    if (!f->may_break) {
+        g_error("%s", what);
+    }
+    g_free(f->broken);
+    f->broken = g_strdup(what);
+}
+
 const VschedHost fake_host = {
     .run = fake_run,
     .switched = fake_switched,
@@ -405,6 +416,7 @@ const VschedHost fake_host = {
     .interrupt_pending = fake_interrupt_pending,
     .in_idle_loop = fake_in_idle_loop,
     .knows_idle_loop = fake_knows_idle_loop,
+    .broken = fake_broken,
 };
 
 void fake_values(const VschedPolicyOps *ops, int64_t slice, int64_t *values)

@@ -87,6 +87,9 @@ typedef struct Fake {
     int switched;
     int64_t elapsed, elapsed_unstalled;
     bool merge;                 /* several windows at once */
+    /* What the policy must not do, if @may_break; else the test fails. */
+    bool may_break;
+    char *broken;
 } Fake;
 
 extern const VschedHost fake_host;

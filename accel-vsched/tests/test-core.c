@@ -817,6 +817,83 @@ static void test_windows_at_once(gconstpointer data)
     }
 }
 
+/*
+ * Three VCPUs, of which 2 is blocked, on two PCPUs; 1 may only run on PCPU 0.
+ * In window 0, PCPU 0 runs 0 and then 1, and toy_wrong picks what it must not for PCPU 1.
+ */
+static void breaks(Wrong wrong, int vcpu, const char *says)
+{
+    static const Block program[] = { { 10 }, { } };
+    const int64_t values[] = { 50, wrong, vcpu };
+    char *why = NULL;
+    Fake f;
+
+    fake_init(&f, 3, 2, 100, 0, &toy_shared, 50);
+    f.may_break = true;
+    f.core->rotation = 0;
+    all_run(&f, program);
+    vsched_core_block(f.core, 2);
+    set_affinity(&f, 1, 1);
+    if (wrong == WRONG_PCPU) {
+        set_affinity(&f, 0, 1);
+    }
+    must(vsched_core_set_policy(f.core, &toy_wrong, values, &why), &why);
+    g_assert_null(f.broken);
+    windows(&f, 1);
+    g_assert_nonnull(f.broken);
+    g_assert_nonnull(strstr(f.broken, says));
+    g_assert_nonnull(strstr(f.broken, "'toy-wrong' picked VCPU "));
+    g_assert_nonnull(strstr(f.broken, " for PCPU 1"));
+    g_assert_cmpint(f.core->pcpu[1].current, ==, VSCHED_NONE);
+    /* PCPU 0 has had its window; nothing was lost. */
+    g_assert_cmpint(f.core->pcpu[0].busy, ==, 100);
+    g_assert_cmpint(f.core->pcpu[1].idle, ==, 100);
+    assert_sums(&f);
+    /* Another policy goes on: VCPU 0 may run on PCPU 1, 1 has PCPU 0. */
+    g_clear_pointer(&f.broken, g_free);
+    set_affinity(&f, 0, 2);
+    set_policy(&f, &toy_shared, 50);
+    g_assert_false(f.core->broken);
+    windows(&f, 5);
+    g_assert_null(f.broken);
+    g_assert_cmpint(f.core->pcpu[0].busy, ==, 600);
+    g_assert_cmpint(f.core->pcpu[1].busy, ==, 500);
+    g_assert_cmpint(f.core->vcpu[2].state, ==, VSCHED_BLOCKED);
+    assert_sums(&f);
+    fake_free(&f);
+}
+
+static void test_broken_policy(void)
+{
+    breaks(WRONG_NUMBER, 3, "VCPU 3 for PCPU 1, but there is no such VCPU");
+    breaks(WRONG_NUMBER, -2, "VCPU -2 for PCPU 1, but there is no such VCPU");
+    breaks(WRONG_STATE, 1, "does not wait: it runs already");
+    breaks(WRONG_STATE, 2, "does not wait: it is blocked");
+    breaks(WRONG_PCPU, 0, "must not run there");
+}
+
+/* A VCPU that waits and may run: only the timeslice is wrong. */
+static void test_broken_timeslice(void)
+{
+    static const Block program[] = { { 10 }, { } };
+    const int64_t values[] = { 50, WRONG_TIMESLICE, 1 };
+    char *why = NULL;
+    Fake f;
+
+    fake_init(&f, 2, 2, 100, 0, &toy_shared, 50);
+    f.may_break = true;
+    f.core->rotation = 1;               /* PCPU 1 before PCPU 0 */
+    must(vsched_core_set_policy(f.core, &toy_wrong, values, &why), &why);
+    all_run(&f, program);
+    windows(&f, 1);
+    g_assert_nonnull(f.broken);
+    g_assert_nonnull(strstr(f.broken, "timeslice of 0 cycles, but 1 is the "
+                            "shortest"));
+    g_assert_cmpint(f.core->pcpu[1].idle, ==, 100);
+    g_clear_pointer(&f.broken, g_free);
+    fake_free(&f);
+}
+
 static void test_policies(void)
 {
     g_assert_true(vsched_policy_find("sdb") == &vsched_policy_sdb);
@@ -856,6 +933,8 @@ int main(int argc, char **argv)
     g_test_add_func("/core/change-of-policy", test_change_of_policy);
     g_test_add_func("/core/cut", test_cut);
     g_test_add_func("/core/skip", test_skip);
+    g_test_add_func("/core/broken-policy", test_broken_policy);
+    g_test_add_func("/core/broken-timeslice", test_broken_timeslice);
     g_test_add_func("/policy/list", test_policies);
     for (int i = 0; vsched_policies[i]; i++) {
         const VschedPolicyOps *ops = vsched_policies[i];

@@ -13,6 +13,8 @@ typedef struct Toy {
     int64_t *left;              /* of each VCPU: cycles of this round */
     int64_t *held_until;        /* of each VCPU: cycle */
     int64_t round_end;          /* cycle; INT64_MAX: there are no rounds */
+    Wrong wrong;                /* toy_wrong */
+    int wrong_vcpu;
 } Toy;
 
 static void *create(const VschedServices *services, const int64_t *values,
@@ -313,6 +315,40 @@ static void *picky_create(const VschedServices *services,
 
 const VschedPolicyOps toy_picky = {
     TOY("toy-picky", picky_create, enqueue, pick),
+};
+
+/*
+ * ------------------------------------------------------------------------
+ * Forbidden.
+ */
+
+static void *wrong_create(const VschedServices *services,
+                          const int64_t *values, char **why)
+{
+    Toy *toy = create(services, values, why);
+
+    toy->wrong = values[1];
+    toy->wrong_vcpu = values[2];
+    return toy;
+}
+
+static VschedPick wrong_pick(void *policy, int pcpu, int64_t now)
+{
+    Toy *toy = policy;
+    VschedPick p;
+
+    if (pcpu != 1) {
+        return pick(policy, pcpu, now);
+    }
+    p = (VschedPick) { .vcpu = toy->wrong_vcpu, .timeslice = toy->timeslice };
+    if (toy->wrong == WRONG_TIMESLICE) {
+        p.timeslice = 0;
+    }
+    return p;
+}
+
+const VschedPolicyOps toy_wrong = {
+    TOY("toy-wrong", wrong_create, enqueue, wrong_pick),
 };
 
 const VschedPolicyOps *const toy_policies[] = {

@@ -28,6 +28,17 @@ extern const VschedPolicyOps toy_rude;
 /* Refuses more VCPUs than PCPUs, and timeslices that are odd. */
 extern const VschedPolicyOps toy_picky;
 
+/* What toy_wrong does, values[1] */
+typedef enum Wrong {
+    WRONG_NUMBER,               /* picks a VCPU that does not exist */
+    WRONG_STATE,                /* one that does not wait */
+    WRONG_PCPU,                 /* one that must not run there */
+    WRONG_TIMESLICE,            /* none is 0 cycles long */
+} Wrong;
+
+/* Its pick for PCPU 1 is one that is forbidden: VCPU values[2]. */
+extern const VschedPolicyOps toy_wrong;
+
 extern const VschedPolicyOps *const toy_policies[];     /* NULL at the end */
 
 #endif /* TOY_POLICIES_H */
