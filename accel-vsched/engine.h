@@ -31,6 +31,7 @@
 #include "hw/core/cpu.h"
 #include "hw/boards.h"
 #include "hw/sdb/sdb.h"
+#include "system/simulated-time.h"
 #include "vsched/listener.h"
 #include "state.h"
 #include "trace.h"
@@ -181,6 +182,8 @@ struct VschedEngine {
     bool attention;             /* look at all VCPUs between windows: atomic */
     bool dispatching;           /* delivering posts: nobody's doing just now */
     bool held;                  /* a debugger may hold some VCPUs: look */
+    /* Interrupt controllers say who sends what: interrupt_sent(). */
+    bool senders_known;
     Error *no_unplug;           /* why not, of all CPUs */
     QSIMPLEQ_HEAD(, VschedPost) posts;
 
@@ -219,7 +222,8 @@ void vsched_wake(VschedEngine *e, CPUState *cpu);
 /* Something may have happened to any VCPU. */
 void vsched_reconsider(VschedEngine *e);
 void vsched_handle_interrupt(CPUState *cpu, int mask);
-void vsched_interrupt_withdrawn(CPUState *cpu, int mask);
+/* What interrupt controllers and devices say of interrupts; no more is set. */
+extern const SimulatedTimeOps vsched_interrupts;
 bool vsched_interrupt_pending(CPUState *cpu);
 /* Whether anybody wants to know of such hints: the policy, or a trace. */
 static inline bool vsched_hint_wanted(const VschedEngine *e,
