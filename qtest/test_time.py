@@ -433,9 +433,8 @@ HINT = re.compile(r"vsched_hint cycle (\d+) pcpu (-?\d+) vcpu (\d+) (\w+), from 
 Hint = collections.namedtuple("Hint", "now pcpu vcpu kind other sent cross_call running")
 
 
-class Hints(Rom, unittest.TestCase):
-    """What policies can listen to, as trace event vsched_hint tells it."""
-    timeout = 200
+class Traced:
+    """For a TestCase of hints."""
 
     def traced(self, run_it):
         """Hints of a run, which has to be the one without the trace: (result, [hint])."""
@@ -444,6 +443,11 @@ class Hints(Rom, unittest.TestCase):
             self.assertEqual(result, run_it())
             return result, [Hint(*(word if word.strip("-").isalpha() or word == "-" else int(word)
                                    for word in found)) for found in HINT.findall(log.read())]
+
+
+class Hints(Traced, Rom, unittest.TestCase):
+    """What policies can listen to, as trace event vsched_hint tells it."""
+    timeout = 200
 
     def test_interrupts_sent_and_taken(self):
         """Each cross-call that was accepted is taken, once, no earlier than it was sent; by one

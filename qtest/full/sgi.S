@@ -12,7 +12,7 @@
 #define GICD        0x08000000
 #define GICC        0x08010000                  /* GICv2: of the processor that asks */
 #define GICR        0x080a0000                  /* GICv3: 0x20000 bytes a processor */
-#define RAM         0x40000000                  /* counters: ready, interrupts */
+#define RAM         0x41000000                  /* counters: ready, interrupts */
 
 /* Add one to the word at RAM + @offset, and wait until that at RAM + @offset is @value */
 .macro count offset
