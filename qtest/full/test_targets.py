@@ -20,6 +20,8 @@ from test_time import Traced
 TURNS = 15 << 12
 T0, T1, T2 = 5, 6, 7
 MSTATUS, MTVEC, MEPC, PMPCFG0, PMPADDR0, MHARTID = 0x300, 0x305, 0x341, 0x3a0, 0x3b0, 0xf14
+MCYCLE, MINSTRET = 0xb00, 0xb02
+COUNTED = 0x81000000
 MRET, ECALL, WFI = 0x30200073, 0x73, 0x10500073
 
 
@@ -43,6 +45,9 @@ class Program:
 
     def csrw(self, csr, rs):
         self.word(csr << 20 | rs << 15 | 1 << 12 | 0x73)
+
+    def sub(self, rd, rs, value):
+        self.word(0x20 << 25 | value << 20 | rs << 15 | rd << 7 | 0x33)
 
     def csrr(self, rd, csr):
         self.word(csr << 20 | 2 << 12 | rd << 7 | 0x73)
@@ -83,6 +88,32 @@ class Program:
         return struct.pack(f"<{len(self.code)}I", *self.code)
 
 
+def power_off(p):
+    """By the board's switch."""
+    p.lui(T0, 0x100)
+    p.lui(T1, 5)
+    p.addi(T1, T1, 0x555)
+    p.sw(T1, T0)
+    p.label("end")
+    p.j("end")
+
+
+def counter_program(csr):
+    """How far a counter goes in a loop of TURNS turns: in memory at COUNTED."""
+    p = Program()
+    p.csrr(T0, csr)
+    p.lui(T1, TURNS >> 12)
+    p.label("turn")
+    p.addi(T1, T1, -1)
+    p.bnez(T1, "turn")
+    p.csrr(T2, csr)
+    p.sub(T2, T2, T0)
+    p.lui(T0, COUNTED >> 12)
+    p.sw(T2, T0)
+    power_off(p)
+    return p.image()
+
+
 def program():
     p = Program()
     p.la(T0, "trap")
@@ -111,12 +142,7 @@ def program():
     p.lw(T1, T0)
     p.addi(T1, T1, -4)
     p.bnez(T1, "wait")
-    p.lui(T0, 0x100)                    # the board's power switch
-    p.lui(T1, 5)
-    p.addi(T1, T1, 0x555)
-    p.sw(T1, T0)
-    p.label("end")
-    p.j("end")
+    power_off(p)
     p.label("halt")
     p.word(WFI)
     p.j("halt")
@@ -137,6 +163,23 @@ class RiscV(unittest.TestCase):
                        "-bios", os.path.abspath(file.name), arch="riscv64") as guest:
                 self.assertTrue(guest.event_wait("SHUTDOWN", timeout=60 * SLOWER))
                 return guest.stats()
+
+    def test_counters_count_simulated_time(self):
+        """mcycle and minstret: QEMU has one count for both, cycles."""
+        for csr in (MCYCLE, MINSTRET):
+            for hz in (500_000_000, 1_000_000_000):
+                with self.subTest(csr=hex(csr), hz=hz), \
+                        tempfile.NamedTemporaryFile(suffix=".bin") as file:
+                    file.write(counter_program(csr))
+                    file.flush()
+                    with Guest("-M", "virt", "-nodefaults", "-m", "64", "-no-shutdown", "-accel",
+                               f"tcg,thread=vsched,pcpus=1,clock-hz={hz}", "-bios", file.name,
+                               arch="riscv64") as guest:
+                        self.assertTrue(guest.event_wait("SHUTDOWN", timeout=60 * SLOWER))
+                        said = guest.cmd("human-monitor-command",
+                                         command_line=f"xp /1wx {COUNTED:#x}")
+                    # csrr, lui, two a turn
+                    self.assertEqual(int(said.split()[-1], 16), 2 + 2 * TURNS)
 
     def test_counted_to_the_instruction_and_twice_the_same(self):
         for sched in ("sdb", "timeslice"):
