@@ -15,7 +15,6 @@ OPENBIOS_TREE=${OPENBIOS_TREE:-$BUILD/src/openbios}       # base + patches-openb
 PRIVATE=$BUILD/private                  # unpacked packages (meson, firmware)
 ALL_TARGETS=sparc64-softmmu,x86_64-softmmu
 QEMU_OTHERS=$BUILD/qemu-others          # targets that only the long tests need
-OTHER_TARGETS=aarch64-softmmu,riscv64-softmmu
 USER_TARGETS=sparc64-linux-user         # nobody needs it, but every patch has to build it
 JOBS=${JOBS:-$(nproc)}
 mkdir -p "$CACHE" "$BUILD/src"
