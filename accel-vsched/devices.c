@@ -591,7 +591,7 @@ uint64_t vsched_devices_seed(void)
     return seed;
 }
 
-void vsched_devices_init(void (*interrupt_withdrawn)(CPUState *cpu, int mask))
+void vsched_devices_init(const SimulatedTimeOps *interrupts)
 {
     static SimulatedTimeOps ops = {
         .seed = DEFAULT_SEED,
@@ -616,7 +616,9 @@ void vsched_devices_init(void (*interrupt_withdrawn)(CPUState *cpu, int mask))
     qemu_mutex_init(&gate.lock);
     qemu_cond_init(&gate.opened);
     gate.inside = true;
-    ops.interrupt_withdrawn = interrupt_withdrawn;
+    ops.interrupt_withdrawn = interrupts->interrupt_withdrawn;
+    ops.interrupt_sent = interrupts->interrupt_sent;
+    ops.senders_known = interrupts->senders_known;
     simulated_time_register(&ops);
     qemu_guest_getrandom_nofail(&seed, sizeof(seed));
     vmstate_register(NULL, 0, &vmstate_devices, &disk);

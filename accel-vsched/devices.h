@@ -21,6 +21,7 @@
 #define VSCHED_DEVICES_H
 
 #include "qemu/atomic.h"
+#include "system/simulated-time.h"
 
 /* Simulated time from a disk request to its completion, in ns (choice) */
 #define VSCHED_DISK_LATENCY_DEFAULT 100000
@@ -43,9 +44,9 @@ extern void (*vsched_devices_wanted)(void);
 /*
  * Take all devices into simulated time.  By the main thread, when the
  * accelerator is initialised, before the machine's devices exist.
- * @interrupt_withdrawn is the engine's: requests @mask to @cpu are withdrawn.
+ * @interrupts: what the engine does about interrupts; nothing else is set.
  */
-void vsched_devices_init(void (*interrupt_withdrawn)(CPUState *cpu, int mask));
+void vsched_devices_init(const SimulatedTimeOps *interrupts);
 
 /* Drawn from -seed; the same in every run with that seed. */
 uint64_t vsched_devices_seed(void);

@@ -568,7 +568,7 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
     if (!vm || !vsched_idle_loop_init(e, errp)) {
         return false;
     }
-    vsched_devices_init(vsched_interrupt_withdrawn);
+    vsched_devices_init(&vsched_interrupts);
     vsched_devices_wanted = devices_wanted;
     vsched_devices_set_disk_latency(e->disk_latency);
     vsched_engine = e;

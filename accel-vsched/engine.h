@@ -32,6 +32,7 @@
 #include "hw/core/cpu.h"
 #include "hw/boards.h"
 #include "hw/sdb/sdb.h"
+#include "system/simulated-time.h"
 #include "vsched/listener.h"
 #include "schedtrace.h"
 #include "state.h"
@@ -183,6 +184,8 @@ struct VschedEngine {
     bool attention;             /* look at all VCPUs between windows: atomic */
     bool dispatching;           /* delivering posts: nobody's doing just now */
     bool held;                  /* a debugger may hold some VCPUs: look */
+    /* Interrupt controllers say who sends what: interrupt_sent(). */
+    bool senders_known;
     Error *no_unplug;           /* why not, of all CPUs */
     QSIMPLEQ_HEAD(, VschedPost) posts;
 
@@ -221,7 +224,8 @@ void vsched_wake(VschedEngine *e, CPUState *cpu);
 /* Something may have happened to any VCPU. */
 void vsched_reconsider(VschedEngine *e);
 void vsched_handle_interrupt(CPUState *cpu, int mask);
-void vsched_interrupt_withdrawn(CPUState *cpu, int mask);
+/* What interrupt controllers and devices say of interrupts; no more is set. */
+extern const SimulatedTimeOps vsched_interrupts;
 bool vsched_interrupt_pending(CPUState *cpu);
 /* tracing.c: the trace that is being recorded, or NULL */
 extern VschedTrace *vsched_recording;

@@ -78,6 +78,44 @@ void vsched_notify_sent(VschedEngine *e, CPUState *sender, CPUState *target,
     }
 }
 
+/* What the VCPU that runs does to @cpu, happens when the window is over. */
+static bool happens_later(VschedEngine *e, CPUState *cpu)
+{
+    return vsched_in_engine_thread() && current_cpu != cpu &&
+           on_another_pcpu(e, cpu);
+}
+
+/* An interrupt controller says that the VCPU @sender sends @target one. */
+static void interrupt_sent(CPUState *sender, CPUState *target)
+{
+    VschedEngine *e = vsched_engine;
+
+    vsched_notify_sent(e, sender, target,
+                       happens_later(e, target) ? VSCHED_SENT_PENDING
+                                                : VSCHED_SENT_ACCEPTED, false);
+}
+
+static void senders_known(void)
+{
+    vsched_engine->senders_known = true;
+}
+
+/*
+ * @cpu has to look for interrupts.  Who did that sent one, but where the
+ * interrupt controllers say themselves who sends what: then it is a device, or
+ * a VCPU whose access, such as the end of an interrupt, let the controller
+ * come to another result.
+ */
+static void notify_of_request(VschedEngine *e, CPUState *cpu, bool later)
+{
+    CPUState *sender = vsched_in_engine_thread() ? current_cpu : NULL;
+
+    if (!e->dispatching && !(sender && e->senders_known)) {
+        vsched_notify_sent(e, sender, cpu, later ? VSCHED_SENT_PENDING
+                                                 : VSCHED_SENT_ACCEPTED, false);
+    }
+}
+
 /*
  * Interrupts that one VCPU raises at another on a different PCPU are taken
  * when the window is over: the other's clock may be behind.
@@ -85,15 +123,12 @@ void vsched_notify_sent(VschedEngine *e, CPUState *sender, CPUState *target,
 void vsched_handle_interrupt(CPUState *cpu, int mask)
 {
     VschedEngine *e = vsched_engine;
-    bool later = vsched_in_engine_thread() && current_cpu != cpu &&
-                 on_another_pcpu(e, cpu);
+    bool later = happens_later(e, cpu);
 
     g_assert(bql_locked());
 
-    if (mask & ~NO_INTERRUPT && !e->dispatching) {
-        vsched_notify_sent(e, vsched_in_engine_thread() ? current_cpu : NULL,
-                           cpu, later ? VSCHED_SENT_PENDING
-                                      : VSCHED_SENT_ACCEPTED, false);
+    if (mask & ~NO_INTERRUPT) {
+        notify_of_request(e, cpu, later);
     }
     if (vsched_in_engine_thread() && current_cpu == cpu) {
         cpu->interrupt_request |= mask;
@@ -116,12 +151,18 @@ void vsched_handle_interrupt(CPUState *cpu, int mask)
 }
 
 /* Of those that were deferred, too.  The CPU may not be the engine's yet. */
-void vsched_interrupt_withdrawn(CPUState *cpu, int mask)
+static void interrupt_withdrawn(CPUState *cpu, int mask)
 {
     if (cpu->accel) {
         cpu->accel->deferred &= ~mask;
     }
 }
+
+const SimulatedTimeOps vsched_interrupts = {
+    .interrupt_withdrawn = interrupt_withdrawn,
+    .interrupt_sent = interrupt_sent,
+    .senders_known = senders_known,
+};
 
 /*
  * Interrupts that were deferred, in windows that are over by now.  A stall may

@@ -80,17 +80,19 @@ class X86(unittest.TestCase):
             self.assertIsNone(GUEST_FAULTS.search(guest.console))
 
     def test_4_vcpus_on_2_pcpus_twice_the_same(self):
-        """The engine knows nothing of SPARC; two runs have the same console."""
-        consoles = []
-        for _ in range(2):
-            with Guest("-M", "q35", "-nodefaults", "-smp", "4", *self.linux,
-                       "-accel", "tcg,thread=vsched,pcpus=2",
-                       "-append", "console=ttyS0 workload=boot", arch="x86_64") as guest:
-                guest.wait_console("4 of 4 CPUs online, workload boot", timeout=200)
-                self.assertEqual(guest.wait_exit(200), 0)
-                self.assertIsNone(GUEST_FAULTS.search(guest.console), guest.last_words())
-                consoles.append(guest.console)
-        self.assertEqual(*consoles)
+        """The engine knows nothing of SPARC; two runs have the same console.  The second policy
+        listens to interrupts that processors send.  All policies: full/test_policies.py."""
+        for sched in ("timeslice", "urgent"):
+            consoles = []
+            for _ in range(2):
+                with Guest("-M", "q35", "-nodefaults", "-smp", "4", *self.linux,
+                           "-accel", f"tcg,thread=vsched,pcpus=2,sched={sched}",
+                           "-append", "console=ttyS0 workload=boot", arch="x86_64") as guest:
+                    guest.wait_console("4 of 4 CPUs online, workload boot", timeout=200)
+                    self.assertEqual(guest.wait_exit(200), 0)
+                    self.assertIsNone(GUEST_FAULTS.search(guest.console), guest.last_words())
+                    consoles.append(guest.console)
+            self.assertEqual(*consoles, sched)
 
     def test_default_devices_and_polling_idle_loop(self):
         """VGA and all: the firmware's way to start the other processors has both VCPUs take

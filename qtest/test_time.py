@@ -433,9 +433,8 @@ HINT = re.compile(r"vsched_hint cycle (\d+) pcpu (-?\d+) vcpu (\d+) (\w+), from 
 Hint = collections.namedtuple("Hint", "now pcpu vcpu kind other sent cross_call running")
 
 
-class Hints(Rom, unittest.TestCase):
-    """What policies can listen to, as trace event vsched_hint tells it."""
-    timeout = 200
+class Traced:
+    """For a TestCase of hints."""
 
     def traced(self, run_it):
         """Hints of a run, which has to be the one without the trace: (result, [hint])."""
@@ -444,6 +443,11 @@ class Hints(Rom, unittest.TestCase):
             self.assertEqual(result, run_it())
             return result, [Hint(*(word if word.strip("-").isalpha() or word == "-" else int(word)
                                    for word in found)) for found in HINT.findall(log.read())]
+
+
+class Hints(Traced, Rom, unittest.TestCase):
+    """What policies can listen to, as trace event vsched_hint tells it."""
+    timeout = 200
 
     def test_interrupts_sent_and_taken(self):
         """Each cross-call that was accepted is taken, once, no earlier than it was sent; by one
@@ -510,6 +514,54 @@ class Hints(Rom, unittest.TestCase):
         self.assertEqual({b - a for a, b in zip(others, others[1:])}, {2})
         self.assertEqual(stats["vm"]["vcpu-slices-ended-by-hint"], 0)
         self.assertEqual(stats["vm"]["pcpu-switches"], 2)
+
+    @staticmethod
+    def ipi_rom():
+        """VCPUs 1 and 2 count interrupts 0x40 and 0x50 at 0x502; VCPU 0 sends some."""
+        def write(msr, value, high=0):
+            return (b"\x66\xba" + high.to_bytes(4, "little") +         # mov $high, %edx
+                    x86_mov("ecx", msr) + x86_mov("eax", value) + b"\x0f\x30")
+
+        def wait(where, count):             # 1: cmp $count, where; jne 1b
+            return b"\x83\x3e" + bytes((where & 0xff, where >> 8, count)) + b"\x75\xf9"
+
+        def others(handler):
+            vector = handler.to_bytes(2, "little")
+            return (b"\x31\xc0\x8e\xd8\x8e\xd0" +                     # data, stack at 0
+                    write(0x1b, 0xfee00c00) + write(0x80f, 0x1ff) +     # APIC on
+                    x86_mov("ecx", 0x802) + b"\x0f\x32" +              # its number
+                    b"\xc1\xe0\x08\x05\x00\x10\x89\xc4" +             # stack at 0x1000 + 0x100 of them
+                    b"\xc7\x06\x00\x01" + vector + b"\xc7\x06\x02\x01\x00\xf0" +
+                    b"\xc7\x06\x40\x01" + vector + b"\xc7\x06\x42\x01\x00\xf0" +
+                    b"\xf0\xff\x06\x00\x05\xfb\xf4\xeb\xfd")     # lock incw 0x500; sti; 1: hlt; jmp 1b
+
+        handler = write(0x80b, 0) + b"\xf0\xff\x06\x02\x05\xcf"      # end; lock incw 0x502; iret
+        icr, fixed, but_self = 0x830, 0x4000, 0xc4000
+        return x86_rom([others(len(others(0))), handler], [], [
+            b"\x31\xc0\x8e\xd8", write(0x80f, 0x1ff), wait(0x500, 2),
+            write(icr, fixed | 0x40, 1), wait(0x502, 1),
+            write(icr, but_self | 0x40), wait(0x502, 3),
+            write(icr, fixed | 0x50, 2), write(icr, fixed | 0x40, 2), wait(0x502, 5),
+            write(icr, fixed | 0x40, 0), RESET])
+
+    def test_x86_tells_who_sends_what_to_whom(self):
+        """Each write of an interrupt command register is one for each target, also where the
+        target has another one pending; the end of an interrupt, which lets the controller look
+        again, is none."""
+        for pcpus_, outcome in ((3, "pending"), (1, "accepted")):
+            with self.subTest(pcpus=pcpus_):
+                _, hints = self.traced(lambda *more, p=pcpus_: self.finish(
+                    self.ipi_rom(), f"pcpus={p},sched=timeslice,slice=20us", vcpus=3, options=more))
+                sent = [h for h in hints if h.kind == "sent" and h.pcpu >= 0]
+                self.assertEqual({h.other for h in sent}, {0})
+                # all are started; 1; all but the sender; two at once; the sender
+                self.assertEqual([h.vcpu for h in sent], [1, 2, 1, 1, 2, 2, 2, 0])
+                self.assertEqual([h.sent for h in sent], 7 * [outcome] + ["accepted"])
+                for vcpu, count in ((1, 3), (2, 4)):
+                    taken = [h.now for h in hints if h.kind == "taken" and h.vcpu == vcpu]
+                    self.assertEqual(len(taken), count)
+                    for one, other in zip((h.now for h in sent if h.vcpu == vcpu), taken):
+                        self.assertLessEqual(one, other)
 
     def test_interrupts_of_another_pcpu_are_pending(self):
         """VCPU 0 starts VCPU 1: that takes the interrupt when the window, of 1000 cycles, is

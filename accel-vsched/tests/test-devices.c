@@ -555,7 +555,7 @@ int main(int argc, char **argv)
     qemu_cond_init(cpu->halt_cond);
     QTAILQ_INSERT_TAIL(&cpus_queue, cpu, node);
 
-    vsched_devices_init(NULL);
+    vsched_devices_init(&(SimulatedTimeOps) {});
     g_assert(vmsd);
     g_assert(ops);
 

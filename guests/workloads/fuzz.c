@@ -1,3 +1,4 @@
+/* only: sparc64 x86_64 */
 /*
  * Random instructions in processes of an ordinary user.
  *   fuzz.seed=1       of all random numbers

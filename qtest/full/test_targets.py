@@ -3,21 +3,25 @@
 RISC-V: four harts on two PCPUs run a loop in user mode, go back to machine mode, count
 themselves with an atomic add and wait for an interrupt, but for hart 0, which spins until
 all are there and then powers off.  No firmware: the program is where that would be.
-Runs only where qemu-system-riscv64 or -aarch64 was built (TARGETS, see scripts/build/qemu).
+Arm: what YIELD, WFE, WFI and interrupts between processors are for policies.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
 import os
 import struct
+import subprocess
 import tempfile
 import unittest
 
-from support import SLOWER, Guest, binary
+from support import SLOWER, Guest
+from test_time import Traced
 
 TURNS = 15 << 12
 T0, T1, T2 = 5, 6, 7
 MSTATUS, MTVEC, MEPC, PMPCFG0, PMPADDR0, MHARTID = 0x300, 0x305, 0x341, 0x3a0, 0x3b0, 0xf14
+MCYCLE, MINSTRET = 0xb00, 0xb02
+COUNTED = 0x81000000
 MRET, ECALL, WFI = 0x30200073, 0x73, 0x10500073
 
 
@@ -41,6 +45,9 @@ class Program:
 
     def csrw(self, csr, rs):
         self.word(csr << 20 | rs << 15 | 1 << 12 | 0x73)
+
+    def sub(self, rd, rs, value):
+        self.word(0x20 << 25 | value << 20 | rs << 15 | rd << 7 | 0x33)
 
     def csrr(self, rd, csr):
         self.word(csr << 20 | 2 << 12 | rd << 7 | 0x73)
@@ -81,6 +88,32 @@ class Program:
         return struct.pack(f"<{len(self.code)}I", *self.code)
 
 
+def power_off(p):
+    """By the board's switch."""
+    p.lui(T0, 0x100)
+    p.lui(T1, 5)
+    p.addi(T1, T1, 0x555)
+    p.sw(T1, T0)
+    p.label("end")
+    p.j("end")
+
+
+def counter_program(csr):
+    """How far a counter goes in a loop of TURNS turns: in memory at COUNTED."""
+    p = Program()
+    p.csrr(T0, csr)
+    p.lui(T1, TURNS >> 12)
+    p.label("turn")
+    p.addi(T1, T1, -1)
+    p.bnez(T1, "turn")
+    p.csrr(T2, csr)
+    p.sub(T2, T2, T0)
+    p.lui(T0, COUNTED >> 12)
+    p.sw(T2, T0)
+    power_off(p)
+    return p.image()
+
+
 def program():
     p = Program()
     p.la(T0, "trap")
@@ -109,12 +142,7 @@ def program():
     p.lw(T1, T0)
     p.addi(T1, T1, -4)
     p.bnez(T1, "wait")
-    p.lui(T0, 0x100)                    # the board's power switch
-    p.lui(T1, 5)
-    p.addi(T1, T1, 0x555)
-    p.sw(T1, T0)
-    p.label("end")
-    p.j("end")
+    power_off(p)
     p.label("halt")
     p.word(WFI)
     p.j("halt")
@@ -123,7 +151,6 @@ def program():
     return p.image()
 
 
-@unittest.skipUnless(os.path.exists(binary("riscv64")), "qemu-system-riscv64 was not built")
 class RiscV(unittest.TestCase):
     timeout = 120
 
@@ -136,6 +163,23 @@ class RiscV(unittest.TestCase):
                        "-bios", os.path.abspath(file.name), arch="riscv64") as guest:
                 self.assertTrue(guest.event_wait("SHUTDOWN", timeout=60 * SLOWER))
                 return guest.stats()
+
+    def test_counters_count_simulated_time(self):
+        """mcycle and minstret: QEMU has one count for both, cycles."""
+        for csr in (MCYCLE, MINSTRET):
+            for hz in (500_000_000, 1_000_000_000):
+                with self.subTest(csr=hex(csr), hz=hz), \
+                        tempfile.NamedTemporaryFile(suffix=".bin") as file:
+                    file.write(counter_program(csr))
+                    file.flush()
+                    with Guest("-M", "virt", "-nodefaults", "-m", "64", "-no-shutdown", "-accel",
+                               f"tcg,thread=vsched,pcpus=1,clock-hz={hz}", "-bios", file.name,
+                               arch="riscv64") as guest:
+                        self.assertTrue(guest.event_wait("SHUTDOWN", timeout=60 * SLOWER))
+                        said = guest.cmd("human-monitor-command",
+                                         command_line=f"xp /1wx {COUNTED:#x}")
+                    # csrr, lui, two a turn
+                    self.assertEqual(int(said.split()[-1], 16), 2 + 2 * TURNS)
 
     def test_counted_to_the_instruction_and_twice_the_same(self):
         for sched in ("sdb", "timeslice"):
@@ -152,6 +196,86 @@ class RiscV(unittest.TestCase):
                 vm = stats["vm"]
                 self.assertGreater(vm["pcpu-sdb-spins-user"], 0.6 * 4 * 2 * TURNS / 1024)
                 self.assertEqual(vm["vcpu-slices-ended-by-spin"] > 0, sched == "sdb")
+
+
+def assembled(directory, name, *options):
+    """A program of this directory for -bios of Arm's machine virt."""
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
+    image = os.path.join(directory, "image")
+    subprocess.run(["aarch64-linux-gnu-gcc", "-nostdlib", "-static", "-Wl,-Ttext=0,--build-id=none",
+                    *options, "-o", f"{image}.elf", source], check=True)
+    subprocess.run(["aarch64-linux-gnu-objcopy", "-O", "binary", f"{image}.elf", image], check=True)
+    return image
+
+
+class Arm(Traced, unittest.TestCase):
+    """Hints of Arm: WAIT-like instructions, WFI, and software-generated interrupts."""
+    timeout = 200
+    TURNS = 20_000
+
+    def finish(self, program, engine, vcpus, *options, machine="virt"):
+        """Statistics of a run up to power-off."""
+        name, *defines = program
+        with tempfile.TemporaryDirectory() as directory:
+            image = assembled(directory, name, *defines)
+            with Guest("-M", machine, "-cpu", "cortex-a72", "-m", "64", "-smp", str(vcpus),
+                       "-nodefaults", "-bios", image, "-no-shutdown",
+                       "-accel", f"tcg,thread=vsched,{engine}", *options, arch="aarch64") as guest:
+                self.assertTrue(guest.event_wait("SHUTDOWN", timeout=60 * SLOWER))
+                return guest.stats()
+
+    def waits(self, wait, other):
+        return ("pause.S", f"-DWAIT={wait}", f"-DOTHER={other}", f"-DTURNS={self.TURNS}")
+
+    def test_yield_and_wfe_are_no_operations(self):
+        """No counter differs, and nobody yields, as with x86 PAUSE (test_pause)."""
+        for engine in ("sched=timeslice", "sched=timeslice,sdb=off", "sched=sdb"):
+            engine = f"pcpus=1,slice=20us,{engine}"
+            nop = self.finish(self.waits("nop", "nop"), engine, 2)
+            for wait in ("yield", "wfe"):
+                with self.subTest(engine=engine, wait=wait):
+                    self.assertEqual(self.finish(self.waits(wait, wait), engine, 2), nop)
+
+    def test_yield_and_wfe_are_hints(self):
+        """One for each, at its time."""
+        for wait in ("yield", "wfe"):
+            stats, hints = self.traced(lambda *more, w=wait: self.finish(
+                self.waits(w, w), "pcpus=2,sched=timeslice", 2, *more))
+            pauses = [h for h in hints if h.kind == "pause"]
+            mine = [h.now for h in pauses if h.vcpu == 0]
+            self.assertEqual(len(mine), self.TURNS)
+            self.assertEqual({b - a for a, b in zip(mine, mine[1:])}, {3})      # WAIT, subs, b.ne
+            others = [h.now for h in pauses if h.vcpu == 1]
+            self.assertEqual({b - a for a, b in zip(others, others[1:])}, {2})
+            self.assertEqual(stats["vm"]["vcpu-slices-ended-by-hint"], 0)
+
+    def test_wfi_blocks(self):
+        """VCPU 1 executes it once, and has its PCPU for no longer than that."""
+        stats, hints = self.traced(lambda *more: self.finish(
+            self.waits("yield", "wfi"), "pcpus=1,sched=timeslice,slice=20us", 2, *more))
+        self.assertEqual([h.vcpu for h in hints if h.kind == "halt"], [1])
+        self.assertEqual(stats["/machine/vcpu[1]"]["insns-privileged"], 1)
+        self.assertGreater(stats["/machine/vcpu[1]"]["blocked"], 0.5 * stats["vm"]["time"])
+
+    def test_interrupts_tell_who_sent_them(self):
+        """What sgi.S sends, to each target, and each is taken once, no earlier than sent; the end
+        of an interrupt, which lets the controller look again, is none."""
+        for gic, define in ((3, ["-DGICV3"]), (2, [])):
+            for pcpus, outcome in ((3, "pending"), (1, "accepted")):
+                with self.subTest(gic=gic, pcpus=pcpus):
+                    _, hints = self.traced(lambda *more, g=gic, d=define, p=pcpus: self.finish(
+                        ("sgi.S", *d), f"pcpus={p},sched=timeslice,slice=20us", 3, *more,
+                        machine=f"virt,gic-version={g}"))
+                    sent = [h for h in hints if h.kind == "sent"]
+                    # 1; all but the sender; two at once; the sender, who is at the end then
+                    self.assertEqual([(h.other, h.vcpu) for h in sent],
+                                     [(0, target) for target in (1, 1, 2, 2, 2, 0)])
+                    self.assertEqual([h.sent for h in sent], 5 * [outcome] + ["accepted"])
+                    for vcpu, count in ((0, 0), (1, 2), (2, 3)):
+                        taken = [h.now for h in hints if h.kind == "taken" and h.vcpu == vcpu]
+                        self.assertEqual(len(taken), count)
+                        for one, other in zip((h.now for h in sent if h.vcpu == vcpu), taken):
+                            self.assertLessEqual(one, other)
 
 
 class HostAddress(unittest.TestCase):
@@ -171,8 +295,6 @@ class HostAddress(unittest.TestCase):
 
     def check(self, target, store, back, spins):
         arch, machine, begin = target
-        if not os.path.exists(binary(arch)):
-            self.skipTest(f"qemu-system-{arch} was not built")
         with tempfile.NamedTemporaryFile(suffix=".bin") as file:
             code = (*begin, store, back)
             file.write(struct.pack(f"<{len(code)}I", *code))

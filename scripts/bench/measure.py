@@ -53,7 +53,7 @@ def linux(workload, append="", memory="512", root="rootfs.cpio.gz"):
 
 
 def linux_x86(workload, append=""):
-    """The same for Debian's kernel on q35 (scripts/build/x86-guest)."""
+    """The same for Debian's kernel on q35 (scripts/build/debian-guest)."""
     return ["-nodefaults", "-serial", "stdio", "-m", "512", "-no-reboot",
             "-kernel", os.path.join(GUESTS, "x86/vmlinuz"),
             "-initrd", os.path.join(GUESTS, "x86/initrd.gz"),

@@ -14,6 +14,7 @@ QEMU_BUILD=${QEMU_BUILD:-$BUILD/qemu}   # where it is built
 OPENBIOS_TREE=${OPENBIOS_TREE:-$BUILD/src/openbios}       # base + patches-openbios/, a git tree
 PRIVATE=$BUILD/private                  # unpacked packages (meson, firmware)
 ALL_TARGETS=sparc64-softmmu,x86_64-softmmu
+QEMU_OTHERS=$BUILD/qemu-others          # targets that only the long tests need
 USER_TARGETS=sparc64-linux-user         # nobody needs it, but every patch has to build it
 JOBS=${JOBS:-$(nproc)}
 mkdir -p "$CACHE" "$BUILD/src"
@@ -88,13 +89,15 @@ build_stack_end() {
 # system.  Scripts are copied; all C programs become one static executable that
 # looks at its name (half a megabyte of C library once, not ten times).  A line
 # "build: -O0" in a comment of its own adds to the options of that file, a line
-# "only: sparc64" keeps it from the guests of other machines.
+# "only: sparc64 x86_64" keeps it from the guests of other machines.
 build_workloads() {
-    local root=$1 file name names=() objects; shift
+    local root=$1 file name names=() objects machine only; shift
+    machine=$("$@" -dumpmachine)
     objects=$(mktemp -d "$BUILD/.workloads.XXXXXX")
     for file in "$TOP"/guests/workloads/*; do
         name=$(basename "$file" .c)
-        if grep -qxF '/* only: sparc64 */' "$file" && [[ $* != *"$SPARC64"* ]]; then continue; fi
+        only=$(sed -n 's|^/\* only: \(.*\) \*/$|\1|p' "$file")
+        if [[ $only && " $only " != *" ${machine%%-*} "* ]]; then continue; fi
         case $file in
         *.c) # shellcheck disable=SC2046
              "$@" -O2 -pthread -Wall -Werror $(sed -n 's|^/\* build: \(.*\) \*/$|\1|p' "$file") \
