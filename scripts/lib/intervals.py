@@ -14,6 +14,7 @@ twice, and nothing is lost.
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
+import argparse
 import collections
 import re
 import time
@@ -28,6 +29,17 @@ PAUSE = 0.05            # longest time between two looks at a machine that runs,
 # takes: while VCPUs stay where they are, and while some migrate.
 RARE, OFTEN = (0.2, 10), (0.05, 3)
 ROUNDS = 100            # of fitting estimates; a fifth of them would do for one decimal
+
+
+def period(text):
+    """A time with a unit, in ns."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ns|us|ms|s)", text)
+    ns = round(float(found.group(1)) * {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}[found.group(2)]) \
+        if found else 0
+    if ns < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no length of an interval: allowed are numbers "
+                                         "above 0 with ns, us, ms or s behind them, such as 10ms")
+    return ns
 
 
 class Sample:
