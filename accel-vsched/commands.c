@@ -58,6 +58,9 @@ static bool giving;             /* what comes now was given at the start */
     }
 
 COMMAND(VschedMove, vsched_move)
+COMMAND(VschedProfileSave, vsched_profile_save)
+COMMAND(VschedProfileStart, vsched_profile_start)
+COMMAND(VschedProfileStop, vsched_profile_stop)
 COMMAND(VschedSet, vsched_set)
 COMMAND(VschedSetAffinity, vsched_set_affinity)
 COMMAND(VschedSetPCPU, vsched_set_pcpu)
@@ -81,6 +84,9 @@ static const struct {
 #define ENTRY(name, func, ...) \
     { name, visit_##func, run_##func, free_##func, __VA_ARGS__ }
     ENTRY("vsched-move", vsched_move),
+    ENTRY("vsched-profile-save", vsched_profile_save),
+    ENTRY("vsched-profile-start", vsched_profile_start),
+    ENTRY("vsched-profile-stop", vsched_profile_stop),
     ENTRY("vsched-set", vsched_set),
     ENTRY("vsched-set-affinity", vsched_set_affinity),
     ENTRY("vsched-set-pcpu", vsched_set_pcpu),

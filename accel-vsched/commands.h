@@ -52,4 +52,7 @@ bool vsched_commands_load(VschedEngine *e, const char *text, bool keep,
 VschedDone *vsched_commands_run(const char *command, const char *arguments,
                                 const char *at, Error **errp);
 
+/* sampling.c: the profile's counters, or NULL and @errp if there is none. */
+VschedProfileInfo *vsched_sampling_info(VschedEngine *e, Error **errp);
+
 #endif /* VSCHED_COMMANDS_H */

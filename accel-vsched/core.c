@@ -588,9 +588,14 @@ static uint32_t mix(uint32_t h)
     return h ^ h >> 16;
 }
 
+uint32_t vsched_draw(uint32_t seed, int which, int64_t number)
+{
+    return mix(mix(mix(seed + which) ^ (uint32_t)number) ^ number >> 32);
+}
+
 uint32_t vsched_core_draw(const VschedCore *core, int pcpu, int64_t time)
 {
-    return mix(mix(mix(core->seed + pcpu) ^ (uint32_t)time) ^ time >> 32);
+    return vsched_draw(core->seed, pcpu, time);
 }
 
 int64_t vsched_core_split(const VschedCore *core, int64_t end)

@@ -340,7 +340,13 @@ int64_t vsched_core_split(const VschedCore *core, int64_t end);
 int64_t vsched_core_slice_cut(const VschedCore *core, int pcpu, int64_t now,
                               int64_t timeslice);
 
-/* Pseudo-random number from seed, PCPU and time; equal in repeated runs. */
+/*
+ * Pseudo-random number, uniform, from @seed, the @which-th that draws from it,
+ * and the @number of the draw.
+ */
+uint32_t vsched_draw(uint32_t seed, int which, int64_t number);
+
+/* The same from seed, PCPU and time; equal in repeated runs. */
 uint32_t vsched_core_draw(const VschedCore *core, int pcpu, int64_t time);
 
 /*

@@ -4,6 +4,7 @@
  *   engine.c   the host thread that runs all VCPUs, AccelOps, the clock
  *   exec.c     one stretch of guest code: budget, clock, modes (TCG hooks)
  *   periods.c  the SDB of a PCPU as a listener
+ *   sampling.c a profile as a listener; profile.c has what it counts
  *   stalls.c   a listener for tests
  *   engine-object.c  the engine and its policy as QOM objects
  *   options.c  the command line; given.c keeps what was given
@@ -104,6 +105,8 @@ typedef struct VschedPost {
     QSIMPLEQ_ENTRY(VschedPost) next;
 } VschedPost;
 
+typedef struct VschedSampling VschedSampling;
+
 /* Random numbers for devices, drawn by the main thread, and for instructions */
 enum { VSCHED_MAIN_RANDOM, VSCHED_INSN_RANDOM, VSCHED_GENERATORS };
 
@@ -150,6 +153,8 @@ typedef struct VschedSaved {
     int64_t *words;             /* of the policy */
     uint32_t commands_length;
     char *commands;             /* that wait for their time, as JSON */
+    uint32_t sampling_length;   /* 0: nothing is or was sampled */
+    int64_t *sampling;
     QemuGuestRandomState random[VSCHED_GENERATORS];
 } VschedSaved;
 
@@ -179,6 +184,7 @@ struct VschedEngine {
     VschedExec *exec;           /* of each PCPU */
     VschedPeriods *periods;     /* of each PCPU */
     VschedListener *stalls;     /* of each PCPU, or NULL */
+    VschedSampling *sampling;   /* NULL: nothing is or was sampled */
 
     int64_t now;                /* ns, end of the last window: atomic */
     bool attention;             /* look at all VCPUs between windows: atomic */
@@ -269,6 +275,14 @@ void vsched_exec_unlisten(VschedEngine *e, int pcpu, const VschedListener *l);
  * position @notify_at, or soon after.
  */
 void vsched_exec_spin(int64_t notify_at);
+/*
+ * For a listener in block(): position of the instruction that executes at cycle
+ * @cycle of the PCPU's clock, if nothing stalls any more; of a cycle that a
+ * stall has passed, it may be that of an instruction before.
+ */
+int64_t vsched_exec_position_at(int64_t cycle);
+/* Likewise: the address of instruction @insn of the block, from 0 on. */
+uint64_t vsched_exec_insn_pc(CPUState *cpu, unsigned insn);
 /* It has spun for so many cycles. */
 void vsched_exec_count_spin(int64_t cycles);
 /* Cycles of all its instructions before position @at, stalls so far included */
@@ -292,6 +306,40 @@ void vsched_periods_load(VschedEngine *e, int pcpu,
 void vsched_periods_gen_mark(struct TCGv_i64_d *addr,
                              struct TCGv_i64_d *happened, bool store);
 void vsched_periods_mark(CPUState *cpu, vaddr addr, bool store);
+
+/* sampling.c */
+typedef enum VschedJudged {
+    VSCHED_PROGRESS,
+    VSCHED_SPUN,
+    VSCHED_OPEN,                /* what comes next decides */
+} VschedJudged;
+/*
+ * Begin to sample, @rate times in a second and on each VCPU, for @cost cycles a
+ * sample; false, and @errp, if that cannot be.
+ */
+bool vsched_sampling_possible(VschedEngine *e, uint64_t rate, uint64_t cost,
+                              Error **errp);
+bool vsched_sampling_start(VschedEngine *e, uint64_t rate, uint64_t cost,
+                           Error **errp);
+bool vsched_sampling_stop(VschedEngine *e, Error **errp);
+/* All samples so far to file @name, as JSON, or nothing. */
+bool vsched_sampling_write_possible(const char *name, Error **errp);
+bool vsched_sampling_write(VschedEngine *e, const char *name, Error **errp);
+/* The periods of @pcpu up to position @end have been judged. */
+void vsched_sampling_judge(VschedEngine *e, int pcpu, int64_t end,
+                           VschedJudged judged);
+/* As host_event() of engine.c. */
+void vsched_sampling_event(VschedEngine *e, VschedEventKind kind, int pcpu,
+                           int vcpu, int64_t now);
+/* For save.c: all of it as words; the caller frees them. */
+int64_t *vsched_sampling_save(VschedEngine *e, uint32_t *n);
+/* What such words say; NULL, and @errp, if they are none of this machine. */
+VschedSampling *vsched_sampling_load(VschedEngine *e, const int64_t *words,
+                                     uint32_t n, Error **errp);
+void vsched_sampling_free(VschedEngine *e, VschedSampling *sampling);
+/* Go on with @sampling, or none (NULL); @converted: PCPUs are not the same. */
+void vsched_sampling_install(VschedEngine *e, VschedSampling *sampling,
+                             bool converted);
 
 /* idle-loop.c */
 /*

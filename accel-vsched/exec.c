@@ -56,6 +56,8 @@ static struct {
     int64_t stop_position;      /* of the budget's end */
     int64_t first_stop;         /* the same for the first block alone */
     int64_t end_position;       /* where the counter is zero */
+    int64_t due;                /* first cycle for which a listener waits */
+    const TranslationBlock *block;      /* for which listeners are asked */
     int64_t excepted;           /* position of the last exception; -1: none */
     unsigned exceptions;        /* how many before it at that position */
     unsigned watch_mask;        /* of all listeners, for blocks from now on */
@@ -80,6 +82,13 @@ static inline int64_t position_after(int64_t cycles)
 {
     return run.begin + vsched_speed_insns(run.speed,
                                           MAX(0, cycles - run.stalled));
+}
+
+/* The position of the instruction that executes at @cycle of the clock. */
+static inline int64_t position_at(int64_t cycle)
+{
+    return position_after(cycle -
+                          vsched_engine->core->pcpu[run.pcpu].clock);
 }
 
 /* Let the counter stand for the instructions up to @limit. */
@@ -237,6 +246,7 @@ static void notify_policy(VschedHintKind kind)
 static void vsched_mode(CPUState *cpu, bool user, unsigned insns)
 {
     VschedExec *x = run.x;
+    bool notified = false;
     int64_t now;
 
     if (cpu != run.cpu) {
@@ -252,9 +262,10 @@ static void vsched_mode(CPUState *cpu, bool user, unsigned insns)
 
         if (l->ops->mode) {
             l->ops->mode(l, cpu, now, user);
+            notified = true;
         }
     }
-    if (x->listeners) {
+    if (notified) {
         find_marks(cpu, x);
         expire(cpu);
     }
@@ -323,6 +334,9 @@ void vsched_stall(CPUState *cpu, int64_t cycles)
         leave(cpu, VSCHED_STOP_BUDGET);
     }
     rest = MAX(0, run.stop_position - now);
+    if (run.due != INT64_MAX) {
+        rest = MIN(rest, MAX(0, position_at(run.due) - now));
+    }
     if (rest < cpu->neg.icount_decr.u16.low) {
         run.end_position = now + rest;
         cpu->neg.icount_decr.u16.low = rest;
@@ -346,16 +360,23 @@ static int64_t ask_listeners(CPUState *cpu, const TranslationBlock *tb,
                              int64_t now, int64_t *limit)
 {
     VschedExec *x = run.x;
-    int64_t exact = INT64_MAX;
+    int64_t exact = INT64_MAX, end = now + tb->icount;
 
+    run.block = tb;
+    run.due = INT64_MAX;
     for (int i = 0; i < x->listeners; i++) {
         VschedListener *l = x->listener[i];
 
-        if (l->ops->block) {
+        if (l->ops->block && (!l->due || position_at(l->due) < end)) {
             l->ops->block(l, cpu, now, tb->icount, block_pc(cpu, tb), limit);
+        }
+        if (l->due) {
+            run.due = MIN(run.due, l->due);
+            *limit = MIN(*limit, MAX(end, position_at(l->due)));
         }
         exact = MIN(exact, l->exact);
     }
+    run.block = NULL;
     find_marks(cpu, x);
     return exact;
 }
@@ -479,10 +500,19 @@ static void vsched_pause(CPUState *cpu)
     notify_policy(VSCHED_HINT_PAUSE);
 }
 
+/* What executes next is not what a listener was told that it would be. */
+static inline void ask_again(CPUState *cpu)
+{
+    if (unlikely(run.due == VSCHED_AT_ONCE)) {
+        expire(cpu);
+    }
+}
+
 static void vsched_interrupt(CPUState *cpu)
 {
     if (run.cpu) {
         notify_policy(VSCHED_HINT_TAKEN);
+        ask_again(cpu);
     }
 }
 
@@ -505,6 +535,7 @@ static void vsched_exception(CPUState *cpu)
     if (cpu != run.cpu) {
         return;
     }
+    ask_again(cpu);
     if (position(cpu) != run.excepted) {
         run.excepted = position(cpu);
         run.exceptions = 0;
@@ -591,6 +622,16 @@ void vsched_exec_spin(int64_t notify_at)
     }
 }
 
+int64_t vsched_exec_position_at(int64_t cycle)
+{
+    return position_at(cycle);
+}
+
+uint64_t vsched_exec_insn_pc(CPUState *cpu, unsigned insn)
+{
+    return tcg_insn_pc(run.block, block_pc(cpu, run.block), insn);
+}
+
 void vsched_exec_count_spin(int64_t cycles)
 {
     run.account->spins++;
@@ -668,6 +709,7 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
     run.pcpu = account->pcpu;
     run.vcpu = account->vcpu;
     begin_stretch(x->retired);
+    run.due = INT64_MAX;
     run.excepted = -1;
     run.stopped = false;
     run.stop = VSCHED_STOP_EXIT;

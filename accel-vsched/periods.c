@@ -66,14 +66,19 @@ static int64_t notify_at(const VschedPeriods *s)
 static void count_spin(VschedPeriods *s, const SDBVerdict *verdict,
                        int64_t cycles)
 {
+    VschedJudged judged = VSCHED_PROGRESS;
+
     if (verdict->spin) {
         vsched_exec_count_spin(s->repeating + cycles);
         s->repeating = 0;
+        judged = VSCHED_SPUN;
     } else if (verdict->reason[SDB_RECURRENCE] == SDB_FEW_REPEATS) {
         s->repeating += cycles;
+        judged = VSCHED_OPEN;
     } else {
         s->repeating = 0;
     }
+    vsched_sampling_judge(vsched_engine, s->listener.pcpu, s->end, judged);
 }
 
 /* All instructions of the period have retired; the next begins. */
@@ -120,6 +125,8 @@ static inline void end_periods(VschedPeriods *s, CPUState *cpu, int64_t last,
             s->end += (int64_t)passed * n;
             s->repeating = 0;
             s->begin_cycles = vsched_exec_cycles(s->end - n);
+            vsched_sampling_judge(vsched_engine, s->listener.pcpu, s->end - n,
+                                  VSCHED_PROGRESS);
         } else {
             end_period(s, cpu, user);
         }
@@ -221,6 +228,8 @@ static void begin_anew(VschedPeriods *s, int64_t at)
     s->begin_cycles = vsched_engine->exec[s->listener.pcpu].cycles;
     s->repeating = 0;
     update_watch_mask(s);
+    vsched_sampling_judge(vsched_engine, s->listener.pcpu, INT64_MAX,
+                          VSCHED_PROGRESS);
 }
 
 static void periods_switched(VschedListener *l, int64_t at, int vcpu,
@@ -323,6 +332,7 @@ void vsched_periods_watch(VschedEngine *e, int pcpu, bool on)
         sdb_changed(s->device, s);
     } else if (!on && before) {
         vsched_exec_unlisten(e, pcpu, &s->listener);
+        vsched_sampling_judge(e, pcpu, INT64_MAX, VSCHED_PROGRESS);
     }
 }
 

@@ -418,6 +418,61 @@ VschedDone *qmp_vsched_set_vm(VschedSetVM *a, Error **errp)
     return answer(e, ok, a->has_cap ? "caps" : "", why, errp);
 }
 
+/* Samples of a VCPU in a second that vsched-profile-start takes by default */
+#define PROFILE_RATE 10000
+
+VschedDone *qmp_vsched_profile_start(VschedProfileStart *a, Error **errp)
+{
+    VschedEngine *e = changeable(errp);
+    uint64_t rate = a->has_rate ? a->rate : PROFILE_RATE;
+
+    if (!e || !vsched_sampling_possible(e, rate, a->cost, errp)) {
+        return NULL;
+    }
+    if (a->has_at) {
+        a->has_at = false;
+        return vsched_commands_defer(e, "vsched-profile-start", a, a->at, errp);
+    }
+    return vsched_sampling_start(e, rate, a->cost, errp) ?
+           vsched_commands_done(e) : NULL;
+}
+
+VschedDone *qmp_vsched_profile_stop(VschedProfileStop *a, Error **errp)
+{
+    VschedEngine *e = changeable(errp);
+
+    if (!e) {
+        return NULL;
+    }
+    if (a->has_at) {
+        a->has_at = false;
+        return vsched_commands_defer(e, "vsched-profile-stop", a, a->at, errp);
+    }
+    return vsched_sampling_stop(e, errp) ? vsched_commands_done(e) : NULL;
+}
+
+VschedDone *qmp_vsched_profile_save(VschedProfileSave *a, Error **errp)
+{
+    VschedEngine *e = changeable(errp);
+
+    if (!e || !vsched_sampling_write_possible(a->filename, errp)) {
+        return NULL;
+    }
+    if (a->has_at) {
+        a->has_at = false;
+        return vsched_commands_defer(e, "vsched-profile-save", a, a->at, errp);
+    }
+    return vsched_sampling_write(e, a->filename, errp) ?
+           vsched_commands_done(e) : NULL;
+}
+
+VschedProfileInfo *qmp_query_vsched_profile(Error **errp)
+{
+    VschedEngine *e = changeable(errp);
+
+    return e ? vsched_sampling_info(e, errp) : NULL;
+}
+
 void qmp_vsched_cancel(uint64_t id, Error **errp)
 {
     if (engine(errp) && !vsched_commands_cancel(id)) {

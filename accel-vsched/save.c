@@ -250,6 +250,40 @@ static bool commands_possible(void *opaque, int version_id)
            e->saved.commands_length <= COMMANDS_MAX;
 }
 
+/* Places of a profile: more than all code of a guest has (choice) */
+#define SAMPLING_MAX (1 << 25)
+
+static bool sampling_possible(void *opaque, int version_id)
+{
+    VschedEngine *e = opaque;
+
+    return e->saved.sampling_length >= 1 &&
+           e->saved.sampling_length <= SAMPLING_MAX;
+}
+
+static bool sampling_needed(void *opaque)
+{
+    VschedEngine *e = opaque;
+
+    return e->saved.sampling_length;
+}
+
+/* A state without it is that of a machine without a profile. */
+static const VMStateDescription vmstate_sampling = {
+    .name = "vsched/profile",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .needed = sampling_needed,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT32(saved.sampling_length, VschedEngine),
+        VMSTATE_VALIDATE("a profile of a possible size", sampling_possible),
+        VMSTATE_VARRAY_UINT32_ALLOC(saved.sampling, VschedEngine,
+                                    saved.sampling_length, 0,
+                                    vmstate_info_int64, int64_t),
+        VMSTATE_END_OF_LIST()
+    }
+};
+
 static const VMStateDescription vmstate_core = {
     .name = "vsched/core",
     .version_id = 1,
@@ -320,6 +354,13 @@ static int pre_save(void *opaque)
     g_free(s->commands);
     s->commands = vsched_commands_save();
     s->commands_length = strlen(s->commands) + 1;
+    g_free(s->sampling);
+    s->sampling = vsched_sampling_save(e, &s->sampling_length);
+    if (s->sampling_length > SAMPLING_MAX) {
+        error_report("the machine cannot be saved: its profile is too large; "
+                     "write it to a file, stop it and begin another");
+        return -EFBIG;
+    }
     for (int i = 0; i < VSCHED_GENERATORS; i++) {
         s->random[i] = qemu_guest_random_state(e->random[i]);
     }
@@ -453,7 +494,26 @@ static bool periods_possible(VschedEngine *e, Error **errp)
     return true;
 }
 
-static bool load(VschedEngine *e, Error **errp)
+/* The profile that was saved, if there was one. */
+static bool load_sampling(VschedEngine *e, VschedSampling **sampling,
+                          Error **errp)
+{
+    const VschedSaved *s = &e->saved;
+
+    *sampling = NULL;
+    if (s->sampling_length) {
+        *sampling = vsched_sampling_load(e, s->sampling, s->sampling_length,
+                                         errp);
+        if (!*sampling) {
+            error_prepend(errp, "the saved state: ");
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool load_engine(VschedEngine *e, VschedSampling *sampling,
+                        Error **errp)
 {
     VschedSaved *s = &e->saved;
     bool fresh = !e->core->windows;
@@ -490,7 +550,25 @@ static bool load(VschedEngine *e, Error **errp)
         error_prepend(errp, "the saved state: ");
         return false;
     }
-    return load_exec(e, converted, errp);
+    if (!load_exec(e, converted, errp)) {
+        return false;
+    }
+    vsched_sampling_install(e, sampling, converted);
+    return true;
+}
+
+static bool load(VschedEngine *e, Error **errp)
+{
+    VschedSampling *sampling;
+
+    if (!load_sampling(e, &sampling, errp)) {
+        return false;
+    }
+    if (!load_engine(e, sampling, errp)) {
+        vsched_sampling_free(e, sampling);
+        return false;
+    }
+    return true;
 }
 
 static int post_load(void *opaque, int version_id)
@@ -544,6 +622,9 @@ static int pre_load(void *opaque)
     e->saved.words = NULL;
     g_free(e->saved.commands);
     e->saved.commands = NULL;
+    g_free(e->saved.sampling);
+    e->saved.sampling = NULL;
+    e->saved.sampling_length = 0;
     return 0;
 }
 
@@ -630,6 +711,10 @@ static const VMStateDescription vmstate_engine = {
                          random_possible),
         VMSTATE_UINT64(posted, VschedEngine),
         VMSTATE_END_OF_LIST()
+    },
+    .subsections = (const VMStateDescription * const []) {
+        &vmstate_sampling,
+        NULL
     }
 };
 

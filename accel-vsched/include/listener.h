@@ -23,8 +23,11 @@
 #include "exec/vaddr.h"
 #include "hw/core/cpu.h"
 
-/* Most listeners of a PCPU: SDB, caches, page walks, and one for tests. */
-#define VSCHED_LISTENERS_MAX 4
+/*
+ * Most listeners of a PCPU: SDB, caches, page walks, a profile, and one for
+ * tests.
+ */
+#define VSCHED_LISTENERS_MAX 5
 
 #define VSCHED_WATCH_STORES 1u
 #define VSCHED_WATCH_LOADS  2u
@@ -36,6 +39,9 @@
 
 /* A position that is unknown, because nobody needed to know. */
 #define VSCHED_ANYWHERE (-1)
+
+/* A listener's @due: before the next block */
+#define VSCHED_AT_ONCE (-1)
 
 typedef struct VschedListener VschedListener;
 
@@ -89,6 +95,13 @@ struct VschedListener {
     /* What the watch mask will most likely be after that. */
     unsigned watch_mask_after;
     uint8_t *marks;             /* with VSCHED_WATCH_MARKS; never NULL then */
+    /*
+     * Cycle of the PCPU's clock.  If not 0, block() is called before the block
+     * in which that cycle lies, or the first one after it if a stall comes in
+     * between, and for no other; it sets @due anew.  VSCHED_AT_ONCE: before the
+     * next block, also if an exception ends the present one.
+     */
+    int64_t due;
 };
 
 #endif /* VSCHED_LISTENER_H */

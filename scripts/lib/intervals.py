@@ -14,10 +14,12 @@ twice, and nothing is lost.
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
+import argparse
 import re
 import time
 
 from monitor import PROVIDER, statistics
+from units import nanoseconds
 
 # The machine will not go on by itself: its last interval is over.
 ENDED = ("shutdown", "guest-panicked", "internal-error")
@@ -28,6 +30,15 @@ PAUSE = 0.05            # longest time between two looks at a machine that runs,
 def scalars(counters):
     """Statistics that are numbers, without histograms."""
     return {name: value for name, value in counters.items() if not isinstance(value, list)}
+
+
+def period(text):
+    """A time with a unit, in ns."""
+    ns = nanoseconds(text)
+    if not ns:
+        raise argparse.ArgumentTypeError(f"{text} is no length of an interval: allowed are numbers "
+                                         "above 0 with ns, us, ms or s behind them, such as 10ms")
+    return ns
 
 
 class Sample:

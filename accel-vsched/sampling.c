@@ -1,0 +1,673 @@
+/*
+ * Sampling for a profile: a listener of each PCPU.  See profile.h.
+ *
+ * A moment is a cycle of simulated time.  When a block comes in which the next
+ * moment of its VCPU lies, the listener is asked (VschedListener.due), and the
+ * block's search data says which instruction it is that executes at that cycle.
+ * No block ends elsewhere because of it, so that a run with a profile is the
+ * same as one without.  What was foreseen is counted when the block is over:
+ *
+ *   ahead      samples of the block that executes.  Those beyond a fault in it
+ *              are forgotten, and the same moments are looked at again.
+ *   unjudged   samples that were taken in a period of the SDB, or in a watch
+ *              of several, that is not over.  Its verdict decides whether the
+ *              VCPU was spinning, by the rule that counts spinning cycles.
+ *
+ * A moment in a stall counts for the instruction that comes after it, as a real
+ * processor has it, whose interrupt comes when the instruction is done.
+ * Moments of VCPUs that do not run are counted when their state changes.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "vsched/vsched.h"
+#include "commands.h"
+#include "engine.h"
+#include "profile.h"
+
+/* Moments are drawn from the machine's seed, apart from all else that is. */
+#define SEED 0x70726f66
+
+/* Cycles of the shortest interval: well above those of a block (choice). */
+#define INTERVAL_MIN 1000
+
+typedef struct Sample {
+    int64_t at;                 /* position of the instruction */
+    VschedProfilePlace place;   /* without spinning, and with a count of 1 */
+    VschedJudged judged;
+} Sample;
+
+/* Of a PCPU. */
+typedef struct Sampler {
+    VschedListener listener;
+    GArray *ahead;
+    GArray *unjudged;
+} Sampler;
+
+struct VschedSampling {
+    VschedProfile *profile;
+    bool running;
+    uint64_t rate;              /* samples in a second, as asked for */
+    int64_t cost;               /* cycles a sample */
+    int64_t end;                /* cycle at which it was stopped */
+    Sampler *sampler;           /* of each PCPU */
+    VschedState *state;         /* of each VCPU, since its last event */
+};
+
+static Sampler *sampler_of(VschedListener *l)
+{
+    return container_of(l, Sampler, listener);
+}
+
+static int64_t next_moment(const VschedProfile *p, int vcpu)
+{
+    return vsched_profile_moment(p, vcpu, p->vcpu[vcpu].next);
+}
+
+/*
+ * ------------------------------------------------------------------------
+ * VCPUs that run.
+ */
+
+static void count(VschedSampling *s, const Sample *sample)
+{
+    VschedProfilePlace place = sample->place;
+
+    place.spinning = sample->judged == VSCHED_SPUN;
+    vsched_profile_count(s->profile, place);
+}
+
+/* A sample was taken; it is counted when it has been judged. */
+static void take(VschedSampling *s, Sampler *sampler, const Sample *sample)
+{
+    vsched_profile_pass(s->profile, sample->place.vcpu);
+    if (sample->judged != VSCHED_OPEN) {
+        count(s, sample);
+    } else {
+        g_array_append_vals(sampler->unjudged, sample, 1);
+    }
+}
+
+/* Time that passed on this PCPU without instructions was spent spinning. */
+static VschedJudged judge_now(VschedEngine *e, int pcpu, int64_t moment)
+{
+    return moment < e->core->pcpu[pcpu].skip_until ? VSCHED_SPUN :
+           e->watch ? VSCHED_OPEN : VSCHED_PROGRESS;
+}
+
+/* All instructions before position @at have been executed. */
+static void take_ahead(VschedEngine *e, Sampler *sampler, CPUState *cpu,
+                       int64_t at)
+{
+    VschedSampling *s = e->sampling;
+    int taken = 0;
+
+    while (taken < sampler->ahead->len &&
+           g_array_index(sampler->ahead, Sample, taken).at < at) {
+        take(s, sampler, &g_array_index(sampler->ahead, Sample, taken++));
+    }
+    g_array_set_size(sampler->ahead, 0);
+    if (taken && s->cost) {
+        vsched_stall(cpu, taken * s->cost);
+        vsched_profile_wait(s->profile, vsched_vcpu(cpu),
+                            VSCHED_PROFILE_PROFILING, vsched_present(e));
+    }
+}
+
+static void sampling_block(VschedListener *l, CPUState *cpu, int64_t at,
+                           unsigned insns, uint64_t pc, int64_t *limit)
+{
+    VschedEngine *e = vsched_engine;
+    VschedProfile *p = e->sampling->profile;
+    Sampler *sampler = sampler_of(l);
+    int vcpu = vsched_vcpu(cpu);
+    int64_t moment, position;
+
+    take_ahead(e, sampler, cpu, at);
+    for (uint64_t n = p->vcpu[vcpu].next; ; n++) {
+        moment = vsched_profile_moment(p, vcpu, n);
+        position = MAX(at, vsched_exec_position_at(moment));
+        if (position >= at + insns) {
+            break;
+        }
+        const Sample sample = {
+            .at = position,
+            .place.pc = vsched_exec_insn_pc(cpu, position - at),
+            .place.vcpu = vcpu,
+            .place.user = cpu->neg.user_mode,
+            .place.count = 1,
+            .judged = judge_now(e, l->pcpu, moment),
+        };
+
+        g_array_append_val(sampler->ahead, sample);
+    }
+    l->due = sampler->ahead->len ? VSCHED_AT_ONCE : moment;
+}
+
+static void sampling_stop(VschedListener *l, CPUState *cpu, int64_t at,
+                          bool user)
+{
+    VschedEngine *e = vsched_engine;
+
+    take_ahead(e, sampler_of(l), cpu, at);
+    l->due = next_moment(e->sampling->profile, vsched_vcpu(cpu));
+}
+
+static const VschedListenerOps sampling_ops = {
+    .name = "profile",
+    .block = sampling_block,
+    .stop = sampling_stop,
+};
+
+void vsched_sampling_judge(VschedEngine *e, int pcpu, int64_t end,
+                           VschedJudged judged)
+{
+    Sampler *sampler;
+    guint kept = 0;
+
+    if (!e->sampling || judged == VSCHED_OPEN) {
+        return;
+    }
+    sampler = &e->sampling->sampler[pcpu];
+    for (guint i = 0; i < sampler->ahead->len; i++) {
+        Sample *sample = &g_array_index(sampler->ahead, Sample, i);
+
+        if (sample->at < end && sample->judged == VSCHED_OPEN) {
+            sample->judged = judged;
+        }
+    }
+    for (guint i = 0; i < sampler->unjudged->len; i++) {
+        Sample sample = g_array_index(sampler->unjudged, Sample, i);
+
+        if (sample.at < end) {
+            sample.judged = judged;
+            count(e->sampling, &sample);
+        } else {
+            g_array_index(sampler->unjudged, Sample, kept++) = sample;
+        }
+    }
+    g_array_set_size(sampler->unjudged, kept);
+}
+
+/*
+ * ------------------------------------------------------------------------
+ * VCPUs that do not execute: what is not counted before cycle @until.
+ */
+
+static VschedProfileWait wait_of(VschedState state)
+{
+    return state == VSCHED_READY ? VSCHED_PROFILE_READY :
+           state == VSCHED_BLOCKED ? VSCHED_PROFILE_BLOCKED :
+           VSCHED_PROFILE_SWITCHING;
+}
+
+static void count_until(VschedEngine *e, int pcpu, int vcpu, int64_t until)
+{
+    VschedSampling *s = e->sampling;
+    CPUState *cpu = e->cpu[vcpu];
+    int64_t moment;
+
+    if (s->state[vcpu] != VSCHED_RUNNING) {
+        vsched_profile_wait(s->profile, vcpu, wait_of(s->state[vcpu]), until);
+        return;
+    }
+    while ((moment = next_moment(s->profile, vcpu)) < until) {
+        const Sample sample = {
+            .at = e->exec[pcpu].retired,
+            .place.pc = cpu->cc->get_pc(cpu),
+            .place.vcpu = vcpu,
+            .place.user = cpu->neg.user_mode,
+            .place.count = 1,
+            .judged = judge_now(e, pcpu, moment),
+        };
+
+        take(s, &s->sampler[pcpu], &sample);
+    }
+}
+
+void vsched_sampling_event(VschedEngine *e, VschedEventKind kind, int pcpu,
+                           int vcpu, int64_t now)
+{
+    /* Those that come after these do not change it. */
+    static const VschedState states[] = {
+        [VSCHED_EVENT_SWITCH] = VSCHED_SWITCHING,
+        [VSCHED_EVENT_RUN] = VSCHED_RUNNING,
+        [VSCHED_EVENT_WAKE] = VSCHED_READY,
+        [VSCHED_EVENT_BLOCK] = VSCHED_BLOCKED,
+        [VSCHED_EVENT_PREEMPT] = VSCHED_READY,
+    };
+    VschedSampling *s = e->sampling;
+
+    if (!s || !s->running || e->stale || kind >= ARRAY_SIZE(states)) {
+        return;
+    }
+    count_until(e, pcpu, vcpu, now);
+    s->state[vcpu] = states[kind];
+    if (kind == VSCHED_EVENT_RUN) {
+        s->sampler[pcpu].listener.due = next_moment(s->profile, vcpu);
+    }
+}
+
+/*
+ * ------------------------------------------------------------------------
+ * Begin and end.
+ */
+
+void vsched_sampling_free(VschedEngine *e, VschedSampling *s)
+{
+    if (s) {
+        for (int p = 0; p < e->pcpus; p++) {
+            g_array_unref(s->sampler[p].ahead);
+            g_array_unref(s->sampler[p].unjudged);
+        }
+        vsched_profile_free(s->profile);
+        g_free(s->sampler);
+        g_free(s->state);
+        g_free(s);
+    }
+}
+
+static VschedSampling *sampling_new(VschedEngine *e, VschedProfile *profile,
+                                    uint64_t rate, int64_t cost)
+{
+    VschedSampling *s = g_new0(VschedSampling, 1);
+
+    s->profile = profile;
+    s->running = true;
+    s->rate = rate;
+    s->cost = cost;
+    s->sampler = g_new0(Sampler, e->pcpus);
+    s->state = g_new0(VschedState, profile->vcpus);
+    for (int p = 0; p < e->pcpus; p++) {
+        s->sampler[p] = (Sampler) {
+            .listener.ops = &sampling_ops,
+            .listener.pcpu = p,
+            .listener.exact = INT64_MAX,
+            .listener.due = INT64_MAX,
+            .ahead = g_array_new(false, false, sizeof(Sample)),
+            .unjudged = g_array_new(false, false, sizeof(Sample)),
+        };
+    }
+    return s;
+}
+
+/* The listeners of @s, from now on; it is the engine's. */
+static void begin_to_listen(VschedEngine *e, VschedSampling *s)
+{
+    for (int p = 0; p < e->pcpus; p++) {
+        int current = e->core->pcpu[p].current;
+
+        if (current != VSCHED_NONE) {
+            s->sampler[p].listener.due = next_moment(s->profile, current);
+        }
+        vsched_exec_listen(e, p, &s->sampler[p].listener);
+    }
+    for (int v = 0; v < s->profile->vcpus; v++) {
+        s->state[v] = e->core->vcpu[v].state;
+    }
+}
+
+static void end_listening(VschedEngine *e, VschedSampling *s)
+{
+    for (int p = 0; p < e->pcpus; p++) {
+        vsched_exec_unlisten(e, p, &s->sampler[p].listener);
+    }
+}
+
+static int64_t interval_of(const VschedEngine *e, uint64_t rate)
+{
+    return (e->clock_hz + rate / 2) / rate;
+}
+
+bool vsched_sampling_possible(VschedEngine *e, uint64_t rate, uint64_t cost,
+                              Error **errp)
+{
+    uint64_t most = e->clock_hz / INTERVAL_MIN;
+
+    if (rate < 1 || rate > most) {
+        error_setg(errp, "rate=%" PRIu64 " is out of range: allowed are 1 to %"
+                   PRIu64 " samples of a VCPU in a second", rate, most);
+        return false;
+    }
+    if (cost > interval_of(e, rate)) {
+        error_setg(errp, "cost=%" PRIu64 " is out of range: allowed are 0 to %"
+                   PRId64 " cycles, which pass from one sample to the next",
+                   cost, interval_of(e, rate));
+        return false;
+    }
+    return true;
+}
+
+bool vsched_sampling_start(VschedEngine *e, uint64_t rate, uint64_t cost,
+                           Error **errp)
+{
+    VschedCore *core = e->core;
+    VschedProfile *profile;
+
+    if (!vsched_sampling_possible(e, rate, cost, errp)) {
+        return false;
+    }
+    if (e->sampling && e->sampling->running) {
+        error_setg(errp, "a profile is being taken already: "
+                   "vsched-profile-stop ends it");
+        return false;
+    }
+    vsched_sampling_free(e, e->sampling);
+    profile = vsched_profile_new(core->topology.vcpus, core->window_end,
+                                 interval_of(e, rate), core->seed ^ SEED);
+    e->sampling = sampling_new(e, profile, rate, cost);
+    begin_to_listen(e, e->sampling);
+    return true;
+}
+
+bool vsched_sampling_stop(VschedEngine *e, Error **errp)
+{
+    VschedSampling *s = e->sampling;
+
+    if (!s || !s->running) {
+        error_setg(errp, "no profile is being taken: vsched-profile-start "
+                   "begins one");
+        return false;
+    }
+    s->end = e->core->window_end;
+    for (int v = 0; v < s->profile->vcpus; v++) {
+        if (s->state[v] != VSCHED_RUNNING) {
+            count_until(e, VSCHED_NONE, v, s->end);
+        }
+    }
+    for (int p = 0; p < e->pcpus; p++) {
+        int current = e->core->pcpu[p].current;
+
+        if (current != VSCHED_NONE && s->state[current] == VSCHED_RUNNING) {
+            count_until(e, p, current, MIN(s->end, e->core->pcpu[p].clock));
+        }
+        vsched_sampling_judge(e, p, INT64_MAX, VSCHED_PROGRESS);
+    }
+    end_listening(e, s);
+    s->running = false;
+    return true;
+}
+
+/*
+ * ------------------------------------------------------------------------
+ * What it says.  Nothing here changes a profile that is being taken.
+ */
+
+static bool any(const VschedEngine *e, Error **errp)
+{
+    if (!e->sampling) {
+        error_setg(errp, "there is no profile: vsched-profile-start begins "
+                   "one");
+    }
+    return e->sampling;
+}
+
+/* Counters of @vcpu as if all were counted that can be by now. */
+static VschedProfileVCPU counters(const VschedEngine *e, int vcpu)
+{
+    const VschedSampling *s = e->sampling;
+    VschedProfileVCPU v = s->profile->vcpu[vcpu];
+
+    if (s->running && s->state[vcpu] != VSCHED_RUNNING) {
+        uint64_t n = vsched_profile_moments(s->profile, vcpu,
+                                            e->core->window_end);
+
+        if (n > v.next) {
+            v.waiting[wait_of(s->state[vcpu])] += n - v.next;
+        }
+    }
+    return v;
+}
+
+VschedProfileInfo *vsched_sampling_info(VschedEngine *e, Error **errp)
+{
+    const VschedSampling *s = e->sampling;
+    VschedProfileVCPUInfoList **tail;
+    VschedProfileInfo *info;
+
+    if (!any(e, errp)) {
+        return NULL;
+    }
+    info = g_new0(VschedProfileInfo, 1);
+    info->running = s->running;
+    info->rate = s->rate;
+    info->interval = s->profile->interval;
+    info->cost = s->cost;
+    info->begin = vsched_cycles_to_ns(e, s->profile->begin);
+    info->end = vsched_cycles_to_ns(e, s->running ? e->core->window_end
+                                                  : s->end);
+    info->places = g_hash_table_size(s->profile->places);
+    tail = &info->vcpus;
+    for (int i = 0; i < s->profile->vcpus; i++) {
+        VschedProfileVCPU v = counters(e, i);
+        VschedProfileVCPUInfo *vcpu = g_new0(VschedProfileVCPUInfo, 1);
+
+        vcpu->vcpu = i;
+        vcpu->user = v.running[true][false];
+        vcpu->user_spinning = v.running[true][true];
+        vcpu->privileged = v.running[false][false];
+        vcpu->privileged_spinning = v.running[false][true];
+        vcpu->ready = v.waiting[VSCHED_PROFILE_READY];
+        vcpu->blocked = v.waiting[VSCHED_PROFILE_BLOCKED];
+        vcpu->switching = v.waiting[VSCHED_PROFILE_SWITCHING];
+        vcpu->profiling = v.waiting[VSCHED_PROFILE_PROFILING];
+        QAPI_LIST_APPEND(tail, vcpu);
+    }
+    return info;
+}
+
+bool vsched_sampling_write_possible(const char *name, Error **errp)
+{
+    g_autofree char *directory = g_path_get_dirname(name);
+
+    /* It will be replaced as a whole, which is not what a device is for. */
+    if (g_file_test(name, G_FILE_TEST_EXISTS) &&
+        !g_file_test(name, G_FILE_TEST_IS_REGULAR)) {
+        error_setg(errp, "'%s' is not a file that can be written: allowed are "
+                   "names of files, existing ones or new ones", name);
+        return false;
+    }
+    if (!*name || access(directory, W_OK | X_OK)) {
+        error_setg_errno(errp, *name ? errno : ENOENT,
+                         "no file can be made in directory '%s'", directory);
+        return false;
+    }
+    return true;
+}
+
+static void write_vcpus(GString *out, VschedEngine *e)
+{
+    const VschedProfile *p = e->sampling->profile;
+
+    g_string_append(out, "  \"vcpus\": [");
+    for (int i = 0; i < p->vcpus; i++) {
+        VschedProfileVCPU v = counters(e, i);
+
+        g_string_append_printf(out, "%s\n    {\"vcpu\": %d, \"vm\": %d, "
+            "\"ready\": %" PRIu64 ", \"blocked\": %" PRIu64
+            ", \"switching\": %" PRIu64 ", \"profiling\": %" PRIu64 "}",
+            i ? "," : "", i, e->core->topology.vm[i],
+            v.waiting[VSCHED_PROFILE_READY], v.waiting[VSCHED_PROFILE_BLOCKED],
+            v.waiting[VSCHED_PROFILE_SWITCHING],
+            v.waiting[VSCHED_PROFILE_PROFILING]);
+    }
+    g_string_append(out, "\n  ],\n");
+}
+
+static void write_places(GString *out, const VschedProfile *p)
+{
+    g_autoptr(GArray) places = vsched_profile_places(p);
+
+    g_string_append(out, "  \"samples\": [");
+    for (guint i = 0; i < places->len; i++) {
+        const VschedProfilePlace *place =
+            &g_array_index(places, VschedProfilePlace, i);
+
+        g_string_append_printf(out, "%s\n    [%d, \"%s\", %s, \"0x%" PRIx64
+                               "\", %" PRIu64 "]", i ? "," : "", place->vcpu,
+                               place->user ? "user" : "privileged",
+                               place->spinning ? "true" : "false", place->pc,
+                               place->count);
+    }
+    g_string_append(out, "\n  ]\n}\n");
+}
+
+bool vsched_sampling_write(VschedEngine *e, const char *name, Error **errp)
+{
+    const VschedSampling *s = e->sampling;
+    g_autoptr(GString) out = g_string_new(NULL);
+    g_autoptr(GError) fault = NULL;
+
+    if (!any(e, errp) || !vsched_sampling_write_possible(name, errp)) {
+        return false;
+    }
+    g_string_append_printf(out, "{\n"
+        "  \"format\": \"cmp8-profile\",\n  \"version\": 1,\n"
+        "  \"clock-hz\": %" PRIu64 ",\n"
+        "  \"rate\": %" PRIu64 ",\n  \"interval\": %" PRId64 ",\n"
+        "  \"cost\": %" PRId64 ",\n  \"begin\": %" PRId64 ",\n"
+        "  \"end\": %" PRId64 ",\n  \"spins-seen\": %s,\n",
+        e->clock_hz, s->rate, s->profile->interval, s->cost,
+        vsched_cycles_to_ns(e, s->profile->begin),
+        vsched_cycles_to_ns(e, s->running ? e->core->window_end : s->end),
+        e->watch ? "true" : "false");
+    write_vcpus(out, e);
+    write_places(out, s->profile);
+    if (!g_file_set_contents(name, out->str, out->len, &fault)) {
+        error_setg(errp, "the profile could not be written: %s",
+                   fault->message);
+        return false;
+    }
+    return true;
+}
+
+/*
+ * ------------------------------------------------------------------------
+ * Saved states: a head, the samples that are not judged, the profile.
+ */
+
+#define HEAD_WORDS 5
+#define SAMPLE_WORDS 4
+
+/* With so many, something is wrong: they are judged after some periods. */
+#define UNJUDGED_MAX 100000
+
+static void add(GArray *words, int64_t word)
+{
+    g_array_append_val(words, word);
+}
+
+int64_t *vsched_sampling_save(VschedEngine *e, uint32_t *n)
+{
+    const VschedSampling *s = e->sampling;
+    GArray *words;
+    int unjudged = 0;
+
+    *n = 0;
+    if (!s) {
+        return NULL;
+    }
+    words = g_array_new(false, false, sizeof(int64_t));
+    for (int p = 0; p < e->pcpus; p++) {
+        unjudged += s->sampler[p].unjudged->len;
+    }
+    add(words, s->running);
+    add(words, s->rate);
+    add(words, s->cost);
+    add(words, s->end);
+    add(words, unjudged);
+    for (int p = 0; p < e->pcpus; p++) {
+        for (guint i = 0; i < s->sampler[p].unjudged->len; i++) {
+            const Sample *sample =
+                &g_array_index(s->sampler[p].unjudged, Sample, i);
+
+            add(words, p);
+            add(words, sample->at);
+            add(words, sample->place.vcpu * 2 + sample->place.user);
+            add(words, sample->place.pc);
+        }
+    }
+    vsched_profile_save(s->profile, words);
+    *n = words->len;
+    return (int64_t *)g_array_free(words, false);
+}
+
+/* Of a PCPU that this machine does not have it was no spin. */
+static bool load_unjudged(VschedEngine *e, VschedSampling *s,
+                          const int64_t *words)
+{
+    const Sample sample = {
+        .at = words[1],
+        .place.vcpu = words[2] / 2,
+        .place.user = words[2] & 1,
+        .place.pc = words[3],
+        .place.count = 1,
+        .judged = words[0] < e->pcpus ? VSCHED_OPEN : VSCHED_PROGRESS,
+    };
+
+    if (words[0] < 0 || words[0] >= VSCHED_PCPUS_MAX || words[1] < 0 ||
+        words[2] < 0 || words[2] / 2 >= s->profile->vcpus) {
+        return false;
+    }
+    if (sample.judged == VSCHED_OPEN) {
+        g_array_append_val(s->sampler[words[0]].unjudged, sample);
+    } else {
+        count(s, &sample);
+    }
+    return true;
+}
+
+VschedSampling *vsched_sampling_load(VschedEngine *e, const int64_t *words,
+                                     uint32_t n, Error **errp)
+{
+    VschedSampling *s = NULL;
+    VschedProfile *profile = NULL;
+    size_t used, head;
+
+    if (n > HEAD_WORDS && words[4] >= 0 && words[4] <= UNJUDGED_MAX &&
+        n > HEAD_WORDS + words[4] * SAMPLE_WORDS) {
+        head = HEAD_WORDS + words[4] * SAMPLE_WORDS;
+        profile = vsched_profile_load(words + head, n - head, &used);
+    }
+    if (!profile || used != n - head ||
+        profile->vcpus != e->core->topology.vcpus ||
+        !vsched_sampling_possible(e, words[1], words[2], NULL) ||
+        profile->interval != interval_of(e, words[1]) ||
+        words[0] < 0 || words[0] > 1 || words[3] < 0) {
+        vsched_profile_free(profile);
+        error_setg(errp, "its profile is none of this machine");
+        return NULL;
+    }
+    s = sampling_new(e, profile, words[1], words[2]);
+    s->running = words[0];
+    s->end = words[3];
+    for (int64_t i = 0; i < words[4]; i++) {
+        if (!load_unjudged(e, s, words + HEAD_WORDS + i * SAMPLE_WORDS)) {
+            vsched_sampling_free(e, s);
+            error_setg(errp, "the samples of its profile are none of this "
+                       "machine");
+            return NULL;
+        }
+    }
+    return s;
+}
+
+void vsched_sampling_install(VschedEngine *e, VschedSampling *sampling,
+                             bool converted)
+{
+    if (e->sampling && e->sampling->running) {
+        end_listening(e, e->sampling);
+    }
+    vsched_sampling_free(e, e->sampling);
+    e->sampling = sampling;
+    if (sampling && sampling->running) {
+        begin_to_listen(e, sampling);
+    }
+    for (int p = 0; sampling && p < e->pcpus; p++) {
+        if (converted || !e->watch || !sampling->running) {
+            vsched_sampling_judge(e, p, INT64_MAX, VSCHED_PROGRESS);
+        }
+    }
+}
