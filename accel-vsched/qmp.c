@@ -423,7 +423,7 @@ VschedDone *qmp_vsched_set_vm(VschedSetVM *a, Error **errp)
 
 VschedDone *qmp_vsched_profile_start(VschedProfileStart *a, Error **errp)
 {
-    VschedEngine *e = changeable(errp);
+    VschedEngine *e = vsched_changeable(errp);
     uint64_t rate = a->has_rate ? a->rate : PROFILE_RATE;
 
     if (!e || !vsched_sampling_possible(e, rate, a->cost, errp)) {
@@ -439,7 +439,7 @@ VschedDone *qmp_vsched_profile_start(VschedProfileStart *a, Error **errp)
 
 VschedDone *qmp_vsched_profile_stop(VschedProfileStop *a, Error **errp)
 {
-    VschedEngine *e = changeable(errp);
+    VschedEngine *e = vsched_changeable(errp);
 
     if (!e) {
         return NULL;
@@ -453,7 +453,7 @@ VschedDone *qmp_vsched_profile_stop(VschedProfileStop *a, Error **errp)
 
 VschedDone *qmp_vsched_profile_save(VschedProfileSave *a, Error **errp)
 {
-    VschedEngine *e = changeable(errp);
+    VschedEngine *e = vsched_changeable(errp);
 
     if (!e || !vsched_sampling_write_possible(a->filename, errp)) {
         return NULL;
@@ -468,7 +468,7 @@ VschedDone *qmp_vsched_profile_save(VschedProfileSave *a, Error **errp)
 
 VschedProfileInfo *qmp_query_vsched_profile(Error **errp)
 {
-    VschedEngine *e = changeable(errp);
+    VschedEngine *e = vsched_changeable(errp);
 
     return e ? vsched_sampling_info(e, errp) : NULL;
 }
