@@ -36,7 +36,7 @@ TIMES = (0, 1, 10**6, 10**6, 2 * 10**6 + 345, 10**7, 10**8, 10**9, 2**63 - 1, 2*
 # QEMU's own words for what it refuses before a command sees it.
 GENERAL = re.compile(r"JSON parse error|Unable to get|not (be )?found|doesn't exist|allowed are|"
                      r"not possible|invalid|attempt to add duplicate|is missing|is unexpected|"
-                     r"not writable", re.I)
+                     r"not writable|vsched-[a-z-]+ (begins|ends)", re.I)
 CLASSES = ("GenericError", "CommandNotFound", "DeviceNotActive", "DeviceNotFound", "KVMMissingCap")
 
 

@@ -73,8 +73,12 @@ class Fuzz(unittest.TestCase):
         accepted = sum("return" in a for a in answers)
         self.assertGreater(accepted, 50)
         self.assertLess(accepted, len(given))
-        # Each that was accepted was carried out, with or without success, and the eight at the end.
-        self.assertEqual(len(carried_out), accepted + 8)
+        # Each that was accepted was carried out, with or without success, and the eight at the end;
+        # besides, traces stopped whose duration was over.
+        ids = {a["return"]["id"] for a in answers if "id" in a.get("return", ())}
+        self.assertEqual(len(ids & {c["id"] for c in carried_out}), accepted)
+        self.assertEqual({c["command"] for c in carried_out[:-8] if c["id"] not in ids} -
+                         {"vsched-trace-stop"}, set())
         self.assertGreater(sum("error" in c for c in carried_out), 5)
 
 
