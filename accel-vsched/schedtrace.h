@@ -2,8 +2,8 @@
  * Schedule trace: who ran where, and why that changed, in binary records.
  *
  * Plain C over GLib.  Records go into a ring of a fixed size.  When it is full,
- * the oldest record makes room: what it says is folded into the state at the
- * beginning, and it counts as lost.  So what is left can always be interpreted:
+ * the oldest ones make room: what they say is folded into the state at the
+ * beginning, and they count as lost.  So what is left can always be interpreted:
  * the state at the beginning says who was where when the first record that is
  * left was made.
  *
@@ -35,6 +35,8 @@
 #define VSCHED_TRACE_MIN     (UINT64_C(1) << 10)
 #define VSCHED_TRACE_MAX     (UINT64_C(1) << 27)
 #define VSCHED_TRACE_DEFAULT (UINT64_C(1) << 20)
+/* When a ring is full, no more than such a part of it makes room, and one. */
+#define VSCHED_TRACE_PART    64
 
 /* Numbers are those of the file. */
 typedef enum VschedRecordKind {
