@@ -3,9 +3,9 @@
  *
  * Plain C over GLib.  Records go into a ring of a fixed size.  When it is full,
  * the oldest ones make room: what they say is folded into the state at the
- * beginning, and they count as lost.  So what is left can always be interpreted:
- * the state at the beginning says who was where when the first record that is
- * left was made.
+ * beginning, and they count as lost.  So what is left can always be
+ * interpreted: the state at the beginning says who was where when the first
+ * record that is left was made.
  *
  * The records of one PCPU are in the order of its clock.  PCPUs run one after
  * the other within a window, so a record may be followed by one of another PCPU
