@@ -2,10 +2,10 @@
  * Schedule trace: who ran where, and why that changed, in binary records.
  *
  * Plain C over GLib.  Records go into a ring of a fixed size.  When it is full,
- * the oldest record makes room: what it says is folded into the state at the
- * beginning, and it counts as lost.  So what is left can always be interpreted:
- * the state at the beginning says who was where when the first record that is
- * left was made.
+ * the oldest ones make room: what they say is folded into the state at the
+ * beginning, and they count as lost.  So what is left can always be
+ * interpreted: the state at the beginning says who was where when the first
+ * record that is left was made.
  *
  * The records of one PCPU are in the order of its clock.  PCPUs run one after
  * the other within a window, so a record may be followed by one of another PCPU
@@ -35,6 +35,8 @@
 #define VSCHED_TRACE_MIN     (UINT64_C(1) << 10)
 #define VSCHED_TRACE_MAX     (UINT64_C(1) << 27)
 #define VSCHED_TRACE_DEFAULT (UINT64_C(1) << 20)
+/* When a ring is full, no more than such a part of it makes room, and one. */
+#define VSCHED_TRACE_PART    64
 
 /* Numbers are those of the file. */
 typedef enum VschedRecordKind {
