@@ -125,6 +125,13 @@ static int64_t service_runnable_from(void *engine, int vcpu)
     return core->vcpu[vcpu].seen;
 }
 
+static void service_ask_safe_point(void *engine, int vcpu)
+{
+    VschedCore *core = engine;
+
+    core->host->ask_safe_point(core->opaque, vcpu);
+}
+
 /* Window ends that were asked to be those of others, see policy.h. */
 static void preempt_others(VschedCore *core)
 {
@@ -228,6 +235,7 @@ VschedCore *vsched_core_new(int vcpus, int pcpus, const int *vm,
         .interrupt_pending = service_interrupt_pending,
         .idle = service_idle,
         .runnable_from = service_runnable_from,
+        .ask_safe_point = service_ask_safe_point,
     };
     core->window = window;
     core->switch_cost = switch_cost;

@@ -170,6 +170,7 @@ typedef struct VschedHost {
     /* Where @vcpu is in the guest's idle loop; and whether that is known. */
     bool (*in_idle_loop)(void *opaque, int vcpu);
     bool (*knows_idle_loop)(void *opaque);
+    void (*ask_safe_point)(void *opaque, int vcpu);     /* as in services */
     /* May be NULL: nobody looks on. */
     void (*event)(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
                   int64_t other, int64_t now);

@@ -389,6 +389,16 @@ static bool host_knows_idle_loop(void *opaque)
     return vsched_knows_idle_loop(opaque);
 }
 
+static void host_ask_safe_point(void *opaque, int vcpu)
+{
+    VschedEngine *e = opaque;
+
+    if (e->ask_safe_point && e->cpu[vcpu]) {
+        BQL_LOCK_GUARD();
+        e->ask_safe_point(e->cpu[vcpu], e->ask_opaque);
+    }
+}
+
 /* The guest may count what its processors waited for, as steal time. */
 static void tell_steal_time(VschedEngine *e, int vcpu)
 {
@@ -470,6 +480,7 @@ const char *vsched_hint_name(VschedHintKind kind)
         [VSCHED_HINT_HALT] = "halt",
         [VSCHED_HINT_PAUSE] = "pause",
         [VSCHED_HINT_HOLD] = "hold",
+        [VSCHED_HINT_SAFE_POINT] = "safe-point",
     };
 
     return kinds[kind];
@@ -519,6 +530,7 @@ static const VschedHost host = {
     .interrupt_pending = host_interrupt_pending,
     .in_idle_loop = host_in_idle_loop,
     .knows_idle_loop = host_knows_idle_loop,
+    .ask_safe_point = host_ask_safe_point,
     .event = host_event,
     .hint = host_hint,
     .broken = host_broken,

@@ -8,7 +8,8 @@
  *   stalls.c   a listener for tests
  *   engine-object.c  the engine and its policy as QOM objects
  *   options.c  the command line; given.c keeps what was given
- *   hold.c     the register by which a guest asks not to be preempted
+ *   hold.c     the register by which a guest asks not to be preempted; what
+ *              such devices have in common
  *   idle-loop.c  where the guest's idle loop is
  *   objects.c  VMs, PCPUs and VCPUs as QOM objects
  *   devices.c  completions of devices at simulated times
@@ -200,6 +201,9 @@ struct VschedEngine {
     VschedStale stale;          /* nothing may run */
     bool refused;               /* and that was said */
     uint64_t posted;            /* statistics */
+    /* Of a driver in the guest, or NULL: see vsched_set_safe_point_driver() */
+    void (*ask_safe_point)(CPUState *cpu, void *opaque);
+    void *ask_opaque;
 };
 
 extern VschedEngine *vsched_engine;     /* NULL: another engine runs */
@@ -248,6 +252,11 @@ static inline bool vsched_hint_wanted(const VschedEngine *e,
 /* An interrupt goes to @target, of @sender or, if that is NULL, of a device. */
 void vsched_notify_sent(VschedEngine *e, CPUState *sender, CPUState *target,
                         VschedSent sent, bool cross_call);
+/*
+ * The VCPU that executes says something to the policy: @hint but for who, where
+ * and when.  From a debugger, which says nothing of the kind, it is dropped.
+ */
+void vsched_notify_guest_says(VschedHint *hint);
 /* What is on its way, and due: before anything else happens between windows */
 void vsched_deliver_deferred(VschedEngine *e);
 void vsched_deliver_posts(VschedEngine *e, int64_t until);

@@ -20,6 +20,7 @@
 #include "hw/qdev-core.h"
 #include "hw/qdev-properties.h"
 #include "migration/vmstate.h"
+#include "vsched/vsched.h"
 #include "engine.h"
 
 #define TYPE_VSCHED_HOLD "vsched-hold"
@@ -39,22 +40,12 @@ static uint64_t hold_read(void *opaque, hwaddr addr, unsigned size)
 static void hold_write(void *opaque, hwaddr addr, uint64_t value,
                        unsigned size)
 {
-    VschedEngine *e = vsched_engine;
     VschedHint hint = {
         .kind = VSCHED_HINT_HOLD,
         .cycles = MIN(value, INT64_MAX),
     };
 
-    /* A debugger that writes is nobody who could be preempted. */
-    if (!vsched_in_engine_thread() || !current_cpu ||
-        e->core->running == VSCHED_NONE ||
-        !vsched_hint_wanted(e, VSCHED_HINT_HOLD)) {
-        return;
-    }
-    hint.pcpu = e->core->running;
-    hint.vcpu = vsched_vcpu(current_cpu);
-    hint.now = vsched_present(e);
-    vsched_core_hint(e->core, &hint);
+    vsched_notify_guest_says(&hint);
 }
 
 static const MemoryRegionOps hold_ops = {
@@ -65,34 +56,44 @@ static const MemoryRegionOps hold_ops = {
     .impl = { .min_access_size = 8, .max_access_size = 8 },
 };
 
-static void hold_realize(DeviceState *dev, Error **errp)
+bool vsched_map_registers(DeviceState *dev, MemoryRegion *registers,
+                          const MemoryRegionOps *ops, uint64_t addr,
+                          uint64_t size, Error **errp)
 {
-    VschedHoldState *s = VSCHED_HOLD(dev);
     MemoryRegionSection there;
 
     if (!vsched_engine) {
         error_setg(errp, "it needs -accel tcg,thread=vsched");
-        return;
+        return false;
     }
-    if (s->addr == UINT64_MAX || s->addr % 8) {
+    if (addr == UINT64_MAX || addr % size) {
         error_setg(errp, "addr has to be given: allowed are physical addresses "
-                   "that are multiples of 8, where nothing else is");
-        return;
+                   "that are multiples of %" PRIu64 ", where nothing else is",
+                   size);
+        return false;
     }
-    there = memory_region_find(get_system_memory(), s->addr, 8);
+    there = memory_region_find(get_system_memory(), addr, size);
     if (there.mr && memory_region_is_ram(there.mr)) {
         error_setg(errp, "addr=0x%" PRIx64 " is in the guest's memory: allowed "
-                   "are addresses where nothing is", s->addr);
+                   "are addresses where nothing is", addr);
         memory_region_unref(there.mr);
-        return;
+        return false;
     }
     if (there.mr) {
         memory_region_unref(there.mr);
     }
-    memory_region_init_io(&s->iomem, OBJECT(dev), &hold_ops, s,
-                          TYPE_VSCHED_HOLD, 8);
-    memory_region_add_subregion_overlap(get_system_memory(), s->addr,
-                                        &s->iomem, 1);
+    memory_region_init_io(registers, OBJECT(dev), ops, dev,
+                          object_get_typename(OBJECT(dev)), size);
+    memory_region_add_subregion_overlap(get_system_memory(), addr, registers,
+                                        1);
+    return true;
+}
+
+static void hold_realize(DeviceState *dev, Error **errp)
+{
+    VschedHoldState *s = VSCHED_HOLD(dev);
+
+    vsched_map_registers(dev, &s->iomem, &hold_ops, s->addr, 8, errp);
 }
 
 static const Property hold_properties[] = {

@@ -116,6 +116,41 @@ static void notify_of_request(VschedEngine *e, CPUState *cpu, bool later)
     }
 }
 
+void vsched_notify_guest_says(VschedHint *hint)
+{
+    VschedEngine *e = vsched_engine;
+
+    if (!vsched_in_engine_thread() || !current_cpu ||
+        e->core->running == VSCHED_NONE ||
+        !vsched_hint_wanted(e, hint->kind)) {
+        return;
+    }
+    hint->pcpu = e->core->running;
+    hint->vcpu = vsched_vcpu(current_cpu);
+    hint->now = vsched_present(e);
+    vsched_core_hint(e->core, hint);
+}
+
+bool vsched_set_safe_point_driver(void (*ask)(CPUState *cpu, void *opaque),
+                                  void *opaque)
+{
+    VschedEngine *e = vsched_engine;
+
+    if (e->ask_safe_point) {
+        return false;
+    }
+    e->ask_safe_point = ask;
+    e->ask_opaque = opaque;
+    return true;
+}
+
+void vsched_safe_point(void)
+{
+    VschedHint hint = { .kind = VSCHED_HINT_SAFE_POINT };
+
+    vsched_notify_guest_says(&hint);
+}
+
 /*
  * Interrupts that one VCPU raises at another on a different PCPU are taken
  * when the window is over: the other's clock may be behind.

@@ -102,6 +102,7 @@ typedef enum VschedHintKind {
     VSCHED_HINT_HALT,           /* @vcpu halts (HLT, WFI), and will block */
     VSCHED_HINT_PAUSE,          /* @vcpu executed PAUSE, YIELD or WFE */
     VSCHED_HINT_HOLD,           /* @vcpu asks to run on for @cycles */
+    VSCHED_HINT_SAFE_POINT,     /* @vcpu says that it holds no lock just now */
     VSCHED_HINTS
 } VschedHintKind;
 
@@ -163,6 +164,12 @@ typedef struct VschedServices {
     bool (*idle)(void *engine, int vcpu, VschedIdle detector);
     /* Cycle before which @vcpu cannot run: it has seen that time already. */
     int64_t (*runnable_from)(void *engine, int vcpu);
+    /*
+     * Inject an interrupt into @vcpu whose driver in the guest answers with
+     * VSCHED_HINT_SAFE_POINT.  Nothing happens if there is no such driver, or
+     * if one was injected that has not been answered yet.
+     */
+    void (*ask_safe_point)(void *engine, int vcpu);
 } VschedServices;
 
 typedef enum VschedParameterUnit {

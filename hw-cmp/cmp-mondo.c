@@ -102,16 +102,13 @@ static const SPARCVectorOps cmp_vector_ops = {
     .received = cmp_mondo_received,
 };
 
-/* A device vector; false if it has to wait. */
-static bool cmp_mondo_send(VectorSink *sink, unsigned int target,
-                           uint64_t data0)
+bool cmp_mondo_send_vector(CmpMondo *mondo, unsigned int target,
+                           const uint64_t data[3])
 {
-    CmpMondo *mondo = CMP_MONDO(sink);
     CmpMailbox *box = mondo->mailbox[target];
-    const uint64_t data[3] = { data0, 0, 0 };
     bool accept = box && mailbox_free(box);
 
-    trace_cmp_device_vector(target, data0, !box ? "no such module" :
+    trace_cmp_device_vector(target, data[0], !box ? "no such module" :
                             accept ? "accepted" : "NACK");
     if (!box) {
         mondo->no_module++;
@@ -122,6 +119,15 @@ static bool cmp_mondo_send(VectorSink *sink, unsigned int target,
         box->device_refused++;
     }
     return accept;
+}
+
+/* A vector of the bridge; false if it has to wait. */
+static bool cmp_mondo_send(VectorSink *sink, unsigned int target,
+                           uint64_t data0)
+{
+    const uint64_t data[3] = { data0, 0, 0 };
+
+    return cmp_mondo_send_vector(CMP_MONDO(sink), target, data);
 }
 
 static void cmp_mondo_add_retry(VectorSink *sink, Notifier *notifier)

@@ -51,4 +51,12 @@ struct CmpMondo {
 /* Give @cpu, not yet realized, its mailbox. */
 void cmp_mondo_add_cpu(CmpMondo *mondo, SPARCCPU *cpu);
 
+/*
+ * A vector of a device of the board; false if the mailbox of module @target is
+ * full, or there is no such module.  VectorSinkClass.add_retry tells when it is
+ * free.
+ */
+bool cmp_mondo_send_vector(CmpMondo *mondo, unsigned int target,
+                           const uint64_t data[3]);
+
 #endif

@@ -8,6 +8,7 @@
 #ifndef VSCHED_H
 #define VSCHED_H
 
+#include "exec/memory.h"
 #include "hw/core/cpu.h"
 
 /*
@@ -42,6 +43,26 @@ void vsched_post(CPUState *target,
  * refused (NACK), and @sender waits.  Counted, and passed on to the policy.
  */
 void vsched_cross_call(CPUState *sender, CPUState *target, bool accepted);
+
+/*
+ * A driver in the guest can be asked whether its processor is at a safe point:
+ * @ask(@cpu, @opaque) sends it an interrupt, with the BQL held.  It answers by
+ * vsched_safe_point().  False: there is such a driver already.
+ */
+bool vsched_set_safe_point_driver(void (*ask)(CPUState *cpu, void *opaque),
+                                  void *opaque);
+
+/* The VCPU that executes holds no lock just now, as its guest says. */
+void vsched_safe_point(void);
+
+/*
+ * Registers of a device at @addr that the user gave, @size bytes of which all
+ * have the same: there must be nothing else.  False, and @errp, if that or the
+ * engine is missing.
+ */
+bool vsched_map_registers(DeviceState *dev, MemoryRegion *registers,
+                          const MemoryRegionOps *ops, uint64_t addr,
+                          uint64_t size, Error **errp);
 
 /*
  * The VCPU @cpu, which is executing, stalls for @cycles (at least 0): the clock

@@ -14,6 +14,11 @@
  * intrusive form.  A VCPU that asked to run on for n cycles is not preempted in
  * these, whatever its mode.
  *
+ * Safe points can also be injected, Uhlig's other form without knowledge of the
+ * guest's locks: a VCPU that runs on in the kernel is sent an interrupt.  Its
+ * driver in the guest, which runs where interrupts are on, and so where no lock
+ * is held that needs them to be off, answers that this is a safe point.
+ *
  * As in Wells' section 5.1, VCPUs that were paused and are sent an interrupt by
  * another VCPU, which may spin until it is taken, run before the others:
  *
@@ -32,10 +37,10 @@
  * once for all that came while it was paused; that one that runs where it does
  * not belong goes on there as long as nobody waits for that PCPU; that
  * interrupts of devices, and those sent to a VCPU that runs, make no
- * difference.
+ * difference; that the interrupt is injected when the timeslice is over, and
+ * again when a hold that the guest asked for ends after that.
  *
- * Differences from Uhlig: safe points are not injected, by interrupts to a
- * driver of the guest.  Wells does not do that either.
+ * Safe points are injected only with inject=on: Wells does not do that.
  *
  * Longest wait.  With interrupts ignored, n VCPUs on a PCPU, timeslices of S
  * cycles, grace periods of G, longest holds of H and a switch cost of C, in
@@ -53,7 +58,7 @@
 #define NEVER (-1)
 
 enum {
-    SLICE, GRACE, INTERRUPTED, SHORT_GRACE, LONGEST_HOLD, IDLE
+    SLICE, GRACE, INTERRUPTED, SHORT_GRACE, LONGEST_HOLD, IDLE, INJECT
 };
 
 enum {
@@ -119,6 +124,14 @@ static const VschedParameter safepoint_parameters[] = {
         .value = VSCHED_IDLE_AUTO,
         .choices = vsched_idle_choices,
     },
+    [INJECT] = {
+        .name = "inject",
+        .description = "an interrupt asks the guest's driver for a safe point",
+        .unit = VSCHED_SWITCH,
+        .minimum = 0,
+        .maximum = 1,
+        .value = 0,                     /* as in the paper */
+    },
     { }
 };
 
@@ -128,6 +141,7 @@ typedef struct SafePoint {
     int64_t timeslice, grace, short_grace, longest_hold;    /* cycles */
     int interrupted;
     VschedIdle idle;
+    bool inject;
     /* of each PCPU; and then one of those that were sent an interrupt */
     VschedQueues queues;
     int expired;                /* its timeslice is over right now; or NONE */
@@ -148,6 +162,7 @@ static void take_values(SafePoint *s, const int64_t *values)
     s->short_grace = values[SHORT_GRACE];
     s->longest_hold = values[LONGEST_HOLD];
     s->idle = values[IDLE];
+    s->inject = values[INJECT];
 }
 
 static void *safepoint_create(const VschedServices *services,
@@ -288,6 +303,14 @@ static void safepoint_dequeue(void *policy, int vcpu, int64_t now)
     vsched_queues_remove(&s->queues, vcpu);
 }
 
+/* @vcpu, which runs on in the kernel: is there a safe point? */
+static void ask(SafePoint *s, int vcpu)
+{
+    if (s->inject && !is_safe(s, vcpu)) {
+        s->services->ask_safe_point(s->services->engine, vcpu);
+    }
+}
+
 /* @vcpu, whose timeslice was over on @pcpu, goes on there; for how long. */
 static int64_t goes_on(SafePoint *s, int pcpu, int vcpu, int64_t now)
 {
@@ -300,6 +323,7 @@ static int64_t goes_on(SafePoint *s, int pcpu, int vcpu, int64_t now)
     /* It may stop a little before the end of what it was given. */
     if (until > MAX(now, s->let[vcpu])) {
         s->let[vcpu] = until;
+        ask(s, vcpu);
         return until - now;
     }
     s->over[vcpu] = s->let[vcpu] = s->hold[vcpu] = NEVER;
@@ -416,6 +440,7 @@ static bool safepoint_hint(void *policy, const VschedHint *hint)
 {
     SafePoint *s = policy;
     int vcpu = hint->vcpu;
+    bool goes;
 
     switch (hint->kind) {
     case VSCHED_HINT_SPIN:
@@ -424,6 +449,7 @@ static bool safepoint_hint(void *policy, const VschedHint *hint)
         interrupt(s, hint);
         return false;
     case VSCHED_HINT_USER:
+    case VSCHED_HINT_SAFE_POINT:
         return s->over[vcpu] != NEVER && s->hold[vcpu] <= hint->now &&
                s->runs[vcpu] != VSCHED_NONE &&
                find(s, s->runs[vcpu], VSCHED_NONE) != VSCHED_NONE;
@@ -433,7 +459,11 @@ static bool safepoint_hint(void *policy, const VschedHint *hint)
         }
         s->hold[vcpu] = hint->cycles <= 0 ? NEVER :
                         hint->now + MIN(hint->cycles, s->longest_hold);
-        return is_preemptible(s, vcpu, hint->now);
+        goes = is_preemptible(s, vcpu, hint->now);
+        if (s->hold[vcpu] == NEVER && s->over[vcpu] != NEVER && !goes) {
+            ask(s, vcpu);       /* an answer during the hold was no use */
+        }
+        return goes;
     default:
         return false;
     }
@@ -523,7 +553,8 @@ const VschedPolicyOps vsched_policy_safepoint = {
     .hints = VSCHED_LISTEN(VSCHED_HINT_SPIN) |
              VSCHED_LISTEN(VSCHED_HINT_USER) |
              VSCHED_LISTEN(VSCHED_HINT_SENT) |
-             VSCHED_LISTEN(VSCHED_HINT_HOLD),
+             VSCHED_LISTEN(VSCHED_HINT_HOLD) |
+             VSCHED_LISTEN(VSCHED_HINT_SAFE_POINT),
     .create = safepoint_create,
     .destroy = safepoint_destroy,
     .set = safepoint_set,

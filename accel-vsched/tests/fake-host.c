@@ -143,6 +143,16 @@ static void while_running(Fake *f, int64_t used, int64_t end,
     f->elapsed = f->elapsed_unstalled = 0;
 }
 
+static bool has_lock(const World *w, int vcpu)
+{
+    for (int i = 0; i < MANY; i++) {
+        if (w->lock[i] == vcpu + 1) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /*
  * The VCPU is about to execute a block in @mode, until @end, and may have been
  * called.  All of it happens in the window in which the block has room.
@@ -162,6 +172,11 @@ static void before_block(Fake *f, const VschedRun *run, Mode mode, int64_t end)
         while_running(f, run->cycles, end, &hint);
     }
     w->mode[vcpu] = mode;
+    if (w->asked[vcpu] && !has_lock(w, vcpu)) {
+        hint.kind = VSCHED_HINT_SAFE_POINT;
+        w->asked[vcpu] = false;
+        while_running(f, run->cycles, end, &hint);
+    }
     if (w->called[vcpu]) {
         hint.kind = VSCHED_HINT_TAKEN;
         w->called[vcpu] = 0;
@@ -394,6 +409,16 @@ static bool fake_knows_idle_loop(void *opaque)
     return f->knows_idle_loop;
 }
 
+static void fake_ask_safe_point(void *opaque, int vcpu)
+{
+    Fake *f = opaque;
+
+    if (f->driver && !f->world.asked[vcpu]) {
+        f->world.asked[vcpu] = true;
+        f->asks++;
+    }
+}
+
 static void fake_broken(void *opaque, const char *what)
 {
     Fake *f = opaque;
@@ -416,6 +441,7 @@ const VschedHost fake_host = {
     .interrupt_pending = fake_interrupt_pending,
     .in_idle_loop = fake_in_idle_loop,
     .knows_idle_loop = fake_knows_idle_loop,
+    .ask_safe_point = fake_ask_safe_point,
     .broken = fake_broken,
 };
 
@@ -725,6 +751,7 @@ void fake_save_and_load(const Fake *f, Fake *copy, bool same)
     copy->notice = f->notice;
     copy->pause = f->pause;
     copy->knows_idle_loop = f->knows_idle_loop;
+    copy->driver = f->driver;
     copy->stalls = f->stalls;
     copy->mixed_speeds = f->mixed_speeds;
     copy->core->jitter = core->jitter;

@@ -69,6 +69,8 @@ typedef struct World {
     uint64_t late[MANY];        /* the same, hears of it at a window's end */
     bool calls[MANY];           /* it waits for one that it has called */
     int waited[MANY];           /* cycles in its block so far */
+    /* an interrupt asks it for a safe point; taken where it has no lock */
+    bool asked[MANY];
     GArray *log;
 } World;
 
@@ -79,6 +81,8 @@ typedef struct Fake {
     int notice;                 /* a wait is a spin after so many cycles */
     bool pause;                 /* who waits executes PAUSE in each block */
     bool knows_idle_loop;
+    bool driver;                /* the guest answers if it is asked */
+    int asks;                   /* how often it was */
     int64_t ready[MANY], longest_wait;  /* since it was set to 0 */
     int stalls;                 /* longest stall of a block, cycles; 0: none */
     int64_t stalled;            /* cycles */

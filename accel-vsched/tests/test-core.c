@@ -818,6 +818,64 @@ static void test_windows_at_once(gconstpointer data)
 }
 
 /*
+ * VCPU 0 has a lock, and does not run: 2, which has come to its PCPU, does.
+ * VCPU 1 spins on the lock.  It is idle only for who asks the SDB, and only in
+ * privileged mode; who waits for a PCPU never is.
+ */
+static void test_who_spins_is_not_idle(void)
+{
+    static const Block holder[] = { { 10, LOCK, 0 }, { 10 }, { } };
+    static const Block works[] = { { 10 }, { } };
+    static const VschedIdle nobody[] = {
+        VSCHED_IDLE_AUTO, VSCHED_IDLE_HALT, VSCHED_IDLE_LOOP, VSCHED_IDLE_NONE
+    };
+
+    for (Mode mode = KERNEL; mode <= USER; mode++) {
+        const Block waiter[] = { { 10, LOCK, 0, 0, mode }, { } };
+        const VschedServices *s;
+        Fake f;
+
+        fake_init(&f, 4, 2, 100, 0, &vsched_policy_sdb, 1000);
+        f.core->rotation = 0;
+        f.notice = 30;
+        f.knows_idle_loop = true;
+        s = &f.core->services;
+        f.world.program[0] = holder;
+        f.world.program[1] = waiter;
+        f.world.program[2] = works;
+        vsched_core_wake(f.core, 0);
+        windows(&f, 1);
+        g_assert_cmpint(f.world.lock[0], ==, 1);
+        /* Its timeslice goes on until 1000; then it is the turn of 2. */
+        vsched_core_wake(f.core, 1);
+        vsched_core_wake(f.core, 2);
+        windows(&f, 11);
+        g_assert_cmpint(f.core->pcpu[0].current, ==, 2);
+        g_assert_cmpint(f.core->vcpu[0].state, ==, VSCHED_READY);
+        g_assert_cmpint(f.core->pcpu[1].current, ==, 1);
+        g_assert_true(f.core->vcpu[1].spinning);
+        for (int i = 0; i < G_N_ELEMENTS(nobody); i++) {
+            g_assert_false(s->idle(s->engine, 0, nobody[i]));
+            g_assert_false(s->idle(s->engine, 1, nobody[i]));
+            g_assert_false(s->idle(s->engine, 2, nobody[i]));
+            /* Nobody has woken it. */
+            g_assert_cmpint(s->idle(s->engine, 3, nobody[i]), ==,
+                            nobody[i] != VSCHED_IDLE_NONE);
+        }
+        g_assert_false(s->idle(s->engine, 0, VSCHED_IDLE_SDB));
+        g_assert_cmpint(s->idle(s->engine, 1, VSCHED_IDLE_SDB), ==,
+                        mode == KERNEL);
+        g_assert_false(s->idle(s->engine, 2, VSCHED_IDLE_SDB));
+        /* The lock's holder goes to PCPU 1: the waiter waits and is not idle. */
+        set_affinity(&f, 0, 2);
+        windows(&f, 11);
+        g_assert_cmpint(f.core->pcpu[1].current, ==, 0);
+        g_assert_false(s->idle(s->engine, 0, VSCHED_IDLE_SDB));
+        fake_free(&f);
+    }
+}
+
+/*
  * Three VCPUs, of which 2 is blocked, on two PCPUs; 1 may only run on PCPU 0.
  * In window 0, PCPU 0 runs 0 and then 1, and toy_wrong picks what it must not for PCPU 1.
  */
@@ -933,6 +991,7 @@ int main(int argc, char **argv)
     g_test_add_func("/core/change-of-policy", test_change_of_policy);
     g_test_add_func("/core/cut", test_cut);
     g_test_add_func("/core/skip", test_skip);
+    g_test_add_func("/core/who-spins", test_who_spins_is_not_idle);
     g_test_add_func("/core/broken-policy", test_broken_policy);
     g_test_add_func("/core/broken-timeslice", test_broken_timeslice);
     g_test_add_func("/policy/list", test_policies);

@@ -259,6 +259,114 @@ static void test_hold(void)
 
 /*
  * ------------------------------------------------------------------------
+ * Safe points that are injected.  Locks keep interrupts off in this guest.
+ */
+
+static void init_inject(Fake *f, const Block *const *programs, int64_t grace)
+{
+    init(f, 2, 1, programs, grace);
+    fake_set(f, "inject", 1);
+    f->driver = true;
+}
+
+static void test_inject(void)
+{
+    /* In each round of 70 cycles, it has the lock from 20 to 50. */
+    static const Block locks[] = {
+        { 10 }, { 10, LOCK, 0 }, { 10 }, { 10 }, { 10, UNLOCK, 0 }, { 10 },
+        { 10 }, { }
+    };
+    static const Block *both[] = { locks, user };
+    Fake f;
+
+    /*
+     * Asked at 20, when its timeslice is over, it takes the interrupt at 50
+     * and goes, 70 cycles before the end of its grace period.  At 90 it has no
+     * lock: it goes at once.
+     */
+    init_inject(&f, both, 100);
+    fake_drive(&f, 110);
+    assert_log(&f, "0:0@0 0:0@10 0:0@20 0:0@30 0:0@40 0:1@50 0:1@60 0:0@70 "
+                   "0:0@80 0:1@90 0:1@100");
+    g_assert_cmpint(f.asks, ==, 2);
+    g_assert_cmpint(f.core->vcpu[0].ended_by_hint, ==, 2);
+    g_assert_cmpint(f.core->vcpu[0].expired, ==, 2);
+    fake_free(&f);
+
+    /* Nobody is asked, or nobody answers: at 120 */
+    for (int i = 0; i < 2; i++) {
+        init_inject(&f, both, 100);
+        fake_set(&f, "inject", i);
+        f.driver = !i;
+        fake_drive(&f, 130);
+        assert_log(&f, "0:0@0 0:0@10 0:0@20 0:0@30 0:0@40 0:0@50 0:0@60 "
+                       "0:0@70 0:0@80 0:0@90 0:0@100 0:0@110 0:1@120");
+        g_assert_cmpint(f.asks, ==, 0);
+        fake_free(&f);
+    }
+
+    /*
+     * A grace period of 20 ends while it has the lock, at 40.  It unlocks and
+     * takes the interrupt at 70, within a timeslice: it goes on.  At 80 it is
+     * asked again, and goes.
+     */
+    init_inject(&f, both, 20);
+    fake_drive(&f, 90);
+    assert_log(&f, "0:0@0 0:0@10 0:0@20 0:0@30 0:1@40 0:1@50 0:0@60 0:0@70 "
+                   "0:1@80");
+    g_assert_cmpint(f.asks, ==, 2);
+    fake_free(&f);
+}
+
+static void test_inject_whom(void)
+{
+    static const Block holds[] = {
+        { 10, HOLD, 60 }, { 10 }, { 10 }, { 10 }, { 10, HOLD, 0 }, { 10 },
+        { 10 }, { }
+    };
+    static const Block idles[] = { { 10, .mode = IDLE }, { } };
+    Fake f;
+
+    /* Nobody who is at a safe point already, or for whom nobody waits */
+    init_inject(&f, PROGRAMS(user, user), 100);
+    fake_drive(&f, 100);
+    g_assert_cmpint(f.asks, ==, 0);
+    fake_free(&f);
+    init_inject(&f, PROGRAMS(idles, user), 100);
+    f.knows_idle_loop = true;
+    fake_drive(&f, 100);
+    g_assert_cmpint(f.asks, ==, 0);
+    fake_free(&f);
+    init_inject(&f, PROGRAMS(kernel, NULL), 100);
+    fake_drive(&f, 100);
+    g_assert_cmpint(f.asks, ==, 0);
+    fake_free(&f);
+
+    /*
+     * It asks at 10 to run on until 70.  At 20 it takes the interrupt, and goes
+     * on; at 50 it takes its request back, is asked again, and goes.
+     */
+    init_inject(&f, PROGRAMS(holds, user), 100);
+    fake_drive(&f, 60);
+    assert_log(&f, "0:0@0 0:0@10 0:0@20 0:0@30 0:0@40 0:1@50");
+    g_assert_cmpint(f.asks, ==, 2);
+    fake_free(&f);
+}
+
+static void inject_on(Fake *f)
+{
+    f->driver = true;
+    fake_set(f, "inject", 1);
+    fake_set(f, "interrupted", IGNORED);
+}
+
+static void test_inject_mixed(void)
+{
+    fake_mixed(&vsched_policy_safepoint, inject_on);
+}
+
+/*
+ * ------------------------------------------------------------------------
  * Interrupts for paused VCPUs.
  */
 
@@ -465,6 +573,8 @@ static void init_random(Fake *f, const Programs *programs, uint32_t seed,
               100 + hash(seed, 5, 9) % 900);
     fake_set(f, "interrupted", hash(seed, 6, 9) % 4);
     fake_set(f, "idle", hash(seed, 7, 9) % 5);
+    fake_set(f, "inject", seed % 3 == 1);
+    f->driver = true;
     f->knows_idle_loop = seed % 2;
     f->core->jitter = seed % 3;
     for (int v = 0; v < vcpus; v++) {
@@ -719,6 +829,9 @@ int main(int argc, char **argv)
     g_test_add_func("/safepoint/user-mode", test_user_mode);
     g_test_add_func("/safepoint/idle", test_idle);
     g_test_add_func("/safepoint/hold", test_hold);
+    g_test_add_func("/safepoint/inject", test_inject);
+    g_test_add_func("/safepoint/inject-whom", test_inject_whom);
+    g_test_add_func("/safepoint/inject-mixed", test_inject_mixed);
     g_test_add_func("/safepoint/interrupted", test_interrupted);
     g_test_add_func("/safepoint/interrupted-when", test_interrupted_when);
     g_test_add_func("/safepoint/starved", test_starved);

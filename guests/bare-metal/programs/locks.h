@@ -21,6 +21,15 @@
 static void lock(struct vcpu *me);
 static void unlock(struct vcpu *me);
 
+/* If a program defines LOCK_EXTRAS: its own parameters, and results. */
+#ifdef LOCK_EXTRAS
+static void extra_parameters(void);
+static void extra_results(void);
+#else
+static void extra_parameters(void) { }
+static void extra_results(void) { }
+#endif
+
 static uint64_t rounds, inside, outside, hold, hold_cycles;
 static struct {
     volatile uint64_t counter, owner, intruders;
@@ -55,12 +64,14 @@ bool program(void)
     outside = parameter("outside", 100, 0, 1ul << 40);
     hold = parameter("hold", 0, 0, 1ul << 50);
     hold_cycles = parameter("cycles", 2000, 1, 1ul << 40);
+    extra_parameters();
     report("cycles", run_on_all(work));
     report("rounds", rounds);
     report("counter", data.counter);
     report("intruders", data.intruders);
     REPORT_ALL(count);
     REPORT_ALL(polls);
+    extra_results();
     return data.counter == rounds * vcpus && data.intruders == 0 &&
            TOTAL(count) == rounds * vcpus;
 }
