@@ -260,7 +260,8 @@ class Arm(Traced, unittest.TestCase):
         self.assertEqual(halted["insns-privileged"], 1)
         # 6 before the loop, 3 a turn, 2 after it
         self.assertEqual(works["insns-privileged"], 6 + 3 * self.TURNS + 2)
-        self.assertGreater(halted["blocked"], 0.9 * stats["vm"]["time"])
+        # but for VCPU 0's first timeslice, two switches, and the end of a window
+        self.assertGreater(halted["blocked"], stats["vm"]["time"] - 20_000 - 2 * 554 - 1000)
 
     def test_interrupts_tell_who_sent_them(self):
         """What sgi.S sends, to each target, and each is taken once, no earlier than sent; the end
