@@ -411,7 +411,9 @@ static void host_event(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
     };
     VschedEngine *e = opaque;
 
-    vsched_sampling_event(e, kind, pcpu, vcpu, now);
+    if (e->sampling) {
+        vsched_sampling_event(e, kind, pcpu, vcpu, now);
+    }
     switch (kind) {
     case VSCHED_EVENT_SWITCH:
         trace_vsched_switch(now, pcpu, vcpu, other);
