@@ -39,14 +39,6 @@ static uint64_t all_pcpus(const VschedCore *core)
  */
 
 /* The largest n with (n * cycles + carry) / insns, rounded down, <= @cycles. */
-int64_t vsched_speed_insns(const VschedSpeed *speed, int64_t cycles)
-{
-    if (speed->insns == speed->cycles) {
-        return cycles;
-    }
-    return ((cycles + 1) * speed->insns - 1 - speed->carry) / speed->cycles;
-}
-
 void vsched_speed_pass(VschedSpeed *speed, int64_t insns)
 {
     if (speed->insns != speed->cycles) {

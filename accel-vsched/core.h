@@ -294,7 +294,15 @@ static inline int64_t vsched_speed_cycles(const VschedSpeed *speed,
 }
 
 /* The most instructions that take no more than @cycles. */
-int64_t vsched_speed_insns(const VschedSpeed *speed, int64_t cycles);
+static inline int64_t vsched_speed_insns(const VschedSpeed *speed,
+                                         int64_t cycles)
+{
+    if (speed->insns == speed->cycles) {
+        return cycles;
+    }
+    return ((cycles + 1) * speed->insns - 1 - speed->carry) / speed->cycles;
+}
+
 /* They were retired. */
 void vsched_speed_pass(VschedSpeed *speed, int64_t insns);
 

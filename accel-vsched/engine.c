@@ -426,7 +426,9 @@ static void host_event(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
         vsched_trace_event(vsched_recording, e->core, kind, pcpu, vcpu, other,
                            now);
     }
-    vsched_sampling_event(e, kind, pcpu, vcpu, now);
+    if (e->sampling) {
+        vsched_sampling_event(e, kind, pcpu, vcpu, now);
+    }
     switch (kind) {
     case VSCHED_EVENT_SWITCH:
         trace_vsched_switch(now, pcpu, vcpu, other);

@@ -80,6 +80,7 @@ static inline int vsched_vcpu(CPUState *cpu)
 typedef struct VschedExec {
     VschedListener *listener[VSCHED_LISTENERS_MAX];
     int listeners;
+    VschedListener *timed;      /* or NULL */
     int64_t retired;            /* instructions, while not running */
     int64_t cycles;             /* that these took, stalls included */
     int64_t counted;            /* insns[] of the VCPU are counted up to here */
@@ -186,6 +187,7 @@ struct VschedEngine {
     VschedPeriods *periods;     /* of each PCPU */
     VschedListener *stalls;     /* of each PCPU, or NULL */
     VschedSampling *sampling;   /* NULL: nothing is or was sampled */
+    unsigned open_samples;      /* of a period that is not over */
 
     int64_t now;                /* ns, end of the last window: atomic */
     bool attention;             /* look at all VCPUs between windows: atomic */
@@ -279,6 +281,8 @@ void vsched_exec_shorten(void);
 bool vsched_exec_listens(VschedEngine *e, int pcpu, const VschedListener *l);
 void vsched_exec_listen(VschedEngine *e, int pcpu, VschedListener *l);
 void vsched_exec_unlisten(VschedEngine *e, int pcpu, const VschedListener *l);
+/* The timed listener of @pcpu, which has none so far, or NULL. */
+void vsched_exec_set_timed(VschedEngine *e, int pcpu, VschedListener *l);
 /*
  * For a listener, of the PCPU that runs: it spins.  The policy is notified at
  * position @notify_at, or soon after.
@@ -334,9 +338,16 @@ bool vsched_sampling_stop(VschedEngine *e, Error **errp);
 /* All samples so far to file @name, as JSON, or nothing. */
 bool vsched_sampling_write_possible(const char *name, Error **errp);
 bool vsched_sampling_write(VschedEngine *e, const char *name, Error **errp);
+void vsched_sampling_judge_open(VschedEngine *e, int pcpu, int64_t end,
+                                VschedJudged judged);
 /* The periods of @pcpu up to position @end have been judged. */
-void vsched_sampling_judge(VschedEngine *e, int pcpu, int64_t end,
-                           VschedJudged judged);
+static inline void vsched_sampling_judge(VschedEngine *e, int pcpu,
+                                         int64_t end, VschedJudged judged)
+{
+    if (unlikely(e->open_samples) && judged != VSCHED_OPEN) {
+        vsched_sampling_judge_open(e, pcpu, end, judged);
+    }
+}
 /* As host_event() of engine.c. */
 void vsched_sampling_event(VschedEngine *e, VschedEventKind kind, int pcpu,
                            int vcpu, int64_t now);

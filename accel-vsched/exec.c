@@ -56,7 +56,7 @@ static struct {
     int64_t stop_position;      /* of the budget's end */
     int64_t first_stop;         /* the same for the first block alone */
     int64_t end_position;       /* where the counter is zero */
-    int64_t due;                /* first cycle for which a listener waits */
+    int64_t due_position;       /* of the cycle that x->timed waits for */
     const TranslationBlock *block;      /* for which listeners are asked */
     int64_t excepted;           /* position of the last exception; -1: none */
     unsigned exceptions;        /* how many before it at that position */
@@ -334,8 +334,9 @@ void vsched_stall(CPUState *cpu, int64_t cycles)
         leave(cpu, VSCHED_STOP_BUDGET);
     }
     rest = MAX(0, run.stop_position - now);
-    if (run.due != INT64_MAX) {
-        rest = MIN(rest, MAX(0, position_at(run.due) - now));
+    if (run.x->timed) {
+        run.due_position = position_at(run.x->timed->due);
+        rest = MIN(rest, MAX(0, run.due_position - now));
     }
     if (rest < cpu->neg.icount_decr.u16.low) {
         run.end_position = now + rest;
@@ -360,25 +361,30 @@ static int64_t ask_listeners(CPUState *cpu, const TranslationBlock *tb,
                              int64_t now, int64_t *limit)
 {
     VschedExec *x = run.x;
-    int64_t exact = INT64_MAX, end = now + tb->icount;
+    int64_t exact = INT64_MAX;
 
-    run.block = tb;
-    run.due = INT64_MAX;
     for (int i = 0; i < x->listeners; i++) {
         VschedListener *l = x->listener[i];
 
-        if (l->ops->block && (!l->due || position_at(l->due) < end)) {
+        if (l->ops->block) {
             l->ops->block(l, cpu, now, tb->icount, block_pc(cpu, tb), limit);
-        }
-        if (l->due) {
-            run.due = MIN(run.due, l->due);
-            *limit = MIN(*limit, MAX(end, position_at(l->due)));
         }
         exact = MIN(exact, l->exact);
     }
-    run.block = NULL;
     find_marks(cpu, x);
     return exact;
+}
+
+/* The cycle comes for which the timed listener waits, or it has passed. */
+static void ask_timed(CPUState *cpu, const TranslationBlock *tb, int64_t now,
+                      int64_t *limit)
+{
+    VschedListener *l = run.x->timed;
+
+    run.block = tb;
+    l->ops->block(l, cpu, now, tb->icount, block_pc(cpu, tb), limit);
+    run.block = NULL;
+    run.due_position = position_at(l->due);
 }
 
 static unsigned watch_mask_after(const VschedExec *x, int64_t end)
@@ -414,6 +420,8 @@ static void begin_stretch(int64_t now)
     run.budget = run.account->budget;
     run.stop_position = position_after(run.account->budget);
     run.first_stop = position_after(run.account->first);
+    run.due_position = run.x->timed ? position_at(run.x->timed->due)
+                                    : INT64_MAX;
 }
 
 /*
@@ -455,6 +463,10 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
         if (x->listeners) {
             exact = ask_listeners(cpu, tb, now, &limit);
         }
+        if (unlikely(run.due_position < end)) {
+            ask_timed(cpu, tb, now, &limit);
+        }
+        limit = MIN(limit, MAX(end, run.due_position));
         if (x->spin && !run.account->spin_stops) {
             x->spin = false;
         }
@@ -503,7 +515,7 @@ static void vsched_pause(CPUState *cpu)
 /* What executes next is not what a listener was told that it would be. */
 static inline void ask_again(CPUState *cpu)
 {
-    if (unlikely(run.due == VSCHED_AT_ONCE)) {
+    if (unlikely(run.x->timed && run.x->timed->due == VSCHED_AT_ONCE)) {
         expire(cpu);
     }
 }
@@ -614,6 +626,12 @@ void vsched_exec_unlisten(VschedEngine *e, int pcpu, const VschedListener *l)
     x->listeners = n;
 }
 
+void vsched_exec_set_timed(VschedEngine *e, int pcpu, VschedListener *l)
+{
+    g_assert(!l || !e->exec[pcpu].timed);
+    e->exec[pcpu].timed = l;
+}
+
 void vsched_exec_spin(int64_t notify_at)
 {
     if (!run.x->spin) {
@@ -709,7 +727,6 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
     run.pcpu = account->pcpu;
     run.vcpu = account->vcpu;
     begin_stretch(x->retired);
-    run.due = INT64_MAX;
     run.excepted = -1;
     run.stopped = false;
     run.stop = VSCHED_STOP_EXIT;
@@ -737,6 +754,9 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
         if (l->ops->stop) {
             l->ops->stop(l, cpu, now, cpu->neg.user_mode);
         }
+    }
+    if (x->timed && x->timed->due == VSCHED_AT_ONCE) {
+        x->timed->ops->stop(x->timed, cpu, now, cpu->neg.user_mode);
     }
     if (unlikely(r == EXCP_HLT && !cycles_until(now) && vsched_runnable(cpu))) {
         /*

@@ -44,6 +44,9 @@ VschedProfile *vsched_profile_new(int vcpus, int64_t begin, int64_t interval,
         .vcpu = g_new0(VschedProfileVCPU, vcpus),
         .places = g_hash_table_new_full(place_hash, place_equal, g_free, NULL),
     };
+    for (int v = 0; v < vcpus; v++) {
+        p->vcpu[v].moment = vsched_profile_moment(p, v, 0);
+    }
     return p;
 }
 
@@ -89,12 +92,22 @@ void vsched_profile_wait(VschedProfile *p, int vcpu, VschedProfileWait wait,
                          int64_t until)
 {
     VschedProfileVCPU *v = &p->vcpu[vcpu];
-    uint64_t n = vsched_profile_moments(p, vcpu, until);
 
-    if (n > v->next) {
+    if (v->moment < until) {
+        uint64_t n = vsched_profile_moments(p, vcpu, until);
+
         v->waiting[wait] += n - v->next;
         v->next = n;
+        v->moment = vsched_profile_moment(p, vcpu, n);
     }
+}
+
+void vsched_profile_pass(VschedProfile *p, int vcpu)
+{
+    VschedProfileVCPU *v = &p->vcpu[vcpu];
+
+    v->next++;
+    v->moment = vsched_profile_moment(p, vcpu, v->next);
 }
 
 void vsched_profile_count(VschedProfile *p, VschedProfilePlace place)
@@ -217,6 +230,7 @@ VschedProfile *vsched_profile_load(const int64_t *words, size_t n,
     p = vsched_profile_new(words[0], words[1], words[2], words[3]);
     for (int v = 0; v < p->vcpus; v++, at += VCPU_WORDS) {
         ok = ok && load_vcpu(&p->vcpu[v], words + at);
+        p->vcpu[v].moment = vsched_profile_moment(p, v, p->vcpu[v].next);
     }
     for (int64_t i = 0; i < words[4]; i++, at += PLACE_WORDS) {
         ok = ok && load_place(p, words + at);

@@ -48,6 +48,7 @@ typedef struct VschedProfilePlace {
 
 typedef struct VschedProfileVCPU {
     uint64_t next;              /* moments before this one have been counted */
+    int64_t moment;             /* cycle of this one */
     uint64_t waiting[VSCHED_PROFILE_WAITS];
     uint64_t running[2][2];     /* [user][spinning] */
 } VschedProfileVCPU;
@@ -77,10 +78,7 @@ void vsched_profile_wait(VschedProfile *p, int vcpu, VschedProfileWait wait,
                          int64_t until);
 
 /* The next moment of @vcpu is over; what it did will be counted. */
-static inline void vsched_profile_pass(VschedProfile *p, int vcpu)
-{
-    p->vcpu[vcpu].next++;
-}
+void vsched_profile_pass(VschedProfile *p, int vcpu);
 
 /* @place.count samples were taken at @place. */
 void vsched_profile_count(VschedProfile *p, VschedProfilePlace place);

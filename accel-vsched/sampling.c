@@ -63,7 +63,7 @@ static Sampler *sampler_of(VschedListener *l)
 
 static int64_t next_moment(const VschedProfile *p, int vcpu)
 {
-    return vsched_profile_moment(p, vcpu, p->vcpu[vcpu].next);
+    return p->vcpu[vcpu].moment;
 }
 
 /*
@@ -80,13 +80,16 @@ static void count(VschedSampling *s, const Sample *sample)
 }
 
 /* A sample was taken; it is counted when it has been judged. */
-static void take(VschedSampling *s, Sampler *sampler, const Sample *sample)
+static void take(VschedEngine *e, Sampler *sampler, const Sample *sample)
 {
+    VschedSampling *s = e->sampling;
+
     vsched_profile_pass(s->profile, sample->place.vcpu);
     if (sample->judged != VSCHED_OPEN) {
         count(s, sample);
     } else {
         g_array_append_vals(sampler->unjudged, sample, 1);
+        e->open_samples++;
     }
 }
 
@@ -106,8 +109,9 @@ static void take_ahead(VschedEngine *e, Sampler *sampler, CPUState *cpu,
 
     while (taken < sampler->ahead->len &&
            g_array_index(sampler->ahead, Sample, taken).at < at) {
-        take(s, sampler, &g_array_index(sampler->ahead, Sample, taken++));
+        take(e, sampler, &g_array_index(sampler->ahead, Sample, taken++));
     }
+    e->open_samples -= sampler->ahead->len;
     g_array_set_size(sampler->ahead, 0);
     if (taken && s->cost) {
         vsched_stall(cpu, taken * s->cost);
@@ -142,6 +146,7 @@ static void sampling_block(VschedListener *l, CPUState *cpu, int64_t at,
         };
 
         g_array_append_val(sampler->ahead, sample);
+        e->open_samples++;
     }
     l->due = sampler->ahead->len ? VSCHED_AT_ONCE : moment;
 }
@@ -161,16 +166,12 @@ static const VschedListenerOps sampling_ops = {
     .stop = sampling_stop,
 };
 
-void vsched_sampling_judge(VschedEngine *e, int pcpu, int64_t end,
-                           VschedJudged judged)
+void vsched_sampling_judge_open(VschedEngine *e, int pcpu, int64_t end,
+                                VschedJudged judged)
 {
-    Sampler *sampler;
+    Sampler *sampler = &e->sampling->sampler[pcpu];
     guint kept = 0;
 
-    if (!e->sampling || judged == VSCHED_OPEN) {
-        return;
-    }
-    sampler = &e->sampling->sampler[pcpu];
     for (guint i = 0; i < sampler->ahead->len; i++) {
         Sample *sample = &g_array_index(sampler->ahead, Sample, i);
 
@@ -188,6 +189,7 @@ void vsched_sampling_judge(VschedEngine *e, int pcpu, int64_t end,
             g_array_index(sampler->unjudged, Sample, kept++) = sample;
         }
     }
+    e->open_samples -= sampler->unjudged->len - kept;
     g_array_set_size(sampler->unjudged, kept);
 }
 
@@ -203,7 +205,8 @@ static VschedProfileWait wait_of(VschedState state)
            VSCHED_PROFILE_SWITCHING;
 }
 
-static void count_until(VschedEngine *e, int pcpu, int vcpu, int64_t until)
+static void count_until(VschedEngine *e, int pcpu, int vcpu,
+                                int64_t until)
 {
     VschedSampling *s = e->sampling;
     CPUState *cpu = e->cpu[vcpu];
@@ -223,7 +226,16 @@ static void count_until(VschedEngine *e, int pcpu, int vcpu, int64_t until)
             .judged = judge_now(e, pcpu, moment),
         };
 
-        take(s, &s->sampler[pcpu], &sample);
+        take(e, &s->sampler[pcpu], &sample);
+    }
+}
+
+static void change_state(VschedSampling *s, VschedState state, int pcpu,
+                         int vcpu)
+{
+    s->state[vcpu] = state;
+    if (state == VSCHED_RUNNING) {
+        s->sampler[pcpu].listener.due = next_moment(s->profile, vcpu);
     }
 }
 
@@ -240,14 +252,13 @@ void vsched_sampling_event(VschedEngine *e, VschedEventKind kind, int pcpu,
     };
     VschedSampling *s = e->sampling;
 
-    if (!s || !s->running || e->stale || kind >= ARRAY_SIZE(states)) {
+    if (!s->running || e->stale || kind >= ARRAY_SIZE(states)) {
         return;
     }
-    count_until(e, pcpu, vcpu, now);
-    s->state[vcpu] = states[kind];
-    if (kind == VSCHED_EVENT_RUN) {
-        s->sampler[pcpu].listener.due = next_moment(s->profile, vcpu);
+    if (unlikely(next_moment(s->profile, vcpu) < now)) {
+        count_until(e, pcpu, vcpu, now);
     }
+    change_state(s, states[kind], pcpu, vcpu);
 }
 
 /*
@@ -284,7 +295,6 @@ static VschedSampling *sampling_new(VschedEngine *e, VschedProfile *profile,
         s->sampler[p] = (Sampler) {
             .listener.ops = &sampling_ops,
             .listener.pcpu = p,
-            .listener.exact = INT64_MAX,
             .listener.due = INT64_MAX,
             .ahead = g_array_new(false, false, sizeof(Sample)),
             .unjudged = g_array_new(false, false, sizeof(Sample)),
@@ -302,7 +312,7 @@ static void begin_to_listen(VschedEngine *e, VschedSampling *s)
         if (current != VSCHED_NONE) {
             s->sampler[p].listener.due = next_moment(s->profile, current);
         }
-        vsched_exec_listen(e, p, &s->sampler[p].listener);
+        vsched_exec_set_timed(e, p, &s->sampler[p].listener);
     }
     for (int v = 0; v < s->profile->vcpus; v++) {
         s->state[v] = e->core->vcpu[v].state;
@@ -312,7 +322,7 @@ static void begin_to_listen(VschedEngine *e, VschedSampling *s)
 static void end_listening(VschedEngine *e, VschedSampling *s)
 {
     for (int p = 0; p < e->pcpus; p++) {
-        vsched_exec_unlisten(e, p, &s->sampler[p].listener);
+        vsched_exec_set_timed(e, p, NULL);
     }
 }
 
@@ -355,6 +365,7 @@ bool vsched_sampling_start(VschedEngine *e, uint64_t rate, uint64_t cost,
         return false;
     }
     vsched_sampling_free(e, e->sampling);
+    e->open_samples = 0;
     profile = vsched_profile_new(core->topology.vcpus, core->window_end,
                                  interval_of(e, rate), core->seed ^ SEED);
     e->sampling = sampling_new(e, profile, rate, cost);
@@ -662,6 +673,10 @@ void vsched_sampling_install(VschedEngine *e, VschedSampling *sampling,
     }
     vsched_sampling_free(e, e->sampling);
     e->sampling = sampling;
+    e->open_samples = 0;
+    for (int p = 0; sampling && p < e->pcpus; p++) {
+        e->open_samples += sampling->sampler[p].unjudged->len;
+    }
     if (sampling && sampling->running) {
         begin_to_listen(e, sampling);
     }

@@ -140,10 +140,18 @@ class Truth(About):
         self.check_states(*self.check_parts(user=1))
 
     def test_locks(self):
-        """Both modes, spins and progress in one function, VCPUs that come and go."""
-        _, stats, info, _ = taken("ticket", "cmp,pcpus=2,vcpus=5,sched=sdb,slice=20us",
-                                  "rounds=100 user=1 inside=1000", *start(rate=500000))
-        self.check_states(stats, info)
+        """Spins and progress in one function, VCPUs that come and go, and so do policies, PCPUs."""
+        timeslice = "policy=timeslice,,parameters.slice=20us"
+        for changes in ((), (("set-policy", timeslice), ("set-pcpu", "pcpu=1,,online=off"),
+                             ("set-policy", "policy=yieldto"), ("set-pcpu", "pcpu=1,,online=on"))):
+            objects = []
+            for i, (what, given) in enumerate(changes):
+                objects += ["-object", f"vsched-command,id=c{i},at={i + 1}ms,run=vsched-{what},"
+                            f"arguments={given}"]
+            _, stats, info, _ = taken("ticket", "cmp,pcpus=2,vcpus=5,sched=sdb,slice=20us",
+                                      "rounds=100 user=1 inside=1000", *start(rate=500000),
+                                      *objects)
+            self.check_states(stats, info)
 
     def test_slow(self):
         """Cycles are no instructions: at 1/2, a sample is taken of every second as many."""

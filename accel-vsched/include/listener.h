@@ -23,11 +23,8 @@
 #include "exec/vaddr.h"
 #include "hw/core/cpu.h"
 
-/*
- * Most listeners of a PCPU: SDB, caches, page walks, a profile, and one for
- * tests.
- */
-#define VSCHED_LISTENERS_MAX 5
+/* Most listeners of a PCPU: SDB, caches, page walks, and one for tests. */
+#define VSCHED_LISTENERS_MAX 4
 
 #define VSCHED_WATCH_STORES 1u
 #define VSCHED_WATCH_LOADS  2u
@@ -40,7 +37,7 @@
 /* A position that is unknown, because nobody needed to know. */
 #define VSCHED_ANYWHERE (-1)
 
-/* A listener's @due: before the next block */
+/* A timed listener's @due: before the next block */
 #define VSCHED_AT_ONCE (-1)
 
 typedef struct VschedListener VschedListener;
@@ -96,10 +93,12 @@ struct VschedListener {
     unsigned watch_mask_after;
     uint8_t *marks;             /* with VSCHED_WATCH_MARKS; never NULL then */
     /*
-     * Cycle of the PCPU's clock.  If not 0, block() is called before the block
-     * in which that cycle lies, or the first one after it if a stall comes in
-     * between, and for no other; it sets @due anew.  VSCHED_AT_ONCE: before the
-     * next block, also if an exception ends the present one.
+     * Of a timed listener, of which a PCPU has one at most, and for which only
+     * block() and stop() are called: a cycle of the PCPU's clock.  block() is
+     * called before the block in which that cycle lies, or the first one after
+     * it if a stall comes in between, and for no other; it sets @due anew.
+     * VSCHED_AT_ONCE: before the next block, also if an exception ends the
+     * present one; or stop() is called, which otherwise is not.
      */
     int64_t due;
 };
