@@ -22,6 +22,7 @@ from test_save import end, program
 MACHINE = "cmp,pcpus=4,vcpus=12,vms=4+8"
 PCPUS, VCPUS, VMS = 4, 12, 2
 ENGINE = "/machine/vsched"
+SAFE_POINT = "0x1fe0f200000"        # of a driver, for policy "safepoint"
 
 # Numbers at which something may wrap around, and texts that something may not expect.
 NUMBERS = (0, 1, -1, 2, 7, 255, 2**31 - 1, 2**31, -2**31, 2**32 - 1, 2**32, 2**53, 2**63 - 1, 2**63,
@@ -424,4 +425,5 @@ def state_disk(directory):
 
 
 def machine(directory, name, parameters):
-    return [*program(name, MACHINE, parameters), "-m", "64", *state_disk(directory)]
+    return [*program(name, MACHINE, parameters), "-m", "64", "-device",
+            f"vsched-safepoint,addr={SAFE_POINT}", *state_disk(directory)]

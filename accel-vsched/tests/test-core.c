@@ -866,7 +866,7 @@ static void test_who_spins_is_not_idle(void)
         g_assert_cmpint(s->idle(s->engine, 1, VSCHED_IDLE_SDB), ==,
                         mode == KERNEL);
         g_assert_false(s->idle(s->engine, 2, VSCHED_IDLE_SDB));
-        /* The lock's holder goes to PCPU 1: the waiter waits and is not idle. */
+        /* The lock's holder goes to PCPU 1, and the waiter waits. */
         set_affinity(&f, 0, 2);
         windows(&f, 11);
         g_assert_cmpint(f.core->pcpu[1].current, ==, 0);
@@ -877,7 +877,8 @@ static void test_who_spins_is_not_idle(void)
 
 /*
  * Three VCPUs, of which 2 is blocked, on two PCPUs; 1 may only run on PCPU 0.
- * In window 0, PCPU 0 runs 0 and then 1, and toy_wrong picks what it must not for PCPU 1.
+ * In window 0, PCPU 0 runs 0 and then 1, and toy_wrong picks what it must not
+ * for PCPU 1.
  */
 static void breaks(Wrong wrong, int vcpu, const char *says)
 {
@@ -923,8 +924,8 @@ static void breaks(Wrong wrong, int vcpu, const char *says)
 
 static void test_broken_policy(void)
 {
-    breaks(WRONG_NUMBER, 3, "VCPU 3 for PCPU 1, but there is no such VCPU");
-    breaks(WRONG_NUMBER, -2, "VCPU -2 for PCPU 1, but there is no such VCPU");
+    breaks(WRONG_NUMBER, 3, "VCPU 3 for PCPU 1, but there is no such");
+    breaks(WRONG_NUMBER, -2, "VCPU -2 for PCPU 1, but there is no such");
     breaks(WRONG_STATE, 1, "does not wait: it runs already");
     breaks(WRONG_STATE, 2, "does not wait: it is blocked");
     breaks(WRONG_PCPU, 0, "must not run there");

@@ -14,13 +14,16 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from test_qmp_fuzz import episode       # noqa: E402  pylint: disable=wrong-import-position
+# pylint: disable=wrong-import-position
+from random_qmp import SAFE_POINT       # noqa: E402
+from test_qmp_fuzz import episode       # noqa: E402
+# pylint: enable=wrong-import-position
 
 SECONDS = float(os.environ.get("QMP_FUZZ_SECONDS") or 600)
 SEED = int(os.environ.get("QMP_FUZZ_SEED") or 1)
 
 GUESTS = (("mcs", "rounds=30000"), ("crosscall", "rounds=200"), ("ticket", "rounds=20000"),
-          ("tas", "rounds=50000 user=1"))
+          ("tas", "rounds=50000 user=1"), ("driver", f"rounds=10000 safepoint={SAFE_POINT}"))
 
 
 class QMPFuzzLong(unittest.TestCase):
