@@ -21,7 +21,7 @@ TURNS = 15 << 12
 T0, T1, T2 = 5, 6, 7
 MSTATUS, MTVEC, MEPC, PMPCFG0, PMPADDR0, MHARTID = 0x300, 0x305, 0x341, 0x3a0, 0x3b0, 0xf14
 MCYCLE, MINSTRET = 0xb00, 0xb02
-COUNTED = 0x81000000
+RAM = 0x80000000                        # where a program is
 MRET, ECALL, WFI = 0x30200073, 0x73, 0x10500073
 
 
@@ -99,7 +99,7 @@ def power_off(p):
 
 
 def counter_program(csr):
-    """How far a counter goes in a loop of TURNS turns: in memory at COUNTED."""
+    """How far a counter goes in a loop of TURNS turns: (program, address of the answer)"""
     p = Program()
     p.csrr(T0, csr)
     p.lui(T1, TURNS >> 12)
@@ -108,10 +108,12 @@ def counter_program(csr):
     p.bnez(T1, "turn")
     p.csrr(T2, csr)
     p.sub(T2, T2, T0)
-    p.lui(T0, COUNTED >> 12)
+    p.la(T0, "counted")
     p.sw(T2, T0)
     power_off(p)
-    return p.image()
+    p.label("counted")
+    p.word(0)
+    return p.image(), RAM + p.labels["counted"]
 
 
 def program():
@@ -170,14 +172,15 @@ class RiscV(unittest.TestCase):
             for hz in (500_000_000, 1_000_000_000):
                 with self.subTest(csr=hex(csr), hz=hz), \
                         tempfile.NamedTemporaryFile(suffix=".bin") as file:
-                    file.write(counter_program(csr))
+                    image, counted = counter_program(csr)
+                    file.write(image)
                     file.flush()
                     with Guest("-M", "virt", "-nodefaults", "-m", "64", "-no-shutdown", "-accel",
                                f"tcg,thread=vsched,pcpus=1,clock-hz={hz}", "-bios", file.name,
                                arch="riscv64") as guest:
                         self.assertTrue(guest.event_wait("SHUTDOWN", timeout=60 * SLOWER))
                         said = guest.cmd("human-monitor-command",
-                                         command_line=f"xp /1wx {COUNTED:#x}")
+                                         command_line=f"xp /1wx {counted:#x}")
                     # csrr, lui, two a turn
                     self.assertEqual(int(said.split()[-1], 16), 2 + 2 * TURNS)
 
