@@ -366,8 +366,8 @@ static void stop_running(VschedCore *core, int p, VschedWhy why)
         core->ops->stop(core->policy, p, vcpu, pcpu->ran, why, pcpu->clock);
     }
     if (why == VSCHED_STOPPED) {
-        set_state(&core->vcpu[vcpu], VSCHED_BLOCKED, pcpu->clock);
         event(core, VSCHED_EVENT_BLOCK, p, vcpu, VSCHED_NONE, pcpu->clock);
+        set_state(&core->vcpu[vcpu], VSCHED_BLOCKED, pcpu->clock);
     } else {
         event(core, VSCHED_EVENT_PREEMPT, p, vcpu, why, pcpu->clock);
         make_ready(core, vcpu, why, pcpu->clock);
@@ -381,9 +381,9 @@ void vsched_core_block(VschedCore *core, int vcpu)
     switch (v->state) {
     case VSCHED_READY:
         core->ops->dequeue(core->policy, vcpu, vsched_core_now(core, vcpu));
-        set_state(v, VSCHED_BLOCKED, vsched_core_now(core, vcpu));
         event(core, VSCHED_EVENT_BLOCK, v->pcpu, vcpu, VSCHED_NONE,
               vsched_core_now(core, vcpu));
+        set_state(v, VSCHED_BLOCKED, vsched_core_now(core, vcpu));
         break;
     case VSCHED_RUNNING:
         stop_running(core, v->pcpu, VSCHED_STOPPED);

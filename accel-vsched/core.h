@@ -124,7 +124,10 @@ typedef struct VschedRun {
     int64_t spin_cycles;        /* cycles of these periods */
 } VschedRun;
 
-/* What happened, for traces and events; cycles in @now. */
+/*
+ * What happened, for traces and events; cycles in @now.  A VCPU that wakes, is
+ * blocked or preempted still has the state that it had before.
+ */
 typedef enum VschedEventKind {
     VSCHED_EVENT_SWITCH,        /* @vcpu in on @pcpu, @other was there before */
     VSCHED_EVENT_RUN,           /* @vcpu begins to run on @pcpu */

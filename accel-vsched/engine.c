@@ -426,14 +426,20 @@ static void host_event(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
         vsched_trace_event(vsched_recording, e->core, kind, pcpu, vcpu, other,
                            now);
     }
-    if (e->sampling) {
-        vsched_sampling_event(e, kind, pcpu, vcpu, now);
+    if (e->sampled && kind <= VSCHED_EVENT_PREEMPT &&
+        unlikely(e->sampled[vcpu].moment < now)) {
+        vsched_sampling_passed(e, kind, pcpu, vcpu, now);
     }
     switch (kind) {
     case VSCHED_EVENT_SWITCH:
+        e->switching = vcpu;
         trace_vsched_switch(now, pcpu, vcpu, other);
         break;
     case VSCHED_EVENT_RUN:
+        e->switching = VSCHED_NONE;
+        if (e->sampled) {
+            e->exec[pcpu].timed->due = e->sampled[vcpu].moment;
+        }
         trace_vsched_run(now, pcpu, vcpu);
         tell_steal_time(e, vcpu);
         break;
@@ -596,6 +602,7 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
     e->core->jitter = e->jitter;
     e->cpu = g_new0(CPUState *, ms->smp.max_cpus);
     e->exec = g_new0(VschedExec, e->pcpus);
+    e->switching = VSCHED_NONE;
     e->periods = g_new0(VschedPeriods, e->pcpus);
     QSIMPLEQ_INIT(&e->posts);
     vsched_objects_create(e, ms);

@@ -36,6 +36,7 @@
 #include "hw/sdb/sdb.h"
 #include "system/simulated-time.h"
 #include "vsched/listener.h"
+#include "profile.h"
 #include "schedtrace.h"
 #include "state.h"
 #include "trace.h"
@@ -187,6 +188,8 @@ struct VschedEngine {
     VschedPeriods *periods;     /* of each PCPU */
     VschedListener *stalls;     /* of each PCPU, or NULL */
     VschedSampling *sampling;   /* NULL: nothing is or was sampled */
+    VschedProfileVCPU *sampled; /* of each VCPU, NULL: nothing is sampled */
+    int switching;              /* VCPU that was switched in last */
     unsigned open_samples;      /* of a period that is not over */
 
     int64_t now;                /* ns, end of the last window: atomic */
@@ -348,9 +351,9 @@ static inline void vsched_sampling_judge(VschedEngine *e, int pcpu,
         vsched_sampling_judge_open(e, pcpu, end, judged);
     }
 }
-/* As host_event() of engine.c. */
-void vsched_sampling_event(VschedEngine *e, VschedEventKind kind, int pcpu,
-                           int vcpu, int64_t now);
+/* As host_event() of engine.c, if a moment of @vcpu has passed. */
+void vsched_sampling_passed(VschedEngine *e, VschedEventKind kind, int pcpu,
+                            int vcpu, int64_t now);
 /* For save.c: all of it as words; the caller frees them. */
 int64_t *vsched_sampling_save(VschedEngine *e, uint32_t *n);
 /* What such words say; NULL, and @errp, if they are none of this machine. */

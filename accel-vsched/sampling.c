@@ -25,7 +25,6 @@
 #include "vsched/vsched.h"
 #include "commands.h"
 #include "engine.h"
-#include "profile.h"
 
 /* Moments are drawn from the machine's seed, apart from all else that is. */
 #define SEED 0x70726f66
@@ -53,7 +52,6 @@ struct VschedSampling {
     int64_t cost;               /* cycles a sample */
     int64_t end;                /* cycle at which it was stopped */
     Sampler *sampler;           /* of each PCPU */
-    VschedState *state;         /* of each VCPU, since its last event */
 };
 
 static Sampler *sampler_of(VschedListener *l)
@@ -205,15 +203,15 @@ static VschedProfileWait wait_of(VschedState state)
            VSCHED_PROFILE_SWITCHING;
 }
 
-static void count_until(VschedEngine *e, int pcpu, int vcpu,
-                                int64_t until)
+static void count_until(VschedEngine *e, VschedState state, int pcpu,
+                        int vcpu, int64_t until)
 {
     VschedSampling *s = e->sampling;
     CPUState *cpu = e->cpu[vcpu];
     int64_t moment;
 
-    if (s->state[vcpu] != VSCHED_RUNNING) {
-        vsched_profile_wait(s->profile, vcpu, wait_of(s->state[vcpu]), until);
+    if (state != VSCHED_RUNNING) {
+        vsched_profile_wait(s->profile, vcpu, wait_of(state), until);
         return;
     }
     while ((moment = next_moment(s->profile, vcpu)) < until) {
@@ -230,35 +228,19 @@ static void count_until(VschedEngine *e, int pcpu, int vcpu,
     }
 }
 
-static void change_state(VschedSampling *s, VschedState state, int pcpu,
-                         int vcpu)
+void vsched_sampling_passed(VschedEngine *e, VschedEventKind kind, int pcpu,
+                            int vcpu, int64_t now)
 {
-    s->state[vcpu] = state;
-    if (state == VSCHED_RUNNING) {
-        s->sampler[pcpu].listener.due = next_moment(s->profile, vcpu);
-    }
-}
+    VschedState before = e->core->vcpu[vcpu].state;
 
-void vsched_sampling_event(VschedEngine *e, VschedEventKind kind, int pcpu,
-                           int vcpu, int64_t now)
-{
-    /* Those that come after these do not change it. */
-    static const VschedState states[] = {
-        [VSCHED_EVENT_SWITCH] = VSCHED_SWITCHING,
-        [VSCHED_EVENT_RUN] = VSCHED_RUNNING,
-        [VSCHED_EVENT_WAKE] = VSCHED_READY,
-        [VSCHED_EVENT_BLOCK] = VSCHED_BLOCKED,
-        [VSCHED_EVENT_PREEMPT] = VSCHED_READY,
-    };
-    VschedSampling *s = e->sampling;
-
-    if (!s->running || e->stale || kind >= ARRAY_SIZE(states)) {
-        return;
+    if (kind == VSCHED_EVENT_SWITCH) {
+        before = VSCHED_READY;
+    } else if (kind == VSCHED_EVENT_RUN) {
+        before = e->switching == vcpu ? VSCHED_SWITCHING : VSCHED_READY;
     }
-    if (unlikely(next_moment(s->profile, vcpu) < now)) {
-        count_until(e, pcpu, vcpu, now);
+    if (!e->stale) {
+        count_until(e, before, pcpu, vcpu, now);
     }
-    change_state(s, states[kind], pcpu, vcpu);
 }
 
 /*
@@ -275,7 +257,6 @@ void vsched_sampling_free(VschedEngine *e, VschedSampling *s)
         }
         vsched_profile_free(s->profile);
         g_free(s->sampler);
-        g_free(s->state);
         g_free(s);
     }
 }
@@ -290,7 +271,6 @@ static VschedSampling *sampling_new(VschedEngine *e, VschedProfile *profile,
     s->rate = rate;
     s->cost = cost;
     s->sampler = g_new0(Sampler, e->pcpus);
-    s->state = g_new0(VschedState, profile->vcpus);
     for (int p = 0; p < e->pcpus; p++) {
         s->sampler[p] = (Sampler) {
             .listener.ops = &sampling_ops,
@@ -314,9 +294,7 @@ static void begin_to_listen(VschedEngine *e, VschedSampling *s)
         }
         vsched_exec_set_timed(e, p, &s->sampler[p].listener);
     }
-    for (int v = 0; v < s->profile->vcpus; v++) {
-        s->state[v] = e->core->vcpu[v].state;
-    }
+    e->sampled = s->profile->vcpu;
 }
 
 static void end_listening(VschedEngine *e, VschedSampling *s)
@@ -324,6 +302,7 @@ static void end_listening(VschedEngine *e, VschedSampling *s)
     for (int p = 0; p < e->pcpus; p++) {
         vsched_exec_set_timed(e, p, NULL);
     }
+    e->sampled = NULL;
 }
 
 static int64_t interval_of(const VschedEngine *e, uint64_t rate)
@@ -384,16 +363,13 @@ bool vsched_sampling_stop(VschedEngine *e, Error **errp)
     }
     s->end = e->core->window_end;
     for (int v = 0; v < s->profile->vcpus; v++) {
-        if (s->state[v] != VSCHED_RUNNING) {
-            count_until(e, VSCHED_NONE, v, s->end);
-        }
+        const VschedVCPU *vcpu = &e->core->vcpu[v];
+        int64_t until = vcpu->state == VSCHED_RUNNING ?
+                        MIN(s->end, e->core->pcpu[vcpu->pcpu].clock) : s->end;
+
+        count_until(e, vcpu->state, vcpu->pcpu, v, until);
     }
     for (int p = 0; p < e->pcpus; p++) {
-        int current = e->core->pcpu[p].current;
-
-        if (current != VSCHED_NONE && s->state[current] == VSCHED_RUNNING) {
-            count_until(e, p, current, MIN(s->end, e->core->pcpu[p].clock));
-        }
         vsched_sampling_judge(e, p, INT64_MAX, VSCHED_PROGRESS);
     }
     end_listening(e, s);
@@ -420,13 +396,14 @@ static VschedProfileVCPU counters(const VschedEngine *e, int vcpu)
 {
     const VschedSampling *s = e->sampling;
     VschedProfileVCPU v = s->profile->vcpu[vcpu];
+    VschedState state = e->core->vcpu[vcpu].state;
 
-    if (s->running && s->state[vcpu] != VSCHED_RUNNING) {
+    if (s->running && state != VSCHED_RUNNING) {
         uint64_t n = vsched_profile_moments(s->profile, vcpu,
                                             e->core->window_end);
 
         if (n > v.next) {
-            v.waiting[wait_of(s->state[vcpu])] += n - v.next;
+            v.waiting[wait_of(state)] += n - v.next;
         }
     }
     return v;

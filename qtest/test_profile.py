@@ -184,7 +184,8 @@ class Truth(About):
         # 1: inc %ax; add $1, %bx; mov $0x1234, %cx; jmp 1b
         loop = [b"\x40", b"\x83\xc3\x01", b"\xb9\x34\x12"]
         size = sum(map(len, loop))
-        rom = x86_rom([b"\xf4"], [], [*loop, b"\xeb", (-size - 2 & 0xff).to_bytes(1, "little")])
+        back = b"\xeb" + (-size - 2 & 0xff).to_bytes(1, "little")
+        rom = x86_rom([b"\xf4"], [], [*loop, back])
         with tempfile.NamedTemporaryFile() as f:
             f.write(rom)
             f.flush()
@@ -193,7 +194,8 @@ class Truth(About):
     def check_x86(self, path, rom, loop):
         starts, size = [0, 1, 4, 7], 7
         with Guest("-M", "q35", "-cpu", "qemu64,+x2apic", "-nodefaults", "-bios", path,
-                   "-accel", "tcg,thread=vsched,pcpus=1", *start(rate=100000), arch="x86_64") as guest:
+                   "-accel", "tcg,thread=vsched,pcpus=1", *start(rate=100000),
+                   arch="x86_64") as guest:
             wait_for(guest, 40000000)
             guest.cmd("stop")
             samples = written(guest)["samples"]

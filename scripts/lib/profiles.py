@@ -146,7 +146,8 @@ def summary(profile, names, top):
     waiting = [sum(of[state] for of in profile.waiting.values()) for state in WAITING]
     everything = sum(running) + sum(waiting)
     yield (f"{profile.begin / 1e6:.6f} ms to {profile.end / 1e6:.6f} ms, {profile.rate:,} samples "
-           f"of a VCPU in a second, {profile.cost:,} cycles for each; VCPUs: {len(profile.waiting)}")
+           f"of a VCPU in a second, {profile.cost:,} cycles for each; "
+           f"VCPUs: {len(profile.waiting)}")
     states = list(zip([r[0] for r in RUNNING] + list(WAITING), running + waiting))
     yield "time of VCPUs: " + ", ".join(f"{name} {percent(n, everything)}" for name, n in states
                                         if n)
