@@ -86,6 +86,13 @@ typedef struct VschedPick {
     int vcpu;                   /* VSCHED_NONE: idle */
     int64_t timeslice;          /* cycles, at least 1 */
     bool exact;                 /* no jitter, no initial phase: see core.h */
+    /*
+     * Exact, and over at that very cycle, though it be in the middle of a piece
+     * of code; otherwise a timeslice ends before the first piece that does not
+     * fit.  One instruction is run at least; and if an access stalls beyond the
+     * end, the piece that it is in is completed.
+     */
+    bool precise;
 } VschedPick;
 
 /*

@@ -85,6 +85,7 @@ static const VMStateDescription vmstate_pcpu = {
         VMSTATE_INT64(slice_end, VschedPCPU),
         VMSTATE_INT64(ran, VschedPCPU),
         VMSTATE_BOOL(fresh, VschedPCPU),
+        VMSTATE_BOOL(precise, VschedPCPU),
         VMSTATE_INT32(current, VschedPCPU),
         VMSTATE_INT32(last, VschedPCPU),
         VMSTATE_INT64(skip_until, VschedPCPU),
@@ -577,8 +578,8 @@ void vsched_refuse_stale(VschedEngine *e)
 
 static const VMStateDescription vmstate_engine = {
     .name = "vsched",
-    .version_id = 3,
-    .minimum_version_id = 3,
+    .version_id = 4,
+    .minimum_version_id = 4,
     .priority = MIG_PRI_MAX,    /* before any device looks at its timers */
     .pre_save = pre_save,
     .pre_load = pre_load,

@@ -69,6 +69,7 @@ typedef struct World {
     uint64_t late[MANY];        /* the same, hears of it at a window's end */
     bool calls[MANY];           /* it waits for one that it has called */
     int waited[MANY];           /* cycles in its block so far */
+    int done[MANY];             /* instructions of it, before a precise stop */
     GArray *log;
 } World;
 
