@@ -63,6 +63,7 @@ COMMAND(VschedSetAffinity, vsched_set_affinity)
 COMMAND(VschedSetPCPU, vsched_set_pcpu)
 COMMAND(VschedSetPolicy, vsched_set_policy)
 COMMAND(VschedSetVM, vsched_set_vm)
+COMMAND(VschedStopArguments, vsched_stop)
 
 static const struct {
     const char *name;
@@ -77,6 +78,7 @@ static const struct {
     ENTRY("vsched-set-pcpu", vsched_set_pcpu),
     ENTRY("vsched-set-policy", vsched_set_policy),
     ENTRY("vsched-set-vm", vsched_set_vm),
+    ENTRY("vsched-stop", vsched_stop),
 #undef ENTRY
 };
 

@@ -8,6 +8,8 @@
  *   engine-object.c  the engine and its policy as QOM objects
  *   options.c  the command line; given.c keeps what was given
  *   hold.c     the register by which a guest asks not to be preempted
+ *   mark.c     the register by which a program says where it is
+ *   register.c  what these two have in common
  *   idle-loop.c  where the guest's idle loop is
  *   objects.c  VMs, PCPUs and VCPUs as QOM objects
  *   devices.c  completions of devices at simulated times
@@ -28,6 +30,7 @@
 
 #include "qemu/guest-random.h"
 #include "qemu/queue.h"
+#include "exec/memory.h"
 #include "hw/core/cpu.h"
 #include "hw/boards.h"
 #include "hw/sdb/sdb.h"
@@ -181,6 +184,7 @@ struct VschedEngine {
     bool attention;             /* look at all VCPUs between windows: atomic */
     bool dispatching;           /* delivering posts: nobody's doing just now */
     bool held;                  /* a debugger may hold some VCPUs: look */
+    bool stopping;              /* the machine stops at the window's end */
     Error *no_unplug;           /* why not, of all CPUs */
     QSIMPLEQ_HEAD(, VschedPost) posts;
 
@@ -240,6 +244,12 @@ int64_t vsched_next_delivery(VschedEngine *e);
 
 /* engine.c */
 void vsched_debugger_stop(VschedEngine *e, CPUState *cpu);
+/*
+ * The machine stops, as by 'stop', at the end of the window, or, where
+ * something is still on its way to a VCPU or from a disk then, of the first one
+ * at which nothing is.
+ */
+void vsched_stop_at_window_end(VschedEngine *e);
 /* "spin", "user", ... */
 const char *vsched_hint_name(VschedHintKind kind);
 
@@ -267,6 +277,8 @@ int64_t vsched_exec_cycles(int64_t at);
 int64_t vsched_exec_elapsed(void);
 /* The same without the stalls of the block that executes. */
 int64_t vsched_exec_elapsed_unstalled(void);
+/* Instructions that it has retired and that are in no account as yet. */
+uint64_t vsched_exec_insns(void);
 /* On the engine's thread: something is to be done between two windows. */
 void vsched_cut(void);
 
@@ -298,6 +310,15 @@ bool vsched_idle_loop_init(VschedEngine *e, Error **errp);
 bool vsched_knows_idle_loop(const VschedEngine *e);
 /* Of a VCPU that runs: at its last instruction before the present stretch. */
 bool vsched_in_idle_loop(const VschedEngine *e, CPUState *cpu);
+
+/* register.c */
+/*
+ * @dev, with property "addr", puts a register of 8 bytes there.  False, and
+ * @errp, if none can be there, or there is no engine.
+ */
+bool vsched_register_realize(DeviceState *dev, MemoryRegion *iomem,
+                             const MemoryRegionOps *ops, uint64_t addr,
+                             Error **errp);
 
 /* qmp.c */
 /* @vcpu spins on @pcpu: an event, if anybody asked for such. */

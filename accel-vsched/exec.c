@@ -669,6 +669,12 @@ int64_t vsched_exec_elapsed_unstalled(void)
            (position(run.cpu) == run.stall_position ? run.block_stalled : 0);
 }
 
+uint64_t vsched_exec_insns(void)
+{
+    return run.cpu ? run.account->insns[0] + run.account->insns[1] +
+                     position(run.cpu) - run.x->counted : 0;
+}
+
 /*
  * Around whatever runs VCPUs: other threads may not be exclusive, nor free what
  * is protected by RCU.  For all VCPUs of a window at once, since each of these

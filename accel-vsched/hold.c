@@ -13,13 +13,10 @@
  */
 
 #include "qemu/osdep.h"
-#include "qapi/error.h"
-#include "exec/address-spaces.h"
 #include "exec/target_page.h"
 #include "hw/core/cpu.h"
 #include "hw/qdev-core.h"
 #include "hw/qdev-properties.h"
-#include "migration/vmstate.h"
 #include "engine.h"
 
 #define TYPE_VSCHED_HOLD "vsched-hold"
@@ -68,31 +65,8 @@ static const MemoryRegionOps hold_ops = {
 static void hold_realize(DeviceState *dev, Error **errp)
 {
     VschedHoldState *s = VSCHED_HOLD(dev);
-    MemoryRegionSection there;
 
-    if (!vsched_engine) {
-        error_setg(errp, "it needs -accel tcg,thread=vsched");
-        return;
-    }
-    if (s->addr == UINT64_MAX || s->addr % 8) {
-        error_setg(errp, "addr has to be given: allowed are physical addresses "
-                   "that are multiples of 8, where nothing else is");
-        return;
-    }
-    there = memory_region_find(get_system_memory(), s->addr, 8);
-    if (there.mr && memory_region_is_ram(there.mr)) {
-        error_setg(errp, "addr=0x%" PRIx64 " is in the guest's memory: allowed "
-                   "are addresses where nothing is", s->addr);
-        memory_region_unref(there.mr);
-        return;
-    }
-    if (there.mr) {
-        memory_region_unref(there.mr);
-    }
-    memory_region_init_io(&s->iomem, OBJECT(dev), &hold_ops, s,
-                          TYPE_VSCHED_HOLD, 8);
-    memory_region_add_subregion_overlap(get_system_memory(), s->addr,
-                                        &s->iomem, 1);
+    vsched_register_realize(dev, &s->iomem, &hold_ops, s->addr, errp);
 }
 
 static const Property hold_properties[] = {

@@ -109,10 +109,16 @@ typedef enum VschedHintKind {
     VSCHED_HINT_HALT,           /* @vcpu halts (HLT, WFI), and will block */
     VSCHED_HINT_PAUSE,          /* @vcpu executed PAUSE, YIELD or WFE */
     VSCHED_HINT_HOLD,           /* @vcpu asks to run on for @cycles */
+    VSCHED_HINT_MARK,           /* @vcpu came to mark @number of its program */
     VSCHED_HINTS
 } VschedHintKind;
 
 #define VSCHED_LISTEN(kind) (1u << (kind))
+
+/* Marks of a program that have a meaning: what is watched begins, or ends. */
+#define VSCHED_MARK_BEGIN 1
+#define VSCHED_MARK_END 2               /* all is as it should be */
+#define VSCHED_MARK_FAILED 3            /* it is not */
 
 /*
  * Who counts as idle besides VCPUs that are blocked: what a policy may ask
@@ -147,6 +153,8 @@ typedef struct VschedHint {
     bool running;               /* the target is on a PCPU */
     /* VSCHED_HINT_HOLD */
     int64_t cycles;
+    /* VSCHED_HINT_MARK */
+    uint64_t number;
 } VschedHint;
 
 /* What a policy may ask of the engine, at any time. */

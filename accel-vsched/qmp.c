@@ -419,6 +419,21 @@ VschedDone *qmp_vsched_set_vm(VschedSetVM *a, Error **errp)
     return answer(e, ok, a->has_cap ? "caps" : "", why, errp);
 }
 
+VschedDone *qmp_vsched_stop(VschedStopArguments *a, Error **errp)
+{
+    VschedEngine *e = changeable(errp);
+
+    if (!e) {
+        return NULL;
+    }
+    if (a->has_at) {
+        a->has_at = false;
+        return vsched_commands_defer(e, "vsched-stop", a, a->at, errp);
+    }
+    vsched_stop_at_window_end(e);
+    return vsched_commands_done(e);
+}
+
 void qmp_vsched_cancel(uint64_t id, Error **errp)
 {
     if (engine(errp) && !vsched_commands_cancel(id)) {

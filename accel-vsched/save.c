@@ -535,6 +535,7 @@ static int pre_load(void *opaque)
     VschedEngine *e = opaque;
 
     e->stale = VSCHED_HALF_A_STATE;
+    e->stopping = false;
     vsched_state_free(e->saved.core);
     e->saved.core = vsched_state_new(e->core);      /* room for as many */
     g_free(e->saved.words);

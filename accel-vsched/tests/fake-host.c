@@ -354,6 +354,13 @@ static VschedStop fake_run(void *opaque, VschedRun *run)
             while_running(f, *used, end, &hint);
             budget = MIN(budget, vsched_core_budget(core));
             break;
+        case MARK:
+            hint.kind = VSCHED_HINT_MARK;
+            hint.now = now;
+            hint.number = b.arg;
+            while_running(f, *used, end, &hint);
+            budget = MIN(budget, vsched_core_budget(core));
+            break;
         case NOTHING:
             break;
         default:

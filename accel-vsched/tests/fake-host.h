@@ -29,6 +29,7 @@ typedef enum Event {
     UNLOCK,
     CALL,                       /* a cross-call: wait until @arg has taken it */
     HOLD,                       /* it asks to run on for @arg cycles */
+    MARK,                       /* it comes to mark @arg of its program */
 } Event;
 
 typedef enum Mode {
