@@ -7,8 +7,8 @@
  * order, has come to mark n of its program.  Users hear of it by the event
  * VSCHED_MARK, with the number of instructions that were executed so far: those
  * between two marks can be counted.  With stop=on the machine stops there, so
- * that a state can be saved.  Policies hear of it, too (VSCHED_HINT_MARK).  The
- * register reads as 0.
+ * that a state can be saved.  VSCHED_MARK_BEGIN is for policies, too: "explore"
+ * begins.  The register reads as 0.
  *
  * The instruction that writes is the last one that its PCPU executes in the
  * window, whether or not the machine stops: the rest of the window passes as a

@@ -309,6 +309,7 @@ const VschedPolicyOps *vsched_policy_find(const char *name);
 extern const VschedPolicyOps vsched_policy_balance;
 extern const VschedPolicyOps vsched_policy_cosched;
 extern const VschedPolicyOps vsched_policy_credit;
+extern const VschedPolicyOps vsched_policy_explore;
 extern const VschedPolicyOps vsched_policy_gang;
 extern const VschedPolicyOps vsched_policy_heat;
 extern const VschedPolicyOps vsched_policy_microslice;
