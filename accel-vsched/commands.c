@@ -66,6 +66,7 @@ COMMAND(VschedSetAffinity, vsched_set_affinity)
 COMMAND(VschedSetPCPU, vsched_set_pcpu)
 COMMAND(VschedSetPolicy, vsched_set_policy)
 COMMAND(VschedSetVM, vsched_set_vm)
+COMMAND(VschedStopArguments, vsched_stop)
 COMMAND(VschedTraceSave, vsched_trace_save)
 COMMAND(VschedTraceStart, vsched_trace_start)
 COMMAND(VschedTraceStop, vsched_trace_stop)
@@ -92,6 +93,7 @@ static const struct {
     ENTRY("vsched-set-pcpu", vsched_set_pcpu),
     ENTRY("vsched-set-policy", vsched_set_policy),
     ENTRY("vsched-set-vm", vsched_set_vm),
+    ENTRY("vsched-stop", vsched_stop),
     ENTRY("vsched-trace-save", vsched_trace_save, .observes = true),
     ENTRY("vsched-trace-start", vsched_trace_start, .observes = true),
     ENTRY("vsched-trace-stop", vsched_trace_stop, .observes = true),

@@ -741,8 +741,9 @@ static bool reschedule(VschedCore *core, int p)
     set_state(v, VSCHED_RUNNING, pcpu->clock);
     pcpu->ran = 0;
     pcpu->fresh = true;
+    pcpu->precise = pick.precise;
     pcpu->slice_start = pcpu->clock;
-    if (!pick.exact) {
+    if (!pick.exact && !pick.precise) {
         pick.timeslice -= vsched_core_slice_cut(core, p, pcpu->clock,
                                                 pick.timeslice);
         pick.timeslice = first_timeslice(pcpu, pick.timeslice);
@@ -827,6 +828,8 @@ bool vsched_core_spin(VschedCore *core, VschedRun *run)
         .pcpu = run->pcpu,
         .vcpu = run->vcpu,
         .budget = run->budget - run->cycles,
+        .precise = run->precise == INT64_MAX ? INT64_MAX
+                                             : run->precise - run->cycles,
         .spin_stops = run->spin_stops,
     };
     spin(core, run->pcpu);
@@ -900,6 +903,7 @@ static void run_pcpu(VschedCore *core, int p, int64_t until)
         run.budget = MAX(0, MIN(rest, pcpu->slice_end - pcpu->clock));
         /* However short a timeslice: one piece of code is run in it. */
         run.first = pcpu->fresh ? rest : 0;
+        run.precise = pcpu->precise ? pcpu->slice_end - pcpu->clock : INT64_MAX;
         run.spin_stops = core->skip ||
                          vsched_core_listens(core, VSCHED_HINT_SPIN);
 
@@ -1152,11 +1156,12 @@ static void hand_over(VschedCore *core, const VschedPolicyOps *ops,
                 pcpu->resched = VSCHED_PREEMPTED;
             }
         } else {
-            if (!pick.exact) {
+            if (!pick.exact && !pick.precise) {
                 pick.timeslice -= vsched_core_slice_cut(core, p, start,
                                                         pick.timeslice);
             }
             pcpu->slice_end = start + pick.timeslice;
+            pcpu->precise = pick.precise;
         }
         if (!same) {
             pcpu->ran = 0;

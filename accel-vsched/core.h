@@ -88,6 +88,7 @@ typedef struct VschedPCPU {
     int64_t slice_end;          /* cycles */
     int64_t ran;                /* cycles of the current VCPU since start() */
     bool fresh;                 /* nothing of the timeslice has been run yet */
+    bool precise;               /* slice_end is, see VschedPick */
     int current;                /* VCPU, or VSCHED_NONE */
     int last;                   /* whose registers it holds, or VSCHED_NONE */
     int64_t skip_until;         /* cycles: runs nothing before */
@@ -115,6 +116,12 @@ typedef struct VschedRun {
     int64_t budget;             /* cycles: pieces of code that fit are run */
     /* cycles: the first piece is run if it fits into this; else 0 */
     int64_t first;
+    /*
+     * cycles: where the budget ends here, a piece of code that does not fit is
+     * run in part: the instructions that do fit, or one if it is the first
+     * piece and fits into @first.  INT64_MAX: nowhere.
+     */
+    int64_t precise;
     bool spin_stops;            /* return at a spin */
     /* out: */
     int64_t cycles;             /* that it took, stalls included */

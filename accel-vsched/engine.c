@@ -127,7 +127,7 @@ static void attend(VschedEngine *e)
     do_queued_work(e);
     while (all_stopped() || e->stale) {
         if (all_stopped()) {
-            e->refused = e->core->broken = false;
+            e->refused = e->stopping = e->core->broken = false;
         } else {
             vsched_refuse_stale(e);
         }
@@ -135,6 +135,30 @@ static void attend(VschedEngine *e)
         do_queued_work(e);
     }
     vsched_reconsider(e);
+}
+
+void vsched_stop_at_window_end(VschedEngine *e)
+{
+    if (runstate_is_running()) {
+        e->stopping = true;
+        qatomic_set(&e->attention, true);
+        qemu_cond_broadcast(first_cpu->halt_cond);
+    }
+}
+
+/*
+ * Let the main loop stop the machine.  Nothing runs until it has asked for
+ * that, so that it is always at the same time.
+ */
+static void request_stop(VschedEngine *e)
+{
+    e->stopping = false;
+    qemu_system_vmstop_request_prepare();
+    qemu_system_vmstop_request(RUN_STATE_PAUSED);
+    while (!stop_requested() && !all_stopped()) {
+        sleep_until_event(e);
+        do_queued_work(e);      /* the main loop may wait for that before */
+    }
 }
 
 /*
@@ -258,6 +282,10 @@ static void *vsched_thread(void *arg)
         }
         if (vsched_commands_next() <= e->now) {
             vsched_commands_due(e);
+        }
+        if (e->stopping) {
+            request_stop(e);
+            continue;
         }
         if (vsched_core_idle(e->core, &until)) {
             pass_idle_time(e, until);
@@ -489,6 +517,7 @@ const char *vsched_hint_name(VschedHintKind kind)
         [VSCHED_HINT_PAUSE] = "pause",
         [VSCHED_HINT_HOLD] = "hold",
         [VSCHED_HINT_SAFE_POINT] = "safe-point",
+        [VSCHED_HINT_MARK] = "mark",
     };
 
     return kinds[kind];

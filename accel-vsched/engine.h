@@ -8,8 +8,9 @@
  *   stalls.c   a listener for tests
  *   engine-object.c  the engine and its policy as QOM objects
  *   options.c  the command line; given.c keeps what was given
- *   hold.c     the register by which a guest asks not to be preempted; what
- *              such devices have in common
+ *   hold.c     the register by which a guest asks not to be preempted
+ *   mark.c     the register by which a program says where it is
+ *   register.c  where such registers are
  *   idle-loop.c  where the guest's idle loop is
  *   objects.c  VMs, PCPUs and VCPUs as QOM objects
  *   devices.c  completions of devices at simulated times
@@ -31,6 +32,7 @@
 
 #include "qemu/guest-random.h"
 #include "qemu/queue.h"
+#include "exec/memory.h"
 #include "hw/core/cpu.h"
 #include "hw/boards.h"
 #include "hw/sdb/sdb.h"
@@ -198,6 +200,7 @@ struct VschedEngine {
     bool held;                  /* a debugger may hold some VCPUs: look */
     /* Interrupt controllers say who sends what: interrupt_sent(). */
     bool senders_known;
+    bool stopping;              /* the machine stops at the window's end */
     Error *no_unplug;           /* why not, of all CPUs */
     QSIMPLEQ_HEAD(, VschedPost) posts;
 
@@ -258,9 +261,11 @@ static inline bool vsched_hint_wanted(const VschedEngine *e,
 void vsched_notify_sent(VschedEngine *e, CPUState *sender, CPUState *target,
                         VschedSent sent, bool cross_call);
 /*
- * The VCPU that executes says something to the policy: @hint but for who, where
- * and when.  From a debugger, which says nothing of the kind, it is dropped.
+ * The VCPU that executes says something: fill in @hint who, where and when.
+ * False: it is a debugger, which says nothing of the kind.
  */
+bool vsched_guest_says(VschedHint *hint);
+/* The same, and notify the policy if it listens to such hints. */
 void vsched_notify_guest_says(VschedHint *hint);
 /* What is on its way, and due: before anything else happens between windows */
 void vsched_deliver_deferred(VschedEngine *e);
@@ -270,6 +275,12 @@ int64_t vsched_next_delivery(VschedEngine *e);
 
 /* engine.c */
 void vsched_debugger_stop(VschedEngine *e, CPUState *cpu);
+/*
+ * The machine stops, as by 'stop', at the end of the window, or, where
+ * something is still on its way to a VCPU or from a disk then, of the first one
+ * at which nothing is.
+ */
+void vsched_stop_at_window_end(VschedEngine *e);
 /* "spin", "user", ... */
 const char *vsched_hint_name(VschedHintKind kind);
 
@@ -307,6 +318,8 @@ int64_t vsched_exec_cycles(int64_t at);
 int64_t vsched_exec_elapsed(void);
 /* The same without the stalls of the block that executes. */
 int64_t vsched_exec_elapsed_unstalled(void);
+/* Instructions that it has retired and that are in no account as yet. */
+uint64_t vsched_exec_insns(void);
 /* On the engine's thread: something is to be done between two windows. */
 void vsched_cut(void);
 

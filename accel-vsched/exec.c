@@ -23,6 +23,10 @@
  * stop_position moves to the left, and the counter becomes smaller if it has
  * to, which generated code sees at the next block.
  *
+ * A stretch ends before the first block that does not fit into what is left of
+ * its budget.  Where the budget ends precisely (VschedRun), the instructions of
+ * that block that do fit are a block of their own, which is translated for it.
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -50,6 +54,7 @@ static struct {
     int pcpu, vcpu;
     int64_t begin;              /* position */
     int64_t budget;             /* cycles */
+    int64_t precise;            /* cycles: see VschedRun */
     int64_t stalled;            /* cycles */
     int64_t stall_position;     /* end of the block that stalled last */
     int64_t block_stalled;      /* cycles, of that block */
@@ -62,6 +67,7 @@ static struct {
     unsigned exceptions;        /* how many before it at that position */
     unsigned watch_mask;        /* of all listeners, for blocks from now on */
     unsigned coming;            /* instructions of the block that comes next */
+    bool part;                  /* part of a block was to be run */
     bool stopped;
     VschedStop stop;
 } run;
@@ -354,11 +360,12 @@ static vaddr block_pc(CPUState *cpu, const TranslationBlock *tb)
 }
 
 /*
- * All listeners, before a block at position @now.  Returns the first position
+ * All listeners, before a block, of which @insns instructions are run from
+ * position @now on.  Returns the first position
  * at which something ends, and lowers *@limit as they want it.
  */
 static int64_t ask_listeners(CPUState *cpu, const TranslationBlock *tb,
-                             int64_t now, int64_t *limit)
+                             int64_t now, unsigned insns, int64_t *limit)
 {
     VschedExec *x = run.x;
     int64_t exact = INT64_MAX;
@@ -367,7 +374,7 @@ static int64_t ask_listeners(CPUState *cpu, const TranslationBlock *tb,
         VschedListener *l = x->listener[i];
 
         if (l->ops->block) {
-            l->ops->block(l, cpu, now, tb->icount, block_pc(cpu, tb), limit);
+            l->ops->block(l, cpu, now, insns, block_pc(cpu, tb), limit);
         }
         exact = MIN(exact, l->exact);
     }
@@ -418,6 +425,7 @@ static void begin_stretch(int64_t now)
     run.stalled = 0;
     run.stall_position = -1;
     run.budget = run.account->budget;
+    run.precise = run.account->precise;
     run.stop_position = position_after(run.account->budget);
     run.first_stop = position_after(run.account->first);
     run.due_position = run.x->timed ? position_at(run.x->timed->due)
@@ -451,17 +459,50 @@ static bool notify_spin(CPUState *cpu, int64_t now)
     return go_on;
 }
 
+/*
+ * How many instructions of a block of @insns, which comes next at position
+ * @now, are run: fewer where the budget ends in it, and does so precisely.
+ */
+static inline unsigned insns_to_run(int64_t now, unsigned insns)
+{
+    int64_t rest = run.stop_position - now;
+
+    if (likely(run.budget != run.precise || rest >= insns)) {
+        return insns;
+    }
+    if (rest < 1 && now == run.begin && now < run.first_stop) {
+        return 1;
+    }
+    return rest >= 1 ? rest : insns;
+}
+
+/*
+ * Leave generated code for a block that is the first @insns instructions of
+ * @tb.  An interrupt may be taken before it, as between any two blocks.
+ */
+static bool run_part(CPUState *cpu, const TranslationBlock *tb, unsigned insns,
+                     uint32_t observed)
+{
+    cpu->cflags_next_tb = (tb_cflags(tb) & ~(CF_COUNT_MASK | CF_OBSERVE)) |
+                          observed | insns;
+    run.part = true;
+    return true;
+}
+
 static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
                            uint32_t *observed)
 {
     VschedExec *x = run.x;
-    int64_t now = position(cpu), end = now + tb->icount;
+    int64_t now = position(cpu), end;
     int64_t limit, exact;
+    unsigned insns;
 
     do {
         limit = exact = INT64_MAX;
+        insns = insns_to_run(now, tb->icount);
+        end = now + insns;
         if (x->listeners) {
-            exact = ask_listeners(cpu, tb, now, &limit);
+            exact = ask_listeners(cpu, tb, now, insns, &limit);
         }
         if (unlikely(run.due_position < end)) {
             ask_timed(cpu, tb, now, &limit);
@@ -497,14 +538,15 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
         cpu->neg.observe = OBSERVE_ALL;
         *observed = OBSERVE_ALL;
         refill(cpu, now, end);
-        return false;
+    } else {
+        if (x->listeners) {
+            observe(cpu, watch_mask_of_all(x));
+        }
+        *observed = cpu->neg.observe;
+        refill(cpu, now, MIN(limit, exact));
     }
-    if (x->listeners) {
-        observe(cpu, watch_mask_of_all(x));
-    }
-    *observed = cpu->neg.observe;
-    refill(cpu, now, MIN(limit, exact));
-    return false;
+    return unlikely(insns < tb->icount) ? run_part(cpu, tb, insns, *observed)
+                                        : false;
 }
 
 static void vsched_pause(CPUState *cpu)
@@ -686,6 +728,12 @@ int64_t vsched_exec_elapsed_unstalled(void)
            (position(run.cpu) == run.stall_position ? run.block_stalled : 0);
 }
 
+uint64_t vsched_exec_insns(void)
+{
+    return run.cpu ? run.account->insns[0] + run.account->insns[1] +
+                     position(run.cpu) - run.x->counted : 0;
+}
+
 /*
  * Around whatever runs VCPUs: other threads may not be exclusive, nor free what
  * is protected by RCU.  For all VCPUs of a window at once, since each of these
@@ -728,7 +776,7 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
     run.vcpu = account->vcpu;
     begin_stretch(x->retired);
     run.excepted = -1;
-    run.stopped = false;
+    run.stopped = run.part = false;
     run.stop = VSCHED_STOP_EXIT;
     x->counted = x->retired;
 
@@ -747,6 +795,9 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
 
     r = cpu_exec(cpu);
 
+    if (unlikely(run.part)) {
+        cpu->cflags_next_tb = -1;       /* the stretch may have ended before */
+    }
     now = position(cpu);
     for (int i = 0; i < x->listeners; i++) {
         VschedListener *l = x->listener[i];

@@ -116,19 +116,27 @@ static void notify_of_request(VschedEngine *e, CPUState *cpu, bool later)
     }
 }
 
-void vsched_notify_guest_says(VschedHint *hint)
+bool vsched_guest_says(VschedHint *hint)
 {
     VschedEngine *e = vsched_engine;
 
     if (!vsched_in_engine_thread() || !current_cpu ||
-        e->core->running == VSCHED_NONE ||
-        !vsched_hint_wanted(e, hint->kind)) {
-        return;
+        e->core->running == VSCHED_NONE) {
+        return false;
     }
     hint->pcpu = e->core->running;
     hint->vcpu = vsched_vcpu(current_cpu);
     hint->now = vsched_present(e);
-    vsched_core_hint(e->core, hint);
+    return true;
+}
+
+void vsched_notify_guest_says(VschedHint *hint)
+{
+    VschedEngine *e = vsched_engine;
+
+    if (vsched_hint_wanted(e, hint->kind) && vsched_guest_says(hint)) {
+        vsched_core_hint(e->core, hint);
+    }
 }
 
 bool vsched_set_safe_point_driver(void (*ask)(CPUState *cpu, void *opaque),

@@ -11,6 +11,7 @@ const VschedPolicyOps *const vsched_policies[] = {
     &vsched_policy_balance,
     &vsched_policy_cosched,
     &vsched_policy_credit,
+    &vsched_policy_explore,
     &vsched_policy_gang,
     &vsched_policy_heat,
     &vsched_policy_microslice,

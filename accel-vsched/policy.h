@@ -86,6 +86,13 @@ typedef struct VschedPick {
     int vcpu;                   /* VSCHED_NONE: idle */
     int64_t timeslice;          /* cycles, at least 1 */
     bool exact;                 /* no jitter, no initial phase: see core.h */
+    /*
+     * Exact, and over at that very cycle, though it be in the middle of a piece
+     * of code; otherwise a timeslice ends before the first piece that does not
+     * fit.  One instruction is run at least; and if an access stalls beyond the
+     * end, the piece that it is in is completed.
+     */
+    bool precise;
 } VschedPick;
 
 /*
@@ -103,10 +110,16 @@ typedef enum VschedHintKind {
     VSCHED_HINT_PAUSE,          /* @vcpu executed PAUSE, YIELD or WFE */
     VSCHED_HINT_HOLD,           /* @vcpu asks to run on for @cycles */
     VSCHED_HINT_SAFE_POINT,     /* @vcpu says that it holds no lock just now */
+    VSCHED_HINT_MARK,           /* @vcpu came to mark @number of its program */
     VSCHED_HINTS
 } VschedHintKind;
 
 #define VSCHED_LISTEN(kind) (1u << (kind))
+
+/* Marks of a program that have a meaning: what is watched begins, or ends. */
+#define VSCHED_MARK_BEGIN 1
+#define VSCHED_MARK_END 2               /* all is as it should be */
+#define VSCHED_MARK_FAILED 3            /* it is not */
 
 /*
  * Who counts as idle besides VCPUs that are blocked: what a policy may ask
@@ -141,6 +154,8 @@ typedef struct VschedHint {
     bool running;               /* the target is on a PCPU */
     /* VSCHED_HINT_HOLD */
     int64_t cycles;
+    /* VSCHED_HINT_MARK */
+    uint64_t number;
 } VschedHint;
 
 /* What a policy may ask of the engine, at any time. */
@@ -301,6 +316,7 @@ const VschedPolicyOps *vsched_policy_find(const char *name);
 extern const VschedPolicyOps vsched_policy_balance;
 extern const VschedPolicyOps vsched_policy_cosched;
 extern const VschedPolicyOps vsched_policy_credit;
+extern const VschedPolicyOps vsched_policy_explore;
 extern const VschedPolicyOps vsched_policy_gang;
 extern const VschedPolicyOps vsched_policy_heat;
 extern const VschedPolicyOps vsched_policy_microslice;

@@ -473,6 +473,21 @@ VschedProfileInfo *qmp_query_vsched_profile(Error **errp)
     return e ? vsched_sampling_info(e, errp) : NULL;
 }
 
+VschedDone *qmp_vsched_stop(VschedStopArguments *a, Error **errp)
+{
+    VschedEngine *e = vsched_changeable(errp);
+
+    if (!e) {
+        return NULL;
+    }
+    if (a->has_at) {
+        a->has_at = false;
+        return vsched_commands_defer(e, "vsched-stop", a, a->at, errp);
+    }
+    vsched_stop_at_window_end(e);
+    return vsched_commands_done(e);
+}
+
 void qmp_vsched_cancel(uint64_t id, Error **errp)
 {
     if (engine(errp) && !vsched_commands_cancel(id)) {

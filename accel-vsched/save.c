@@ -86,6 +86,7 @@ static const VMStateDescription vmstate_pcpu = {
         VMSTATE_INT64(slice_end, VschedPCPU),
         VMSTATE_INT64(ran, VschedPCPU),
         VMSTATE_BOOL(fresh, VschedPCPU),
+        VMSTATE_BOOL(precise, VschedPCPU),
         VMSTATE_INT32(current, VschedPCPU),
         VMSTATE_INT32(last, VschedPCPU),
         VMSTATE_INT64(skip_until, VschedPCPU),
@@ -616,6 +617,7 @@ static int pre_load(void *opaque)
     VschedEngine *e = opaque;
 
     e->stale = VSCHED_HALF_A_STATE;
+    e->stopping = false;
     vsched_state_free(e->saved.core);
     e->saved.core = vsched_state_new(e->core);      /* room for as many */
     g_free(e->saved.words);

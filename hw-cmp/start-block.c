@@ -230,8 +230,9 @@ static void start_block_write(void *opaque, hwaddr addr, uint64_t val,
                                 : RESULT_NO_COMMAND;
         break;
     case REG_SHUTDOWN:
+        s->exit_status = val & 0xff;
         qemu_system_shutdown_request_with_code(SHUTDOWN_CAUSE_GUEST_SHUTDOWN,
-                                               val & 0xff);
+                                               s->exit_status);
         break;
     default:
         qemu_log_mask(LOG_GUEST_ERROR, "%s: no writable register at 0x%"
@@ -254,6 +255,7 @@ static void start_block_reset(DeviceState *dev)
 
     s->module = s->pc = s->argument = s->trap_base = s->result = 0;
     s->starting = 0;
+    s->exit_status = 0;
 }
 
 static void start_block_get_total(Object *obj, Visitor *v, const char *name,
@@ -276,6 +278,10 @@ static void start_block_init(Object *obj)
                           START_BLOCK_SIZE);
     sysbus_init_mmio(SYS_BUS_DEVICE(obj), &s->mmio);
 
+    object_property_add_uint8_ptr(obj, "exit-status", &s->exit_status,
+                                  OBJ_PROP_FLAG_READ);
+    object_property_set_description(obj, "exit-status",
+                                    "what the guest wrote to SHUTDOWN");
     for (int i = 0; i < CMP_MODULES; i++) {
         g_autofree char *cpu = g_strdup_printf("cpu[%d]", i);
         g_autofree char *starts = g_strdup_printf("starts[%d]", i);

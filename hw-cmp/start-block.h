@@ -31,6 +31,8 @@ struct StartBlock {
     uint64_t trap_base;
     uint64_t result;            /* of the last command */
 
+    uint8_t exit_status;        /* written to SHUTDOWN: QEMU ends with it */
+
     /* Started, but their clocks have not come to that time: a bit a module */
     uint32_t starting;
 

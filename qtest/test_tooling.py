@@ -47,9 +47,9 @@ class CommandLine(unittest.TestCase):
         names = {name for name in os.listdir(top) if name != "__pycache__"}
         folders = {name for name in names if os.path.isdir(os.path.join(top, name))}
         self.assertEqual(folders, {"bench", "build", "fetch", "lib", "report"})
-        self.assertEqual(names - folders, {"check", "check-full", "clean", "lint", "packages",
-                                           "run", "run-bare-metal", "sdb-model", "series",
-                                           "setup", "trace", "vm-stat"})
+        self.assertEqual(names - folders, {"check", "check-full", "clean", "explore", "lint",
+                                           "packages", "profile", "run", "run-bare-metal",
+                                           "sdb-model", "series", "setup", "trace", "vm-stat"})
 
     def test_scripts_that_pages_and_scripts_name_exist(self):
         paths = [os.path.join(TOP, name) for name in ("README.md", "Makefile", ".ci/run")]

@@ -62,6 +62,7 @@ static void advance(World *w, int vcpu)
 
     w->next[vcpu]++;
     w->waited[vcpu] = 0;
+    w->done[vcpu] = 0;
     while (program && program[n].length) {
         n++;
     }
@@ -79,16 +80,23 @@ void world_init(World *w, int vcpus, uint32_t seed)
     }
 }
 
-/* Block @b of @vcpu runs from @start on @pcpu. */
-void world_execute(World *w, int pcpu, int vcpu, int64_t start)
+static void log_executed(World *w, int pcpu, int vcpu, int64_t start,
+                         int length)
 {
     Executed x = { pcpu, vcpu, w->next[vcpu], start };
 
     g_assert_false(w->halted[vcpu]);
     g_assert_cmpint(start, >=, w->not_before[vcpu]);
-    w->not_before[vcpu] = start + block_of(w, vcpu).length;
-    advance(w, vcpu);
+    w->not_before[vcpu] = start + length;
     g_array_append_val(w->log, x);
+}
+
+/* The block of @vcpu, or what is left of it, runs from @start on @pcpu. */
+void world_execute(World *w, int pcpu, int vcpu, int64_t start)
+{
+    log_executed(w, pcpu, vcpu, start,
+                 block_of(w, vcpu).length - w->done[vcpu]);
+    advance(w, vcpu);
 }
 
 int64_t world_horizon(const World *w)
@@ -250,6 +258,28 @@ static bool block_done(Fake *f, const VschedRun *run, Block b, int64_t end)
     }
 }
 
+/*
+ * Instructions of the block, of @length, that run before a precise stop; 0:
+ * it is none.
+ */
+static int part_of(const VschedCore *core, const VschedRun *run,
+                   int64_t budget, int length)
+{
+    const VschedSpeed *speed = &core->pcpu[run->pcpu].speed;
+    int64_t n;
+
+    if (budget != run->precise) {
+        return 0;
+    }
+    n = vsched_speed_insns(speed, MAX(0, budget - run->stalled)) -
+        run->insns[0];
+    if (n < 1 && !run->insns[0] && vsched_speed_cycles(speed, 1) <=
+                                   run->first) {
+        n = 1;
+    }
+    return MAX(0, MIN(n, length - 1));
+}
+
 static VschedStop fake_run(void *opaque, VschedRun *run)
 {
     Fake *f = opaque;
@@ -269,16 +299,31 @@ static VschedStop fake_run(void *opaque, VschedRun *run)
         Block b = block_of(w, vcpu);
         VschedHint hint = { .pcpu = pcpu, .vcpu = vcpu };
         int64_t now, end, stall, unstalled, rounds = w->rounds[vcpu];
-        int next = w->next[vcpu], waited = w->waited[vcpu];
+        int next = w->next[vcpu], waited = w->waited[vcpu], part = 0;
+        int length = b.length;
 
         /* Blocks are so many instructions; stalls come at their ends. */
+        b.length -= w->done[vcpu];
         end = vsched_speed_cycles(speed, run->insns[0] + b.length) +
               run->stalled;
-        if (end > budget && (run->insns[0] || end > run->first)) {
-            return VSCHED_STOP_BUDGET;
+        if (end > budget) {
+            part = part_of(core, run, budget, b.length);
+            if (part) {
+                end = vsched_speed_cycles(speed, run->insns[0] + part) +
+                      run->stalled;
+            } else if (run->insns[0] || end > run->first) {
+                return VSCHED_STOP_BUDGET;
+            }
         }
         before_block(f, run, b.mode, end);
         if (core->pcpu[pcpu].resched != VSCHED_WHY_NONE) {
+            return VSCHED_STOP_BUDGET;
+        }
+        if (part) {
+            log_executed(w, pcpu, vcpu, core->pcpu[pcpu].clock + *used, part);
+            w->done[vcpu] += part;
+            run->insns[0] += part;
+            *used = end;
             return VSCHED_STOP_BUDGET;
         }
         world_execute(w, pcpu, vcpu, core->pcpu[pcpu].clock + *used);
@@ -324,13 +369,20 @@ static VschedStop fake_run(void *opaque, VschedRun *run)
             while_running(f, *used, end, &hint);
             budget = MIN(budget, vsched_core_budget(core));
             break;
+        case MARK:
+            hint.kind = VSCHED_HINT_MARK;
+            hint.now = now;
+            hint.number = b.arg;
+            while_running(f, *used, end, &hint);
+            budget = MIN(budget, vsched_core_budget(core));
+            break;
         case NOTHING:
             break;
         default:
             if (!block_done(f, run, b, end)) {
                 w->next[vcpu] = next;
                 w->rounds[vcpu] = rounds;
-                w->waited[vcpu] = waited + b.length;
+                w->waited[vcpu] = waited + length;
                 if (f->pause) {
                     hint.kind = VSCHED_HINT_PAUSE;
                     hint.now = now;

@@ -29,6 +29,7 @@ typedef enum Event {
     UNLOCK,
     CALL,                       /* a cross-call: wait until @arg has taken it */
     HOLD,                       /* it asks to run on for @arg cycles */
+    MARK,                       /* it comes to mark @arg of its program */
 } Event;
 
 typedef enum Mode {
@@ -71,6 +72,7 @@ typedef struct World {
     int waited[MANY];           /* cycles in its block so far */
     /* an interrupt asks it for a safe point; taken where it has no lock */
     bool asked[MANY];
+    int done[MANY];             /* instructions of it, before a precise stop */
     GArray *log;
 } World;
 

@@ -215,6 +215,72 @@ static void test_exact_slices(void)
     fake_free(&f);
 }
 
+static void test_precise_slices(void)
+{
+    static const Block sevens[] = { { 7 }, { } };
+    char *why = NULL;
+    Fake f;
+
+    /*
+     * Slices of 10, blocks of 7, windows of 100: 0 executes a block and 3
+     * instructions of the next one, then 1 does; then 0 executes the 4 that
+     * are left, and 6 of the third block; then the 1 that is left of it.
+     */
+    fake_init(&f, 2, 1, 100, 0, &toy_precise, 10);
+    f.core->jitter = true;
+    f.core->pcpu[0].phase = 0x3fffffff;
+    all_run(&f, sevens);
+    windows(&f, 1);
+    assert_log(&f, "0:0@0 0:0@7 0:1@10 0:1@17 0:0@20 0:0@24 0:1@30 0:1@34 "
+                   "0:0@40 0:0@41 0:0@48 0:1@50 0:1@51 0:1@58 0:0@60 0:0@65 "
+                   "0:1@70 0:1@75 0:0@80 0:0@82 0:0@89 0:1@90 0:1@92 0:1@99");
+    g_assert_cmpint(f.core->pcpu[0].clock, ==, 100);
+    g_assert_cmpint(f.core->vcpu[0].insns[0], ==, 50);
+    assert_sums(&f);
+    fake_free(&f);
+
+    /*
+     * Windows of 12: at 7 the block of 1 is over, and the next one would end at
+     * 14, beyond the window: what it lacks of 12 is made up for in the next
+     * window, in which the slice ends, in the middle of that block.
+     */
+    fake_init(&f, 2, 1, 12, 0, &toy_precise, 13);
+    all_run(&f, sevens);
+    windows(&f, 1);
+    assert_log(&f, "0:0@0");
+    g_assert_cmpint(f.core->pcpu[0].clock, ==, 7);
+    windows(&f, 1);
+    assert_log(&f, "0:0@7 0:1@13");
+    g_assert_cmpint(f.core->pcpu[0].clock, ==, 20);
+    fake_free(&f);
+
+    /*
+     * 2 instructions in 3 cycles, slices of 10.  A block of 7 takes 10.5: it
+     * ends at 10, and half a cycle is carried.  6 of the next one take 9 + 0.5;
+     * a 7th would end at 21.  So this slice is over at 19, a cycle early.  The
+     * 7th, until 20.5 + 0.5, and 5 of the third block, 7.5, end at 28.
+     */
+    fake_init(&f, 1, 1, 30, 0, &toy_precise, 10);
+    must(vsched_core_set_speed(f.core, 0, 2, 3, &why), &why);
+    all_run(&f, sevens);
+    windows(&f, 1);
+    assert_log(&f, "0:0@0 0:0@10 0:0@19 0:0@21");
+    g_assert_cmpint(f.core->pcpu[0].clock, ==, 28);
+    g_assert_cmpint(f.core->pcpu[0].insns, ==, 19);
+    fake_free(&f);
+
+    /*
+     * A slice of 1 at half the speed: one instruction is run all the same, and
+     * takes 2 cycles.
+     */
+    fake_init(&f, 2, 1, 8, 0, &toy_precise, 1);
+    must(vsched_core_set_speed(f.core, 0, 1, 2, &why), &why);
+    all_run(&f, sevens);
+    windows(&f, 1);
+    assert_log(&f, "0:0@0 0:1@2 0:0@4 0:1@6");
+    fake_free(&f);
+}
+
 static void test_off_and_on(void)
 {
     char *why = NULL;
@@ -980,6 +1046,7 @@ int main(int argc, char **argv)
     g_test_add_func("/policy/preempt", test_preempt);
     g_test_add_func("/policy/preempt-at-once", test_preempt_at_once);
     g_test_add_func("/policy/exact-slices", test_exact_slices);
+    g_test_add_func("/policy/precise-slices", test_precise_slices);
     g_test_add_func("/policy/off-and-on", test_off_and_on);
     g_test_add_func("/policy/affinity", test_affinity);
     g_test_add_func("/policy/move", test_move);

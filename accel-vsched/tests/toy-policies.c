@@ -111,6 +111,14 @@ static VschedPick exact_pick(void *policy, int pcpu, int64_t now)
     return p;
 }
 
+static VschedPick precise_pick(void *policy, int pcpu, int64_t now)
+{
+    VschedPick p = pick(policy, pcpu, now);
+
+    p.precise = true;
+    return p;
+}
+
 static bool waiting(void *policy, int pcpu, int64_t now)
 {
     return first(policy, pcpu, now) != VSCHED_NONE;
@@ -188,6 +196,10 @@ const VschedPolicyOps toy_shared = {
 
 const VschedPolicyOps toy_exact = {
     TOY("toy-exact", create, enqueue, exact_pick),
+};
+
+const VschedPolicyOps toy_precise = {
+    TOY("toy-precise", create, enqueue, precise_pick),
 };
 
 /*
@@ -357,5 +369,6 @@ const VschedPolicyOps *const toy_policies[] = {
     &toy_capped,
     &toy_silent,
     &toy_rude,
+    &toy_precise,
     NULL
 };

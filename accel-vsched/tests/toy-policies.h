@@ -16,6 +16,8 @@
 extern const VschedPolicyOps toy_shared;
 /* The same; timeslices are exact. */
 extern const VschedPolicyOps toy_exact;
+/* The same; timeslices end in the middle of a block. */
+extern const VschedPolicyOps toy_precise;
 /*
  * A VCPU may run for one timeslice in every four; then it is held back until a
  * tick.

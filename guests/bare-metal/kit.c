@@ -32,7 +32,6 @@ enum {
     START_ARGUMENT = 0x20, START_TRAP_BASE = 0x28, START_COMMAND = 0x30,
     START_SHUTDOWN = 0x40,
 };
-enum { COMMAND_START = 1, COMMAND_STOP = 2 };
 
 enum { STATE_OFF, STATE_UP, STATE_DONE };
 enum { EXIT_OK, EXIT_FAILED, EXIT_ERROR };
@@ -45,6 +44,8 @@ char kit_fatal_stack[STACK_SIZE] __attribute__((aligned(64)));
 static char stacks[MAX_VCPUS][STACK_SIZE] __attribute__((aligned(64)));
 static bool has_start_block;
 static bool user_mode;
+static uint64_t mark_register;   /* of a vsched-mark; 0: there is none */
+static bool ended;
 static bool stay;                /* VCPUs take interrupts until the end */
 static char arguments[512];
 static char output[65536];
@@ -103,6 +104,28 @@ static uint64_t read64(uint64_t address)
     return value;
 }
 
+/* Marks: 1 at the begin of what the program is about, 2 or 3 at its end */
+
+void mark_begin(void)
+{
+    if (mark_register) {
+        write64(mark_register, 1);
+    }
+}
+
+uint64_t mark_address(void)
+{
+    return mark_register;
+}
+
+void mark_end(bool ok)
+{
+    if (mark_register && !ended) {
+        write64(mark_register, ok ? 2 : 3);
+    }
+    ended = true;
+}
+
 /* Output: collected, so that it is one valid object whatever happens. */
 
 static void put(const char *text)
@@ -150,6 +173,7 @@ static void put_hex(uint64_t value)
 
 __attribute__((noreturn)) static void end(int status)
 {
+    mark_end(status == EXIT_OK);
     put("}\n");
     flush();
     if (has_start_block) {
@@ -342,7 +366,7 @@ uint64_t parameter(const char *name, uint64_t preset, uint64_t min, uint64_t max
     return value;
 }
 
-static void check_arguments(void)
+void check_arguments(void)
 {
     for (char *word = arguments; *word; word++) {
         if (*word != ' ') {
@@ -405,17 +429,22 @@ static void stop_vcpu(void)
     }
 }
 
-static bool try_to_start(struct vcpu *vcpu)
+uint64_t prepare_to_start(struct vcpu *vcpu, void (*entry)(void))
 {
     uint64_t table;
 
     asm("rdpr %%tba, %0" : "=r"(table));
     vcpu->stack = (uint64_t)stacks[vcpu->index + 1];
     write64(START_BLOCK + START_MODULE, vcpu->index);
-    write64(START_BLOCK + START_PC, (uint64_t)kit_secondary);
+    write64(START_BLOCK + START_PC, (uint64_t)entry);
     write64(START_BLOCK + START_ARGUMENT, (uint64_t)vcpu);
     write64(START_BLOCK + START_TRAP_BASE, table);
-    write64(START_BLOCK + START_COMMAND, COMMAND_START);
+    return START_BLOCK + START_COMMAND;
+}
+
+static bool try_to_start(struct vcpu *vcpu)
+{
+    write64(prepare_to_start(vcpu, kit_secondary), COMMAND_START);
     return read64(START_BLOCK + START_COMMAND) == 0;
 }
 
@@ -443,6 +472,7 @@ uint64_t run_on_all(void (*work)(struct vcpu *me))
         start_vcpu(&kit_vcpus[i]);
     }
     interrupts(true);
+    mark_begin();
     begin = tick();
     round_number++;
     do_work(&kit_vcpus[0]);
@@ -485,6 +515,7 @@ void kit_main(struct vcpu *me)
     read_arguments();
     vcpus = parameter("vcpus", vcpus, 1, vcpus);
     user_mode = parameter("user", 0, 0, 1);
+    mark_register = parameter("mark", 0, 0, 1ul << 50);
 
     report_begin();
     report("vcpus", vcpus);

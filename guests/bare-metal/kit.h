@@ -78,6 +78,25 @@ __attribute__((noreturn)) void finish(bool ok);
 /* Start a VCPU again that has stopped, also in error state; false if it runs. */
 bool restart_stopped(struct vcpu *vcpu);
 
+/*
+ * For programs in which each instruction counts: @vcpu will begin at @entry,
+ * with its struct vcpu in %o0, and %sp to be taken from there, when somebody
+ * writes COMMAND_START to the physical address that is returned.
+ */
+uint64_t prepare_to_start(struct vcpu *vcpu, void (*entry)(void));
+/* All parameters were asked for; run_on_all() does this itself. */
+void check_arguments(void);
+
+/*
+ * With parameter mark=, the address of a vsched-mark register: the program comes
+ * to mark 1, and at its end to mark 2 (ok) or 3.  run_on_all() and finish() do
+ * so; what comes after the first mark_end() is not part of the run.
+ */
+void mark_begin(void);
+void mark_end(bool ok);
+/* The address itself, or 0. */
+uint64_t mark_address(void);
+
 /* End with an error of the caller's: bad parameters, broken machine. */
 __attribute__((noreturn)) void fail(const char *what, const char *why);
 

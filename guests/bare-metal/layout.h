@@ -16,6 +16,10 @@
 #define STACK_BIAS          2047
 #define FRAME_SIZE          192         /* window save area, six arguments */
 
+/* What VCPUs write to the start register block's command register */
+#define COMMAND_START       1           /* start the one that was prepared */
+#define COMMAND_STOP        2           /* stop the one that writes */
+
 /* struct vcpu */
 #define VCPU_SHIFT          8
 #define VCPU_RECEIVED       0

@@ -71,7 +71,7 @@ class Monitor:
     def __exit__(self, *_):
         self.close()
 
-    def cmd(self, name, **arguments):
+    def cmd(self, name, /, **arguments):
         try:
             return self.qmp.cmd(name, **arguments)
         except (self.library.ExecInterruptedError, self.library.StateError) as fault:
@@ -84,8 +84,9 @@ class Monitor:
         self.qmp.settimeout(seconds)
 
     def forget_events(self):
-        """The library keeps all events until somebody asks for them."""
+        """The library keeps all events until somebody asks for them, and a history for ever."""
         self.qmp.clear_events()
+        self.qmp._qmp.events._history.clear()       # pylint: disable=protected-access
 
     def wait_shutdown(self):
         """Until the guest is powered off and the machine is paused (-action shutdown=pause)."""
