@@ -7,8 +7,8 @@ with what, the value {"median", "least", "most"}, its unit, and the goal as a pa
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
-from measure import (OURS, OURS_X86, STAY, STOCK, STOCK_FIRMWARE, STOCK_X86, Side, bare_metal,
-                     in_turn, linux, linux_x86, spread)
+from measure import (OURS, OURS_X86, STOCK, STOCK_FIRMWARE, STOCK_X86, Side, bare_metal, in_turn,
+                     linux, linux_x86, spread)
 
 ONLINE = r"CPUs online, workload"
 OK = r"^{name}: .* ok"
@@ -259,25 +259,29 @@ def x86(options):
                                   for label, used in runs.items()})
 
 
+# Bare-metal programs in which VCPUs compute, or wait for each other in different ways: (work,
+# what they do in about five seconds)
+WAITING = {"search": ("limit", 1000000), "stream": ("rounds", 60000),
+           "crosscall": ("rounds", 5000), "idle": ("rounds", 10000), "tas": ("rounds", 400000),
+           "mcs": ("rounds", 120000), "barrier": ("rounds", 500000)}
+
+
 def profile(options):
     """host time with a profile, and simulated time if a sample costs 2000 cycles, by workload"""
     # What figure 2 of Theurer et al. shows, "Virtual Scalability" (Linux Symposium 2006)
     start = ["-object", "vsched-command,id=profile,at=0,run=vsched-profile-start,arguments=cost="]
-    for name, key, value in (("boot", None, 0), ("nbody", "steps", 1000000),
-                             ("compress", "lines", 200000), ("syscalls", None, 0),
-                             ("pingpong", "rounds", 50000), ("forkstorm", "children", 4000)):
-        machine = ["-M", "cmp,pcpus=2,vcpus=2"]
-        sides = [Side(label, OURS, machine + more, True) for label, more in (
-            ("without", []), ("with", [start[0], start[1] + "0"]),
-            ("cost=2000", [start[0], start[1] + "2000"]))]
-        work = f"{name}.{key}={max(1, int(value * options.scale))}" if key else ""
-        runs = in_turn(f"profile {name}", sides, linux(name, work) + STAY, None, None,
-                       options.repeats)
-        yield result("profile", f"{name}, 2 VCPUs: host time with / without",
+    sides = [Side(label, OURS, ["-M", "cmp8,vcpus=8", *more], True) for label, more in (
+        ("without", []), ("with", [start[0], start[1] + "0"]),
+        ("cost=2000", [start[0], start[1] + "2000"]))]
+    for name, (key, value) in WAITING.items():
+        more = {"words": 2000} if name == "stream" else {}
+        guest = bare_metal(name, **{key: max(1, int(value * options.scale))}, **more)
+        runs = in_turn(f"profile {name}", sides, guest, None, None, options.repeats)
+        yield result("profile", f"{name}, 8 VCPUs on 8 PCPUs: host time with / without",
                      ratios(runs, "with", "without"), ("at most", 1.03), seconds=seconds(runs))
-        yield result("profile", f"{name}, 2 VCPUs: simulated time, cost=2000 / without",
-                     ratios(runs, "cost=2000", "without", "cycles"), None,
-                     same=ratios(runs, "with", "without", "cycles"))
+        yield result("profile", f"{name}, 8 VCPUs on 8 PCPUs: simulated time, "
+                     "cost=2000 / without", ratios(runs, "cost=2000", "without", "cycles"), None,
+                     unchanged=ratios(runs, "with", "without", "cycles"))
 
 
 BENCHMARKS = {"syscalls": syscalls, "pgbench": pgbench, "load": load,

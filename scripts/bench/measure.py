@@ -45,12 +45,6 @@ def peak_mib(pid):
         return int(re.search(r"VmHWM:\s*(\d+) kB", f.read()).group(1)) / 1024
 
 
-# What a guest prints when nothing is left to do but to power off
-POWER_DOWN = "reboot: Power down"
-# With it QEMU stays, so that its counters can be read
-STAY = ["-action", "shutdown=pause"]
-
-
 def linux(workload, append="", memory="512", root="rootfs.cpio.gz"):
     """Arguments that boot the guests' Linux into a workload."""
     return ["-m", memory, "-kernel", os.path.join(GUESTS, "vmlinux"),
@@ -69,7 +63,7 @@ def linux_x86(workload, append=""):
 def bare_metal(program, **parameters):
     """Arguments that run a bare-metal program, which waits at its end."""
     args = " ".join(f"{name}={value}" for name, value in parameters.items())
-    return ["-nodefaults", "-serial", "stdio", *STAY,
+    return ["-nodefaults", "-serial", "stdio", "-action", "shutdown=pause",
             "-bios", os.path.join(GUESTS, "bare-metal", program + ".elf"),
             "-fw_cfg", f"name=opt/args,string={args}"]
 
@@ -92,7 +86,7 @@ def totals(monitor):
 
 
 def at_rest(pid, monitor):
-    """What has been used when the guest has stopped the machine."""
+    """What has been used when a bare-metal program has stopped the machine."""
     while monitor.cmd("query-status")["status"] == "running":
         time.sleep(0.01)
     return {"seconds": user_seconds(pid), **totals(monitor)}
@@ -127,8 +121,7 @@ def run(side, guest, begin=None, end=None, middle=None):
                                 marks[name].update(totals(monitor))
                     if re.match(r"workload .*: exit", line):
                         peak = peak_mib(qemu.pid)
-                    if line.startswith('{"program": ') or (monitor and POWER_DOWN in line
-                                                           and STAY[-1] in command):
+                    if line.startswith('{"program": '):
                         marks["end"] = at_rest(qemu.pid, monitor)
                         monitor.cmd("quit")
                 _, status, usage = os.wait4(qemu.pid, 0)
