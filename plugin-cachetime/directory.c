@@ -76,7 +76,7 @@ void directory_add(Directory *d, uint64_t line, unsigned pcpu, bool owner)
     DirectoryEntry *entry = place_of(d, line);
 
     if (!entry->sharers) {
-        if (d->entries >= UINT64_C(1) << (d->bits - 1)) {
+        if (d->entries >= UINT64_C(3) << (d->bits - 2)) {
             grow(d);
             entry = place_of(d, line);
         }

@@ -29,7 +29,7 @@ typedef struct DirectoryEntry {
 } DirectoryEntry;
 
 typedef struct Directory {
-    uint32_t bits;          /* 2^bits places, more than half of them free */
+    uint32_t bits;          /* 2^bits places, at least a quarter free */
     uint64_t entries;
     DirectoryEntry *entry;
 } Directory;
