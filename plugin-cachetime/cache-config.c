@@ -48,24 +48,40 @@ static const char *const switches[] = { "no", "yes", NULL };
 #define CHOICE(group, key, field, choices, maximum, value) \
     { group, key, CACHE_PARAMETER_CHOICE, AT(field), NULL, \
       0, maximum, value, choices }
-#define LEVEL(group, field, bytes_max, bytes, n_ways, cycles) \
-    SIZE(group, "size", field.size, 64, bytes_max, bytes), \
-    NUMBER(group, "ways", field.ways, "ways", 1, WAYS_MAX, n_ways), \
-    NUMBER(group, "latency", field.latency, "cycles", 1, 10000, cycles), \
+#define WAYS(group, field, value) \
+    NUMBER(group, "ways", field.ways, "ways", 1, WAYS_MAX, value)
+#define LATENCY(group, field, value) \
+    NUMBER(group, "latency", field.latency, "cycles", 1, 10000, value)
+#define REPLACEMENT(group, field) \
     CHOICE(group, "replacement", field.replacement, replacements, \
            CACHE_RANDOM, CACHE_LRU)
 #define BANKS(group, field, value) \
-    NUMBER(group, "banks", field.banks, "banks", 1, 256, value), \
+    NUMBER(group, "banks", field.banks, "banks", 1, 256, value)
+#define BANK_CYCLES(group, field) \
     NUMBER(group, "bank-cycles", field.bank_cycles, "cycles", 1, 64, 4)
 
 const CacheParameter cache_parameters[] = {
     SIZE("machine", "line", line, 16, 256, 64),
-    LEVEL("l1i", l1i, 1 * MIB, 16 * KIB, 2, 1),
-    LEVEL("l1d", l1d, 1 * MIB, 16 * KIB, 2, 1),
-    LEVEL("l2", l2, 64 * MIB, 512 * KIB, 4, 15),
+    SIZE("l1i", "size", l1i.size, 64, 1 * MIB, 16 * KIB),
+    WAYS("l1i", l1i, 2),
+    LATENCY("l1i", l1i, 1),
+    REPLACEMENT("l1i", l1i),
+    SIZE("l1d", "size", l1d.size, 64, 1 * MIB, 16 * KIB),
+    WAYS("l1d", l1d, 2),
+    LATENCY("l1d", l1d, 1),
+    REPLACEMENT("l1d", l1d),
+    SIZE("l2", "size", l2.size, 64, 64 * MIB, 512 * KIB),
+    WAYS("l2", l2, 4),
+    LATENCY("l2", l2, 15),
+    REPLACEMENT("l2", l2),
     BANKS("l2", l2, 4),
-    LEVEL("l3", l3, 1 * GIB, 8 * MIB, 16, 55),
+    BANK_CYCLES("l2", l2),
+    SIZE("l3", "size", l3.size, 64, 1 * GIB, 8 * MIB),
+    WAYS("l3", l3, 16),
+    LATENCY("l3", l3, 55),
+    REPLACEMENT("l3", l3),
     BANKS("l3", l3, 8),
+    BANK_CYCLES("l3", l3),
     CHOICE("directory", "protocol", protocol, protocols, CACHE_MOESI,
            CACHE_MOSI),
     NUMBER("directory", "latency", directory_latency, "cycles", 0, 1000, 5),

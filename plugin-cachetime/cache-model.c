@@ -315,13 +315,7 @@ void cache_model_add_hits(CacheModel *m, unsigned pcpu, unsigned vcpu,
 /* --- Counters --- */
 
 #define COUNTER(name, field) { name, offsetof(CacheCounters, field) }
-#define MISSES(level, name) \
-    COUNTER(name "-misses-compulsory", misses[level][CACHE_COMPULSORY]), \
-    COUNTER(name "-misses-capacity", misses[level][CACHE_CAPACITY]), \
-    COUNTER(name "-misses-coherence", misses[level][CACHE_COHERENCE])
-#define SERVED(server, name) \
-    COUNTER("served-by-" name, served[server]), \
-    COUNTER("stall-" name, stall[server])
+#define MISS(name, level, kind) COUNTER(name, misses[level][kind])
 
 const CacheCounterName cache_counter_names[] = {
     COUNTER("fetches", accesses[CACHE_FETCH]),
@@ -329,18 +323,29 @@ const CacheCounterName cache_counter_names[] = {
     COUNTER("stores", accesses[CACHE_STORE]),
     COUNTER("model-loads", accesses[CACHE_MODEL_LOAD]),
     COUNTER("model-stores", accesses[CACHE_MODEL_STORE]),
-    MISSES(CACHE_L1I, "l1i"),
-    MISSES(CACHE_L1D, "l1d"),
-    MISSES(CACHE_L2, "l2"),
+    MISS("l1i-misses-compulsory", CACHE_L1I, CACHE_COMPULSORY),
+    MISS("l1i-misses-capacity", CACHE_L1I, CACHE_CAPACITY),
+    MISS("l1i-misses-coherence", CACHE_L1I, CACHE_COHERENCE),
+    MISS("l1d-misses-compulsory", CACHE_L1D, CACHE_COMPULSORY),
+    MISS("l1d-misses-capacity", CACHE_L1D, CACHE_CAPACITY),
+    MISS("l1d-misses-coherence", CACHE_L1D, CACHE_COHERENCE),
+    MISS("l2-misses-compulsory", CACHE_L2, CACHE_COMPULSORY),
+    MISS("l2-misses-capacity", CACHE_L2, CACHE_CAPACITY),
+    MISS("l2-misses-coherence", CACHE_L2, CACHE_COHERENCE),
     /* Nothing is taken away from the L3. */
-    COUNTER("l3-misses-compulsory", misses[CACHE_L3][CACHE_COMPULSORY]),
-    COUNTER("l3-misses-capacity", misses[CACHE_L3][CACHE_CAPACITY]),
+    MISS("l3-misses-compulsory", CACHE_L3, CACHE_COMPULSORY),
+    MISS("l3-misses-capacity", CACHE_L3, CACHE_CAPACITY),
     COUNTER("l1d-upgrades", upgrades),
-    SERVED(CACHE_BY_L2, "l2"),
-    SERVED(CACHE_BY_UPGRADE, "upgrade"),
-    SERVED(CACHE_BY_TRANSFER, "transfer"),
-    SERVED(CACHE_BY_L3, "l3"),
-    SERVED(CACHE_BY_MEMORY, "memory"),
+    COUNTER("served-by-l2", served[CACHE_BY_L2]),
+    COUNTER("served-by-upgrade", served[CACHE_BY_UPGRADE]),
+    COUNTER("served-by-transfer", served[CACHE_BY_TRANSFER]),
+    COUNTER("served-by-l3", served[CACHE_BY_L3]),
+    COUNTER("served-by-memory", served[CACHE_BY_MEMORY]),
+    COUNTER("stall-l2", stall[CACHE_BY_L2]),
+    COUNTER("stall-upgrade", stall[CACHE_BY_UPGRADE]),
+    COUNTER("stall-transfer", stall[CACHE_BY_TRANSFER]),
+    COUNTER("stall-l3", stall[CACHE_BY_L3]),
+    COUNTER("stall-memory", stall[CACHE_BY_MEMORY]),
     COUNTER("wait-l2-bank", waits[CACHE_L2_BANK]),
     COUNTER("wait-l3-bank", waits[CACHE_L3_BANK]),
     COUNTER("wait-link", waits[CACHE_LINK]),

@@ -7,12 +7,12 @@
  * table 2, with every number a parameter (cache-config.h).  Decisions where the
  * paper is silent: docs/devel/cache-model.rst.
  *
- * Who executes guest code tells the model of each access that may change
- * anything, and adds the stall cycles that it returns to the PCPU's clock.  The
- * model never calls back, except to withdraw rights (below).
+ * Who executes guest code notifies the model of each access that may change
+ * anything, and adds the stall cycles that it returns to the PCPU's clock.
+ * The model never calls back, except to withdraw rights (below).
  *
- * Plain C over GLib: no other QEMU header, no knowledge of TCG, of plugins or of
- * a target.
+ * Plain C over GLib: no other QEMU header, no knowledge of TCG, of plugins or
+ * of a target.
  *
  * Copyright (c) 2026 The cmp8 developers
  *
@@ -42,11 +42,15 @@ typedef enum CacheLevel {
     CACHE_LEVELS
 } CacheLevel;
 
+/*
+ * Compulsory: in an L1 or L2, this PCPU's first access to the line; in the L3,
+ * the first of any PCPU.  Coherence: another's store had taken the line away.
+ * All others are of capacity or conflict.
+ */
 typedef enum CacheMiss {
-    CACHE_COMPULSORY,       /* L1, L2: this PCPU's first access to the line;
-                               L3: the first of any PCPU */
-    CACHE_CAPACITY,         /* capacity or conflict: all others */
-    CACHE_COHERENCE,        /* another's store had taken the line away */
+    CACHE_COMPULSORY,
+    CACHE_CAPACITY,
+    CACHE_COHERENCE,
     CACHE_MISSES
 } CacheMiss;
 
@@ -71,19 +75,23 @@ typedef enum CacheResource {
 /*
  * Every field is a uint64_t.  Lines are counted, unless it says otherwise; an
  * access that crosses lines counts once for each.
+ *
+ * @upgrades: stores to lines that the L1D holds, but may not write.  @served:
+ * L1 misses and upgrades.  @waits: part of @stall, for slots that were not
+ * free.  @invalidations: lines taken away from other L2s.  @write_backs: dirty
+ * lines that leave a level, or that an L2 keeps as clean ones; no transfers.
+ * @clean_victims: clean lines that an L2 gives to the L3.
  */
 typedef struct CacheCounters {
     uint64_t accesses[CACHE_KINDS];
     uint64_t misses[CACHE_LEVELS][CACHE_MISSES];
-    uint64_t upgrades;              /* stores to lines that the L1D holds, but
-                                       may not write */
-    uint64_t served[CACHE_SERVERS]; /* L1 misses and upgrades */
-    uint64_t stall[CACHE_SERVERS];  /* cycles */
-    uint64_t waits[CACHE_RESOURCES]; /* cycles, part of stall: slot not free */
-    uint64_t invalidations;         /* lines taken away from other L2s */
-    uint64_t write_backs[CACHE_LEVELS]; /* dirty lines that leave a level, or
-                                       that an L2 keeps clean; not transfers */
-    uint64_t clean_victims;         /* clean lines that an L2 gives to the L3 */
+    uint64_t upgrades;
+    uint64_t served[CACHE_SERVERS];
+    uint64_t stall[CACHE_SERVERS];      /* cycles */
+    uint64_t waits[CACHE_RESOURCES];    /* cycles */
+    uint64_t invalidations;
+    uint64_t write_backs[CACHE_LEVELS];
+    uint64_t clean_victims;
     uint64_t memory_writes;
 } CacheCounters;
 
@@ -108,8 +116,8 @@ typedef struct CacheMachine {
     unsigned vms;
     const unsigned *vm;             /* of each VCPU; copied */
     uint64_t seed;                  /* memory variation, random replacement */
-    uint64_t state_base;            /* machine address of the VCPUs' states,
-                                       where no guest has its memory */
+    /* machine address of the VCPUs' states, where no guest has its memory */
+    uint64_t state_base;
     unsigned state_words;           /* of 8 bytes: the most that a VCPU has */
 } CacheMachine;
 
@@ -165,9 +173,9 @@ int64_t cache_model_switch(CacheModel *m, const CacheSwitch *s);
 
 /*
  * An access that hits the line of its L1 set that was accessed last, with the
- * right that it needs, changes nothing in the model and does not stall.  Whoever
- * executes guest code may keep the rights to such lines and leave out the call.
- * Such hits are counted by cache_model_add_hits().
+ * right that it needs, changes nothing in the model and does not stall.
+ * Whoever executes guest code may keep the rights to such lines and leave out
+ * the call.  Such hits are counted by cache_model_add_hits().
  */
 #define CACHE_MAY_READ  1u          /* fetch, in the L1I */
 #define CACHE_MAY_WRITE 2u

@@ -281,7 +281,7 @@ static CacheState state_of_only_copy(const CacheRequest *r)
            cache_has_exclusive(r->m) ? CACHE_EXCLUSIVE : CACHE_SHARED;
 }
 
-/* The request reaches the bank of L3 and directory, and the directory answers */
+/* The request reaches the bank of L3 and directory; the directory answers. */
 static void ask_directory(CacheRequest *r)
 {
     r->time += r->m->hop;

@@ -1,10 +1,10 @@
 /*
  * Reservations: slots of a bank, a link or of memory in simulated time
  *
- * A resource that carries S requests every C cycles is a row of slots, one for
- * each request; slot n begins at cycle n * C/S.  A request takes the slot in
- * which its cycle lies, and starts at once; or, if that is taken, the first free
- * one after it, and waits for as many slots.
+ * A resource that carries S requests every C cycles is a row of slots, one
+ * for each request; slot n begins at cycle n * C/S.  A request takes the slot
+ * in which its cycle lies, and starts at once; or, if that is taken, the first
+ * free one after it, and waits for as many slots.
  *
  * PCPUs run one after the other inside a window, so requests do not come in
  * the order of their cycles.  A slot that was taken for a later cycle by a PCPU
@@ -30,7 +30,7 @@
 
 typedef struct Reservation {
     int64_t cycles, slots;  /* @slots slots take @cycles cycles; no divisor */
-    int64_t base;           /* first slot that is remembered; a multiple of 64 */
+    int64_t base;           /* first slot remembered; a multiple of 64 */
     uint32_t words;         /* of @taken; a power of two */
     uint64_t *taken;        /* slot s: bit s % 64 of word s / 64 % words */
 } Reservation;
@@ -47,8 +47,8 @@ void reservation_destroy(Reservation *r);
 
 /*
  * Takes the first free slot from that of @cycle on; returns the cycle at which
- * the request starts.  Nothing will be asked for before cycle @horizon any more, so
- * that slots before it can be forgotten.  Forgotten slots count as taken.
+ * the request starts.  Nothing will be asked for before cycle @horizon any
+ * more, so slots before it can be forgotten.  Forgotten slots count as taken.
  */
 int64_t reservation_take(Reservation *r, int64_t horizon, int64_t cycle);
 

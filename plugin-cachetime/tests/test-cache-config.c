@@ -26,7 +26,7 @@ static char *write_file(const char *text)
 
 /* --- What is right --- */
 
-/* Wells et al., table 2, and what reference numbers follow with 64-byte lines */
+/* Wells et al., table 2 */
 static void assert_is_the_papers(const CacheConfig *c)
 {
     g_assert_cmpuint(c->line, ==, 64);
@@ -135,6 +135,36 @@ static void test_texts_are_read_again(void)
                 g_assert_null(strstr(why, "allowed is one of "));
             }
         }
+    }
+}
+
+/* The manual has a row for each key: name, unit, range, default. */
+static void test_manual(void)
+{
+    const char *page = g_getenv("CACHE_MANUAL") ?:
+                       "docs/devel/cache-model.rst";
+    g_autofree char *text = NULL;
+    g_autoptr(GRegex) blanks = g_regex_new(" +", 0, 0, NULL);
+    g_autofree char *manual = NULL;
+    GError *error = NULL;
+
+    g_file_get_contents(page, &text, NULL, &error);
+    g_assert_no_error(error);
+    manual = g_regex_replace(blanks, text, -1, 0, " ", 0, NULL);
+    for (const CacheParameter *p = cache_parameters; p->group; p++) {
+        bool choice = p->type == CACHE_PARAMETER_CHOICE;
+        g_autofree char *low = cache_parameter_text(p, p->minimum);
+        g_autofree char *high = cache_parameter_text(p, p->maximum);
+        g_autofree char *value = cache_parameter_text(p, p->value);
+        g_autofree char *range = choice ?
+            g_strjoinv(", ", (char **)p->choices) :
+            g_strdup_printf("%s to %s", low, high);
+        g_autofree char *row = g_strdup_printf("\n``%s %s`` %s %s %s\n",
+                                               p->group, p->key, choice ?
+                                               "one of" : p->unit, range,
+                                               value);
+
+        g_assert_nonnull(strstr(manual, row));
     }
 }
 
@@ -275,6 +305,7 @@ int main(int argc, char **argv)
     g_test_add_func("/config/presets", test_presets);
     g_test_add_func("/config/values", test_values);
     g_test_add_func("/config/texts", test_texts_are_read_again);
+    g_test_add_func("/config/manual", test_manual);
     g_test_add_func("/config/faults", test_faults);
     g_test_add_func("/config/no-file", test_no_file);
     g_test_add_func("/config/no-key-file", test_no_key_file);

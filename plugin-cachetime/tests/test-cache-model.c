@@ -588,12 +588,13 @@ static void two_in_order(unsigned first, int64_t begin, unsigned n,
 /*
  * The engine runs PCPU 0 to the end of the window, then PCPU 1, or the other
  * way round.  PCPU 0 begins at cycle 0, reaches the bank in cycles 25, 390, 755
- * (slots 24-27, 388-391, 752-755) and memory 5 cycles later (cycle 30 is in slot
- * 28.8-30.4).
+ * (slots 24-27, 388-391, 752-755) and memory 5 cycles later (cycle 30 is in
+ * slot 28.8-30.4).
  *
- * PCPU 1 begins at cycle 4: cycles 29, 394, 759 (slots 28-31, 392-395, 756-759),
- * and memory in cycle 34 (33.6-35.2).  Nobody wants a slot that the other has,
- * so nobody waits, although whoever runs first holds later slots already.
+ * PCPU 1 begins at cycle 4: cycles 29, 394, 759 (slots 28-31, 392-395,
+ * 756-759), and memory in cycle 34 (33.6-35.2).  Nobody wants a slot that the
+ * other has, so nobody waits, although whoever runs first holds later slots
+ * already.
  *
  * PCPU 1 begins at cycle 1: cycles 26 and 391 are in slots of PCPU 0.  Whoever
  * runs second waits for one slot of 4 cycles, and is 4 cycles behind from then
@@ -703,7 +704,7 @@ static void test_switch(void)
     free_machine(x);
 }
 
-/* 16 locked TLB entries of two words more: 309 words, 39 lines; 2 cycles each */
+/* 16 locked TLB entries of two words: 309 words, 39 lines; 2 cycles each */
 static void test_switch_words(void)
 {
     CacheConfig c = paper();
