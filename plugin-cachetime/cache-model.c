@@ -209,13 +209,14 @@ int64_t cache_model_access(CacheModel *m, const CacheAccess *access)
         .write = access->kind == CACHE_STORE ||
                  access->kind == CACHE_MODEL_STORE,
     };
-    uint64_t last = (access->address + access->size - 1) >> m->line_shift;
+    unsigned offset = access->address & (m->config.line - 1);
+    unsigned more = (offset + access->size - 1) >> m->line_shift;
     int64_t stall;
 
     COUNT(&r, accesses[access->kind], 1);
     stall = cache_access_line(&r);
-    while (r.line != last) {
-        r.line++;
+    for (; more; more--) {
+        r.line = (r.line + 1) & UINT64_MAX >> m->line_shift;
         r.time = access->cycle + stall;
         r.l2_missed = false;
         COUNT(&r, accesses[access->kind], 1);

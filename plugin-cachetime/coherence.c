@@ -266,7 +266,8 @@ static void downgrade_owner(CacheRequest *r, DirectoryEntry *entry)
         l2->state[place] = CACHE_OWNED;
     } else {
         COUNT(r, write_backs[CACHE_L2], 1);
-        write_memory(r, CACHE_PLACE_L2(owner), r->line, r->time);
+        write_memory(r, CACHE_PLACE_L2(owner), r->line,
+                     post(r, &m->pcpu[owner].link_out, r->time) + m->hop);
         l2->state[place] = CACHE_SHARED;
         entry->owner = DIRECTORY_NO_OWNER;
     }

@@ -112,7 +112,10 @@ int64_t reservation_take(Reservation *r, int64_t horizon, int64_t cycle)
     int64_t own = slot_of(r, cycle), slot;
     uint64_t *word, free;
 
-    forget(r, slot_of(r, horizon));
+    if (horizon != r->horizon) {
+        r->horizon = horizon;
+        forget(r, slot_of(r, horizon));
+    }
     slot = MAX(own, r->base);
     for (;;) {
         reach(r, slot);

@@ -30,6 +30,7 @@
 
 typedef struct Reservation {
     int64_t cycles, slots;  /* @slots slots take @cycles cycles; no divisor */
+    int64_t horizon;        /* cycle before which slots were forgotten last */
     int64_t base;           /* first slot remembered; a multiple of 64 */
     uint32_t words;         /* of @taken; a power of two */
     uint64_t *taken;        /* slot s: bit s % 64 of word s / 64 % words */

@@ -266,6 +266,25 @@ static void test_random_traffic(void)
     }
 }
 
+/* Nothing was left out: all that can be counted in MOSI has been. */
+static void assert_everything_happened(const World *w)
+{
+    CacheCounters sum = {};
+
+    for (unsigned p = 0; p < w->m->machine.pcpus; p++) {
+        cache_counters_add(&sum, &w->m->pcpu[p].counters[0]);
+        cache_counters_add(&sum, &w->m->pcpu[p].counters[1]);
+    }
+    for (const CacheCounterName *n = cache_counter_names; n->name; n++) {
+        uint64_t count = *(uint64_t *)((char *)&sum + n->offset);
+
+        if (!g_str_has_prefix(n->name, "model-") && !count) {
+            g_test_message("%s: never", n->name);
+            g_test_fail();
+        }
+    }
+}
+
 /* A few PCPUs: more hits, and lines that one PCPU has for itself */
 static void test_few_pcpus(void)
 {
@@ -279,6 +298,9 @@ static void test_few_pcpus(void)
             g_assert_cmpstr(w->fault, ==, NULL);
             g_assert_cmpuint(w->hits_of_filter, >, 1000);
             g_assert_cmpuint(w->withdrawn, >, 1000);
+            if (pcpus == 4 && protocol == CACHE_MOSI) {
+                assert_everything_happened(w);
+            }
             free_world(w);
         }
     }

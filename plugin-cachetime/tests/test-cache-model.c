@@ -224,14 +224,18 @@ static void test_lines_are_split(void)
     CacheAccess a = { .address = 60, .size = 8, .kind = CACHE_LOAD };
     CacheAccess page = { .cycle = 5000, .address = 4096, .size = 256,
                          .kind = CACHE_STORE };
+    CacheAccess wraps = { .cycle = 10000, .address = UINT64_MAX, .size = 2,
+                          .kind = CACHE_LOAD };
     CacheCounters n;
 
     g_assert_cmpint(cache_model_access(x->m, &a), ==, 2 * MEMORY);
     g_assert_cmpint(cache_model_access(x->m, &page), ==, 4 * MEMORY);
+    /* The last byte that there is, and the first, which the L1D has. */
+    g_assert_cmpint(cache_model_access(x->m, &wraps), ==, MEMORY);
     n = counters(x, 0);
-    g_assert_cmpuint(n.accesses[CACHE_LOAD], ==, 2);
+    g_assert_cmpuint(n.accesses[CACHE_LOAD], ==, 4);
     g_assert_cmpuint(n.accesses[CACHE_STORE], ==, 4);
-    g_assert_cmpuint(misses(&n, CACHE_L1D), ==, 6);
+    g_assert_cmpuint(misses(&n, CACHE_L1D), ==, 7);
     free_machine(x);
 }
 
@@ -436,23 +440,32 @@ static void test_write_backs(void)
     free_machine(x);
 }
 
-/* --- An independent model: lists, most recent first --- */
+/* --- An independent model: lists, those that stay longest first --- */
 
 typedef struct List {
     uint64_t line[65];          /* one more than any ways */
     unsigned n;
 } List;
 
-static bool list_remove(List *l, uint64_t line)
+static bool list_has(const List *l, uint64_t line)
+{
+    for (unsigned i = 0; i < l->n; i++) {
+        if (l->line[i] == line) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void list_remove(List *l, uint64_t line)
 {
     for (unsigned i = 0; i < l->n; i++) {
         if (l->line[i] == line) {
             memmove(&l->line[i], &l->line[i + 1],
                     (--l->n - i) * sizeof(l->line[0]));
-            return true;
+            return;
         }
     }
-    return false;
 }
 
 /* Puts @line first; returns the last one if there are more than @ways. */
@@ -474,24 +487,34 @@ static unsigned sets(const CacheLevelConfig *level)
     return level->size / (level->ways * LINE);
 }
 
-/* One PCPU, loads: L1 in L2, and an L3 that has what the L2 gave up */
-static void naive_load(Naive *v, uint64_t line)
+static void list_hit(const Naive *v, List *l, uint64_t line, unsigned ways)
+{
+    if (v->c->l2.replacement == CACHE_LRU) {
+        list_remove(l, line);
+        list_push(l, line, ways);
+    }
+}
+
+/* One PCPU: an L1 in its L2, and an L3 that has what the L2 gave up */
+static void naive_access(Naive *v, uint64_t line)
 {
     const CacheConfig *c = v->c;
     List *l1 = &v->l1[line % sets(&c->l1d)];
     List *l2 = &v->l2[line % sets(&c->l2)];
+    List *l3 = &v->l3[line % sets(&c->l3)];
     uint64_t out;
 
-    if (list_remove(l1, line)) {
-        list_push(l1, line, c->l1d.ways);
+    if (list_has(l1, line)) {
+        list_hit(v, l1, line, c->l1d.ways);
         return;
     }
     v->misses[0]++;
-    if (list_remove(l2, line)) {
-        list_push(l2, line, c->l2.ways);
+    if (list_has(l2, line)) {
+        list_hit(v, l2, line, c->l2.ways);
     } else {
         v->misses[1]++;
-        v->misses[2] += !list_remove(&v->l3[line % sets(&c->l3)], line);
+        v->misses[2] += !list_has(l3, line);
+        list_remove(l3, line);
         out = list_push(l2, line, c->l2.ways);
         if (out != UINT64_MAX) {
             list_remove(&v->l1[out % sets(&c->l1d)], out);
@@ -501,7 +524,12 @@ static void naive_load(Naive *v, uint64_t line)
     list_push(l1, line, c->l1d.ways);
 }
 
-static void compare_with_naive(const CacheConfig *c, uint32_t seed)
+/*
+ * Fetches, or loads with stores between them: a store misses like a load, and
+ * with E it never asks the L2 for a right.
+ */
+static void compare_with_naive(const CacheConfig *c, uint32_t seed,
+                               bool fetches)
 {
     Machine *x = new_machine(c, 1, 1);
     Naive v = {
@@ -514,16 +542,18 @@ static void compare_with_naive(const CacheConfig *c, uint32_t seed)
     uint64_t lines = 2 * (c->l2.size + c->l3.size) / LINE;
     CacheCounters n;
 
-    for (unsigned i = 0; i < 60000; i++) {
+    for (unsigned i = 0; i < 40000; i++) {
         /* Some lines are asked for much more often than others. */
         double u = g_rand_double(rand);
         uint64_t line = u * u * u * u * lines;
 
-        naive_load(&v, line);
-        load(x, 0, line * LINE);
+        naive_access(&v, line);
+        go(x, 0, fetches ? CACHE_FETCH : i % 3 ? CACHE_LOAD : CACHE_STORE,
+           line * LINE);
     }
     n = counters(x, 0);
-    g_assert_cmpuint(misses(&n, CACHE_L1D), ==, v.misses[0]);
+    g_assert_cmpuint(misses(&n, fetches ? CACHE_L1I : CACHE_L1D), ==,
+                     v.misses[0]);
     g_assert_cmpuint(misses(&n, CACHE_L2), ==, v.misses[1]);
     g_assert_cmpuint(misses(&n, CACHE_L3), ==, v.misses[2]);
     g_assert_cmpuint(v.misses[2], >, 0);
@@ -548,20 +578,23 @@ static void test_against_a_naive_one(void)
         { 128, 2, 256, 4, 512, 16 },
     };
 
-    for (unsigned i = 0; i < G_N_ELEMENTS(geometry); i++) {
+    for (unsigned i = 0; i < 4 * G_N_ELEMENTS(geometry); i++) {
+        unsigned g = i / 4;
         CacheConfig c = paper();
 
-        c.l1d.size = geometry[i].l1_sets * geometry[i].l1_ways * LINE;
-        c.l1d.ways = geometry[i].l1_ways;
-        c.l1i.size = LINE;
-        c.l1i.ways = 1;
-        c.l2.size = geometry[i].l2_sets * geometry[i].l2_ways * LINE;
-        c.l2.ways = geometry[i].l2_ways;
+        c.l1d.size = geometry[g].l1_sets * geometry[g].l1_ways * LINE;
+        c.l1d.ways = geometry[g].l1_ways;
+        c.l2.size = geometry[g].l2_sets * geometry[g].l2_ways * LINE;
+        c.l2.ways = geometry[g].l2_ways;
         c.l2.banks = 1;
-        c.l3.size = geometry[i].l3_sets * geometry[i].l3_ways * LINE;
-        c.l3.ways = geometry[i].l3_ways;
+        c.l3.size = geometry[g].l3_sets * geometry[g].l3_ways * LINE;
+        c.l3.ways = geometry[g].l3_ways;
         c.l3.banks = 1;
-        compare_with_naive(&c, i);
+        c.l1d.replacement = c.l2.replacement = c.l3.replacement =
+            i % 2 ? CACHE_FIFO : CACHE_LRU;
+        c.l1i = c.l1d;
+        c.protocol = CACHE_MOESI;
+        compare_with_naive(&c, i, i / 2 % 2);
     }
 }
 
