@@ -109,14 +109,16 @@ static void reach(Reservation *r, int64_t slot)
 
 int64_t reservation_take(Reservation *r, int64_t horizon, int64_t cycle)
 {
-    int64_t own = slot_of(r, cycle), slot;
+    int64_t own = slot_of(r, cycle), slot = own;
     uint64_t *word, free;
 
     if (horizon != r->horizon) {
         r->horizon = horizon;
         forget(r, slot_of(r, horizon));
     }
-    slot = MAX(own, r->base);
+    if (own < r->base) {
+        return cycle;
+    }
     for (;;) {
         reach(r, slot);
         word = word_of(r, slot);

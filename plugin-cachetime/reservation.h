@@ -37,10 +37,10 @@ typedef struct Reservation {
 } Reservation;
 
 /*
- * The memory of one is bounded: with more slots than this between the first
- * one remembered and a request, the earlier half is forgotten.
+ * The memory of one is bounded, to 1 MiB: with more slots than this between the
+ * first one remembered and a request, the earlier half is forgotten.
  */
-#define RESERVATION_SLOTS_MAX (1 << 20)
+#define RESERVATION_SLOTS_MAX (1 << 23)
 
 /* @slots requests every @cycles cycles; both at least 1 */
 void reservation_init(Reservation *r, int64_t cycles, int64_t slots);
@@ -49,7 +49,8 @@ void reservation_destroy(Reservation *r);
 /*
  * Takes the first free slot from that of @cycle on; returns the cycle at which
  * the request starts.  Nothing will be asked for before cycle @horizon any
- * more, so slots before it can be forgotten.  Forgotten slots count as taken.
+ * more, so slots before it can be forgotten.  A request for a forgotten slot
+ * starts at once, and leaves no trace.
  */
 int64_t reservation_take(Reservation *r, int64_t horizon, int64_t cycle);
 

@@ -1052,10 +1052,11 @@ static void test_memory(void)
     Machine *x = new_machine(&c, 64, 1);
     uint64_t line = 0;
 
-    for (unsigned p = 0; p < 64; p++) {
-        for (unsigned i = 0; i < 12000; i++) {
+    for (unsigned i = 0; i < 12000; i++) {
+        for (unsigned p = 0; p < 64; p++) {
             load(x, p, line++ * LINE);
         }
+        cache_model_forget_before(x->m, x->clock[0]);   /* about all clocks */
     }
     for (uint64_t at = line * LINE; at < 512 << 20; at += 65536) {
         load(x, 0, at);
