@@ -306,6 +306,11 @@ void cache_model_on_withdraw(CacheModel *m, CacheWithdraw *function,
     m->withdraw_opaque = opaque;
 }
 
+uint32_t cache_model_l1_sets(const CacheModel *m, CacheKind kind)
+{
+    return m->pcpu[0].l1[side_of(kind)].sets;
+}
+
 void cache_model_add_hits(CacheModel *m, unsigned pcpu, unsigned vcpu,
                           CacheKind kind, bool user, uint64_t n)
 {

@@ -182,7 +182,8 @@ int64_t cache_model_switch(CacheModel *m, const CacheSwitch *s);
 
 /*
  * Right after an access: the rights to the line of @address, which the caller
- * will now use until they are withdrawn.  0 if it has none.
+ * may use until they are withdrawn.  0 if it has none.  The caller may forget
+ * rights at any time; they are withdrawn all the same.
  */
 unsigned cache_model_grant(CacheModel *m, unsigned pcpu, CacheKind kind,
                            uint64_t address);
@@ -196,6 +197,9 @@ typedef void CacheWithdraw(void *opaque, unsigned pcpu, CacheKind kind,
 
 void cache_model_on_withdraw(CacheModel *m, CacheWithdraw *function,
                              void *opaque);
+
+/* Sets of the L1I (@kind is FETCH) or L1D: rights are to one line of each. */
+uint32_t cache_model_l1_sets(const CacheModel *m, CacheKind kind);
 
 /* @n accesses that the filter recognised as hits */
 void cache_model_add_hits(CacheModel *m, unsigned pcpu, unsigned vcpu,

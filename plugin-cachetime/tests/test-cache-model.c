@@ -258,6 +258,48 @@ static void test_own_code_is_written(void)
     free_machine(x);
 }
 
+/* Each preset costs what its file says, level by level, less the L1's. */
+static void test_presets(void)
+{
+    static const char *const names[] = {
+        "wells-2006", "zen4-ccd", "sapphire-rapids", "graviton2",
+    };
+    const char *presets = g_getenv("CACHE_CONFIGS") ?: "configs/caches";
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autofree char *file = g_strdup_printf("%s/%s.conf", presets,
+                                                names[i]);
+        CacheConfig c;
+        char *why = NULL;
+        uint64_t l1_way, l2_way;
+        Machine *x;
+
+        cache_config_load(&c, file, &why);
+        g_assert_cmpstr(why, ==, NULL);
+        c.memory_variation = 0;
+        l1_way = c.l1d.size / c.l1d.ways;
+        l2_way = c.l2.size / c.l2.ways;
+        x = new_machine(&c, 1, 1);
+        g_assert_cmpuint(cache_model_l1_sets(x->m, CACHE_LOAD), ==,
+                         l1_way / LINE);
+
+        /* One line more than a set of the L1 has ways: the first is gone. */
+        for (unsigned n = 0; n <= c.l1d.ways; n++) {
+            g_assert_cmpint(load(x, 0, n * l1_way), ==,
+                            c.memory_latency - c.l1d.latency);
+        }
+        g_assert_cmpint(load(x, 0, 0), ==, c.l2.latency - c.l1d.latency);
+
+        /* And of the L2, in another set */
+        for (unsigned n = 0; n <= c.l2.ways; n++) {
+            load(x, 0, LINE + (n + 1) * l2_way);
+        }
+        g_assert_cmpint(load(x, 0, LINE + l2_way), ==,
+                        c.l3.latency - c.l1d.latency);
+        free_machine(x);
+    }
+}
+
 /* --- Closed forms --- */
 
 /* N bytes, 8 at a time: N / 64 misses, each as long as memory */
@@ -1074,6 +1116,7 @@ int main(int argc, char **argv)
     g_test_add_func("/model/forward-shared", test_forward_shared);
     g_test_add_func("/model/split", test_lines_are_split);
     g_test_add_func("/model/own-code", test_own_code_is_written);
+    g_test_add_func("/model/presets", test_presets);
     g_test_add_func("/model/streaming", test_streaming);
     g_test_add_func("/model/set-conflict", test_set_conflict);
     g_test_add_func("/model/pointer-chase", test_pointer_chase);
