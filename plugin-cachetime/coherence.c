@@ -1,0 +1,565 @@
+/*
+ * Coherence: what an access does to all caches, and when it is done
+ *
+ * An invalidate-based directory protocol (MOSI in Wells, Chakraborty, Sohi,
+ * PACT 2006, section 4.2; MSI, MESI and MOESI by choice; the states are those
+ * of Sweazey and Smith, "A Class of Compatible Cache Consistency Protocols",
+ * ISCA 1986).  States change at once; only time is modelled in parts.
+ *
+ * L1s are included in their L2, the L3 excludes what any L2 holds.  A line of
+ * the L1D is in state S (read only), E (the L2 may write it, and the L1D has
+ * not) or M (the L1D has; the L2's data are old, and its state is M).
+ *
+ * The request is a state machine of time: r->time is the cycle that it has
+ * reached.  Victims are posted: they take slots, but delay nobody themselves.
+ *
+ * Copyright (c) 2026 The cmp8 developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "cache-internal.h"
+
+/* --- Slots --- */
+
+static Reservation *l2_bank(CacheModel *m, unsigned pcpu, uint64_t line)
+{
+    CachePcpu *p = &m->pcpu[pcpu];
+
+    return &p->l2_bank[cache_array_set(&p->l2, line) %
+                       (uint32_t)m->config.l2.banks];
+}
+
+static Reservation *l3_bank(CacheModel *m, uint64_t line)
+{
+    return &m->l3_bank[cache_array_set(&m->l3, line) %
+                       (uint32_t)m->config.l3.banks];
+}
+
+/* A slot on the way of the request */
+static void take(CacheRequest *r, Reservation *slots, CacheResource resource)
+{
+    int64_t start = reservation_take(slots, r->m->horizon, r->time);
+
+    COUNT(r, waits[resource], start - r->time);
+    r->time = start;
+}
+
+/* A slot for something that the request does not wait for, or in parallel */
+static int64_t post(CacheRequest *r, Reservation *slots, int64_t cycle)
+{
+    return reservation_take(slots, r->m->horizon, cycle);
+}
+
+static void write_memory(CacheRequest *r, unsigned from, uint64_t line,
+                         int64_t cycle)
+{
+    post(r, &r->m->memory, cycle);
+    COUNT(r, memory_writes, 1);
+    cache_moved(r->m, from, CACHE_PLACE_MEMORY, line);
+}
+
+/* --- Rights of the filter --- */
+
+/* Of @rights to @line, those that were granted end. */
+static void withdraw(CacheModel *m, unsigned pcpu, CacheSide side,
+                     uint64_t line, unsigned rights)
+{
+    uint32_t set = cache_array_set(&m->pcpu[pcpu].l1[side], line);
+    CacheGrant *grant = &m->pcpu[pcpu].grant[side][set];
+    unsigned lost = grant->line == line ? grant->rights & rights : 0;
+
+    if (lost && !FAULT(m, KEEP_RIGHT)) {
+        grant->rights &= ~lost;
+        m->withdraw(m->withdraw_opaque, pcpu,
+                    side == CACHE_SIDE_I ? CACHE_FETCH : CACHE_LOAD, set,
+                    line << m->line_shift, lost);
+    }
+}
+
+/* @r->line is now the one of its L1 set that was accessed last. */
+static void make_most_recent(CacheRequest *r)
+{
+    uint32_t set = cache_array_set(&r->p->l1[r->side], r->line);
+    CacheGrant *grant = &r->p->grant[r->side][set];
+
+    if (grant->line != r->line) {
+        withdraw(r->m, r->pcpu, r->side, grant->line,
+                 CACHE_MAY_READ | CACHE_MAY_WRITE);
+        *grant = (CacheGrant) { .line = r->line };
+    }
+}
+
+/* --- L1 lines that change because of others --- */
+
+/* An L1 gives up @line; @state: INVALID or TAKEN.  Dirty data are lost. */
+static void drop_l1(CacheModel *m, unsigned pcpu, CacheSide side,
+                    uint64_t line, CacheState state)
+{
+    CacheArray *l1 = &m->pcpu[pcpu].l1[side];
+    int64_t place = cache_array_find(l1, line);
+
+    if (place != CACHE_NOWHERE) {
+        l1->state[place] = state;
+        withdraw(m, pcpu, side, line, CACHE_MAY_READ | CACHE_MAY_WRITE);
+    }
+}
+
+/* The L1D may not write @line any more; if it did, the L2 gets the data. */
+static void clean_l1d(CacheRequest *r, unsigned pcpu, uint64_t line)
+{
+    CacheArray *l1 = &r->m->pcpu[pcpu].l1[CACHE_SIDE_D];
+    int64_t place = cache_array_find(l1, line);
+
+    if (place == CACHE_NOWHERE || l1->state[place] == CACHE_SHARED) {
+        return;
+    }
+    if (l1->state[place] == CACHE_MODIFIED) {
+        COUNT(r, write_backs[CACHE_L1D], 1);
+        cache_moved(r->m, CACHE_PLACE_L1D(pcpu), CACHE_PLACE_L2(pcpu), line);
+    }
+    l1->state[place] = CACHE_SHARED;
+    withdraw(r->m, pcpu, CACHE_SIDE_D, line, CACHE_MAY_WRITE);
+}
+
+/* --- Victims --- */
+
+/* The L3 takes a line that no L2 holds any more. */
+static void give_to_l3(CacheRequest *r, uint64_t line, bool dirty)
+{
+    CacheModel *m = r->m;
+    int64_t cycle = post(r, &r->p->link_out, r->time) + m->hop;
+    int64_t place = cache_array_victim(&m->l3, line);
+
+    cycle = post(r, l3_bank(m, line), cycle);
+    if (m->l3.state[place] == CACHE_MODIFIED && !FAULT(m, LOSE_DIRTY_L3)) {
+        COUNT(r, write_backs[CACHE_L3], 1);
+        write_memory(r, CACHE_PLACE_L3, m->l3.line[place], cycle);
+    }
+    if (dirty) {
+        COUNT(r, write_backs[CACHE_L2], 1);
+    } else {
+        COUNT(r, clean_victims, 1);
+    }
+    cache_array_fill(&m->l3, place, line, dirty && !FAULT(m, LOSE_DIRTY_L2) ?
+                     CACHE_MODIFIED : CACHE_SHARED);
+    cache_moved(m, CACHE_PLACE_L2(r->pcpu), CACHE_PLACE_L3, line);
+}
+
+/* An L2 victim: the last copy goes to the L3; if others stay, data only. */
+static void evict_l2(CacheRequest *r, int64_t place)
+{
+    CacheModel *m = r->m;
+    CacheArray *l2 = &r->p->l2;
+    uint64_t line = l2->line[place];
+    bool dirty = cache_state_dirty(l2->state[place]);
+    DirectoryEntry *entry = directory_find(&m->directory, line);
+
+    if (!FAULT(m, KEEP_L1_COPY)) {
+        clean_l1d(r, r->pcpu, line);
+        drop_l1(m, r->pcpu, CACHE_SIDE_D, line, CACHE_INVALID);
+        drop_l1(m, r->pcpu, CACHE_SIDE_I, line, CACHE_INVALID);
+    }
+    if (!FAULT(m, STALE_DIRECTORY)) {
+        entry = directory_remove(&m->directory, entry, r->pcpu);
+    }
+    if (!entry || FAULT(m, SHARED_TO_L3)) {
+        give_to_l3(r, line, dirty);
+    } else if (dirty && !FAULT(m, LOSE_OWNED)) {
+        COUNT(r, write_backs[CACHE_L2], 1);
+        write_memory(r, CACHE_PLACE_L2(r->pcpu), line,
+                     post(r, &r->p->link_out, r->time) + m->hop);
+    }
+    l2->state[place] = CACHE_INVALID;
+}
+
+/* --- Other L2s --- */
+
+/* The first sharer after @pcpu, in cyclic order */
+static unsigned next_sharer(uint64_t sharers, unsigned pcpu)
+{
+    uint64_t after = sharers & ~(cache_bit(pcpu) | (cache_bit(pcpu) - 1));
+
+    return __builtin_ctzll(after ? after : sharers);
+}
+
+/* The L2 of @other sends the line to that of the request. */
+static void supply(CacheRequest *r, unsigned other)
+{
+    CacheModel *m = r->m;
+
+    if (!FAULT(m, STALE_SUPPLY)) {
+        clean_l1d(r, other, r->line);
+    }
+    r->time += m->hop;
+    take(r, l2_bank(m, other, r->line), CACHE_L2_BANK);
+    r->time += m->l2_array;
+    take(r, &m->pcpu[other].link_out, CACHE_LINK);
+    take(r, &r->p->link_in, CACHE_LINK);
+    r->time += m->hop;
+    m->pcpu[other].events.supplied++;
+    cache_moved(m, CACHE_PLACE_L2(other), CACHE_PLACE_FLIGHT, r->line);
+}
+
+/* The L2 of @other, and its L1s, lose the line to a store. */
+static void take_away(CacheRequest *r, unsigned other)
+{
+    CacheModel *m = r->m;
+    CacheArray *l2 = &m->pcpu[other].l2;
+
+    COUNT(r, invalidations, 1);
+    m->pcpu[other].events.taken++;
+    if (!FAULT(m, KEEP_SHARER)) {
+        drop_l1(m, other, CACHE_SIDE_I, r->line, CACHE_TAKEN);
+        drop_l1(m, other, CACHE_SIDE_D, r->line, CACHE_TAKEN);
+        l2->state[cache_array_find(l2, r->line)] = CACHE_TAKEN;
+    }
+}
+
+/*
+ * All other L2s lose the line.  The directory tells them in the same cycle, and
+ * each answers to the requester; @supplier answers with the data.  Returns when
+ * the last of the answers is there.
+ */
+static int64_t take_from_all(CacheRequest *r, DirectoryEntry *entry,
+                             int64_t cycle, int supplier)
+{
+    CacheModel *m = r->m;
+    uint64_t others = entry->sharers & ~cache_bit(r->pcpu);
+    int64_t last = cycle;
+
+    for (; others; others &= others - 1) {
+        unsigned other = __builtin_ctzll(others);
+
+        take_away(r, other);
+        entry = directory_remove(&m->directory, entry, other);
+        if ((int)other != supplier) {
+            int64_t start = post(r, l2_bank(m, other, r->line), cycle + m->hop);
+
+            last = MAX(last, start + m->l2_array + m->hop);
+        }
+    }
+    return last;
+}
+
+/* The owner, if there is one, has to share the line from now on. */
+static void downgrade_owner(CacheRequest *r, DirectoryEntry *entry)
+{
+    CacheModel *m = r->m;
+    unsigned owner = entry->owner;
+    CacheArray *l2;
+    int64_t place;
+
+    if (entry->owner == DIRECTORY_NO_OWNER || FAULT(m, KEEP_MODIFIED)) {
+        return;
+    }
+    l2 = &m->pcpu[owner].l2;
+    place = cache_array_find(l2, r->line);
+    if (l2->state[place] != CACHE_OWNED) {
+        m->pcpu[owner].events.downgraded++;
+    }
+    clean_l1d(r, owner, r->line);
+    if (l2->state[place] == CACHE_EXCLUSIVE) {
+        l2->state[place] = CACHE_SHARED;
+        entry->owner = DIRECTORY_NO_OWNER;
+    } else if (cache_has_owned(m)) {
+        l2->state[place] = CACHE_OWNED;
+    } else {
+        COUNT(r, write_backs[CACHE_L2], 1);
+        write_memory(r, CACHE_PLACE_L2(owner), r->line,
+                     post(r, &m->pcpu[owner].link_out, r->time) + m->hop);
+        l2->state[place] = CACHE_SHARED;
+        entry->owner = DIRECTORY_NO_OWNER;
+    }
+}
+
+/* --- Where the line comes from, when the L2 does not have it --- */
+
+/* State of a line in the only L2 that has it; it is clean */
+static CacheState state_of_only_copy(const CacheRequest *r)
+{
+    return r->write ? CACHE_MODIFIED :
+           cache_has_exclusive(r->m) ? CACHE_EXCLUSIVE : CACHE_SHARED;
+}
+
+/* The request reaches the bank of L3 and directory; the directory answers. */
+static void ask_directory(CacheRequest *r)
+{
+    r->time += r->m->hop;
+    take(r, l3_bank(r->m, r->line), CACHE_L3_BANK);
+    r->time += r->m->config.directory_latency;
+}
+
+/* The line goes from the bank of the L3, or from memory, to the L2. */
+static void deliver(CacheRequest *r, unsigned from)
+{
+    take(r, &r->p->link_in, CACHE_LINK);
+    r->time += r->m->hop;
+    cache_moved(r->m, from, CACHE_PLACE_FLIGHT, r->line);
+}
+
+static CacheServer from_memory(CacheRequest *r)
+{
+    CacheModel *m = r->m;
+
+    take(r, &m->memory, CACHE_MEMORY);
+    r->time += m->memory_array +
+               cache_random(m->machine.seed + r->pcpu, r->p->memory_reads++,
+                            m->config.memory_variation + 1);
+    deliver(r, CACHE_PLACE_MEMORY);
+    return CACHE_BY_MEMORY;
+}
+
+/* The L3 has it at @place, and gives it up. */
+static CacheServer from_l3(CacheRequest *r, int64_t place, CacheState *state)
+{
+    CacheModel *m = r->m;
+
+    *state = m->l3.state[place] == CACHE_MODIFIED ? CACHE_MODIFIED :
+             state_of_only_copy(r);
+    if (!FAULT(m, KEEP_L3_COPY)) {
+        m->l3.state[place] = CACHE_INVALID;
+    }
+    r->time += m->l3_array - m->config.directory_latency;
+    deliver(r, CACHE_PLACE_L3);
+    return CACHE_BY_L3;
+}
+
+/* Some L2s have it. */
+static CacheServer from_l2s(CacheRequest *r, DirectoryEntry *entry,
+                            CacheState *state)
+{
+    CacheServer server = CACHE_BY_TRANSFER;
+    int supplier = entry->owner;
+    int64_t asked = r->time, answered;
+
+    if (supplier == DIRECTORY_NO_OWNER && r->m->config.forward_shared) {
+        supplier = next_sharer(entry->sharers, r->pcpu);
+    }
+    if (supplier == DIRECTORY_NO_OWNER) {
+        server = from_memory(r);
+    } else {
+        supply(r, supplier);
+    }
+    if (r->write) {
+        answered = take_from_all(r, entry, asked, supplier);
+        r->time = MAX(r->time, answered);
+        *state = CACHE_MODIFIED;
+    } else {
+        downgrade_owner(r, entry);
+        *state = FAULT(r->m, FALSE_EXCLUSIVE) ? CACHE_EXCLUSIVE : CACHE_SHARED;
+    }
+    return server;
+}
+
+static CacheServer fetch_line(CacheRequest *r, CacheState *state)
+{
+    CacheModel *m = r->m;
+    DirectoryEntry *entry;
+    int64_t place;
+
+    ask_directory(r);
+    entry = directory_find(&m->directory, r->line);
+    if (entry) {
+        return from_l2s(r, entry, state);
+    }
+    place = cache_array_find(&m->l3, r->line);
+    if (place != CACHE_NOWHERE) {
+        return from_l3(r, place, state);
+    }
+    *state = state_of_only_copy(r);
+    return from_memory(r);
+}
+
+/* --- The L2 --- */
+
+static CacheMiss kind_of_miss(const CacheRequest *r, const CacheArray *a)
+{
+    if (r->l2_missed && r->m->config.first_touches &&
+        !(r->touched_by & cache_bit(r->pcpu))) {
+        return CACHE_COMPULSORY;
+    }
+    return cache_array_was_taken(a, r->line) ? CACHE_COHERENCE :
+                                               CACHE_CAPACITY;
+}
+
+static CacheServer miss_l2(CacheRequest *r)
+{
+    CacheModel *m = r->m;
+    CacheArray *l2 = &r->p->l2;
+    CacheServer server;
+    CacheState state;
+    int64_t place;
+
+    r->l2_missed = true;
+    if (m->config.first_touches) {
+        r->touched_by = first_touch(&m->touched, r->line, r->pcpu);
+    }
+    if (!FAULT(m, UNCOUNTED)) {
+        COUNT(r, misses[CACHE_L2][kind_of_miss(r, l2)], 1);
+    }
+    server = fetch_line(r, &state);
+    if (server == CACHE_BY_MEMORY) {
+        COUNT(r, misses[CACHE_L3][m->config.first_touches && !r->touched_by ?
+                                  CACHE_COMPULSORY : CACHE_CAPACITY], 1);
+    }
+    place = cache_array_victim(l2, r->line);
+    if (cache_state_valid(l2->state[place])) {
+        evict_l2(r, place);
+    }
+    cache_array_fill(l2, place, r->line, state);
+    directory_add(&m->directory, r->line, r->pcpu, state != CACHE_SHARED);
+    cache_moved(m, CACHE_PLACE_FLIGHT, CACHE_PLACE_L2(r->pcpu), r->line);
+    return server;
+}
+
+/* The L2 has the line in S or O, and wants to write it. */
+static CacheServer upgrade(CacheRequest *r, int64_t place)
+{
+    CacheModel *m = r->m;
+    DirectoryEntry *entry;
+    int64_t answered;
+
+    ask_directory(r);
+    entry = directory_find(&m->directory, r->line);
+    answered = take_from_all(r, entry, r->time, DIRECTORY_NO_OWNER);
+    r->time = MAX(r->time + m->hop, answered);
+    r->p->l2.state[place] = CACHE_MODIFIED;
+    directory_add(&m->directory, r->line, r->pcpu, true);
+    return CACHE_BY_UPGRADE;
+}
+
+/* The L2 gets the line with the right that the request needs. */
+static CacheServer ask_l2(CacheRequest *r)
+{
+    CacheModel *m = r->m;
+    CacheArray *l2 = &r->p->l2;
+    int64_t place = cache_array_find(l2, r->line);
+
+    r->time += m->l1_latency[r->side];
+    take(r, l2_bank(m, r->pcpu, r->line), CACHE_L2_BANK);
+    r->time += m->config.l2.latency - m->l1_latency[r->side];
+    if (place == CACHE_NOWHERE) {
+        return miss_l2(r);
+    }
+    cache_array_touch(l2, place);
+    if (r->write && (l2->state[place] == CACHE_SHARED ||
+                     l2->state[place] == CACHE_OWNED)) {
+        return upgrade(r, place);
+    }
+    return CACHE_BY_L2;
+}
+
+/* --- The L1s --- */
+
+/* The other L1 of the PCPU gives up what the request's may not share with it */
+static void settle_other_l1(CacheRequest *r)
+{
+    if (r->side == CACHE_SIDE_I) {
+        clean_l1d(r, r->pcpu, r->line);
+    } else if (r->write && !FAULT(r->m, KEEP_L1I_COPY)) {
+        drop_l1(r->m, r->pcpu, CACHE_SIDE_I, r->line, CACHE_TAKEN);
+    }
+}
+
+static void evict_l1(CacheRequest *r, int64_t place)
+{
+    CacheArray *l1 = &r->p->l1[r->side];
+    uint64_t line = l1->line[place];
+
+    if (l1->state[place] == CACHE_MODIFIED &&
+        !FAULT(r->m, LOSE_DIRTY_L1)) {
+        COUNT(r, write_backs[CACHE_L1D], 1);
+        post(r, l2_bank(r->m, r->pcpu, line), r->time);
+        cache_moved(r->m, CACHE_PLACE_L1D(r->pcpu), CACHE_PLACE_L2(r->pcpu),
+                    line);
+    }
+    l1->state[place] = CACHE_INVALID;
+}
+
+/* State of a line that the L1 gets from its L2, which is at @l2_place there */
+static CacheState state_in_l1(const CacheRequest *r, int64_t l2_place)
+{
+    CacheState state = r->p->l2.state[l2_place];
+
+    if (r->write) {
+        return CACHE_MODIFIED;
+    }
+    if (r->side == CACHE_SIDE_D &&
+        (state == CACHE_MODIFIED || state == CACHE_EXCLUSIVE) &&
+        cache_array_find(&r->p->l1[CACHE_SIDE_I], r->line) == CACHE_NOWHERE) {
+        return CACHE_EXCLUSIVE;
+    }
+    return CACHE_SHARED;
+}
+
+/* The L2 has the line with the right that is needed; so has the L1 now. */
+static void fill_l1(CacheRequest *r, int64_t place)
+{
+    CacheArray *l1 = &r->p->l1[r->side];
+    CacheArray *l2 = &r->p->l2;
+    int64_t l2_place = cache_array_find(l2, r->line);
+
+    settle_other_l1(r);
+    if (r->write) {
+        l2->state[l2_place] = CACHE_MODIFIED;
+    }
+    if (place != CACHE_NOWHERE) {           /* it had the line, not the right */
+        l1->state[place] = CACHE_MODIFIED;
+        return;
+    }
+    place = cache_array_victim(l1, r->line);
+    if (cache_state_valid(l1->state[place])) {
+        evict_l1(r, place);
+    }
+    cache_array_fill(l1, place, r->line, state_in_l1(r, l2_place));
+    cache_moved(r->m, CACHE_PLACE_L2(r->pcpu), r->side == CACHE_SIDE_I ?
+                CACHE_PLACE_L1I(r->pcpu) : CACHE_PLACE_L1D(r->pcpu), r->line);
+}
+
+/* The L1 does not have the line, or not the right: @place says which. */
+static int64_t ask_below(CacheRequest *r, int64_t place)
+{
+    int64_t begin = r->time, stall;
+    CacheServer server = ask_l2(r);
+
+    if (place == CACHE_NOWHERE) {
+        COUNT(r, misses[r->side == CACHE_SIDE_I ? CACHE_L1I : CACHE_L1D]
+                       [kind_of_miss(r, &r->p->l1[r->side])], 1);
+    } else {
+        COUNT(r, upgrades, 1);
+    }
+    fill_l1(r, place);
+    stall = r->time - begin - r->m->l1_latency[r->side];
+    COUNT(r, served[server], 1);
+    COUNT(r, stall[server], stall);
+    return stall;
+}
+
+/* The first store to a line in E: nobody has to be asked. */
+static void write_exclusive(CacheRequest *r, int64_t place)
+{
+    CacheArray *l2 = &r->p->l2;
+
+    r->p->l1[CACHE_SIDE_D].state[place] = CACHE_MODIFIED;
+    l2->state[cache_array_find(l2, r->line)] = CACHE_MODIFIED;
+}
+
+int64_t cache_access_line(CacheRequest *r)
+{
+    CacheArray *l1 = &r->p->l1[r->side];
+    int64_t place = cache_array_find(l1, r->line);
+
+    make_most_recent(r);
+    if (place != CACHE_NOWHERE) {
+        cache_array_touch(l1, place);
+        if (!r->write || l1->state[place] == CACHE_MODIFIED) {
+            return 0;
+        }
+        if (l1->state[place] == CACHE_EXCLUSIVE) {
+            write_exclusive(r, place);
+            return 0;
+        }
+    }
+    return ask_below(r, place);
+}
