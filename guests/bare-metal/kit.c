@@ -18,6 +18,8 @@ enum { PCI_COMMAND_IO = 1, PCI_COMMAND_MASTER = 4 };
 #define SERIAL_EMPTY        0x20
 #define FW_CFG_SELECTOR     (PCI_IO + 0x510)
 #define FW_CFG_DATA         (PCI_IO + 0x511)
+#define WATCHDOG            (PCI_IO + 0x443)    /* of -device ib700 */
+#define WATCHDOG_NOW        0xf                 /* a time-out of 0 seconds */
 #define POWER               (PCI_IO + 0x7240)
 #define POWER_OFF           (1 << 24)
 #define FW_CFG_RAM_SIZE     0x03
@@ -45,6 +47,8 @@ char kit_fatal_stack[STACK_SIZE] __attribute__((aligned(64)));
 static char stacks[MAX_VCPUS][STACK_SIZE] __attribute__((aligned(64)));
 static bool has_start_block;
 static bool user_mode;
+static bool pauses, touches;
+static uint64_t scratch[MAX_VCPUS][512];
 static bool stay;                /* VCPUs take interrupts until the end */
 static char arguments[512];
 static char output[65536];
@@ -351,11 +355,16 @@ static void check_arguments(void)
     }
 }
 
-void needs_interrupts(void)
+void needs_privileged_mode(void)
 {
     if (user_mode) {
         fail("parameter user", ": this program needs privileged mode, 0 is possible");
     }
+}
+
+void needs_interrupts(void)
+{
+    needs_privileged_mode();
     stay = true;
 }
 
@@ -432,6 +441,26 @@ static void start_vcpu(struct vcpu *vcpu)
     wait_for(&vcpu->state, STATE_UP);
 }
 
+void labour(uint64_t turns)
+{
+    volatile uint64_t *mine = scratch[this_vcpu->index];
+
+    if (!touches) {
+        spend(turns);
+        return;
+    }
+    for (uint64_t i = 0; i < turns; i++) {
+        mine[i % 512] += i;
+    }
+}
+
+void pause_machine(void)
+{
+    if (pauses) {
+        write8(WATCHDOG, WATCHDOG_NOW);
+    }
+}
+
 uint64_t run_on_all(void (*work)(struct vcpu *me))
 {
     uint64_t begin, cycles;
@@ -442,6 +471,7 @@ uint64_t run_on_all(void (*work)(struct vcpu *me))
     for (unsigned int i = 1; i < vcpus; i++) {
         start_vcpu(&kit_vcpus[i]);
     }
+    pause_machine();
     interrupts(true);
     begin = tick();
     round_number++;
@@ -485,6 +515,8 @@ void kit_main(struct vcpu *me)
     read_arguments();
     vcpus = parameter("vcpus", vcpus, 1, vcpus);
     user_mode = parameter("user", 0, 0, 1);
+    touches = parameter("touch", 0, 0, 1);
+    pauses = parameter("pause", 0, 0, 1);
 
     report_begin();
     report("vcpus", vcpus);
