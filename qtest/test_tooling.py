@@ -103,7 +103,10 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(for_check - for_run, {"gdb-multiarch"})
         self.assertLess({"ninja-build", "gcc-sparc64-linux-gnu"}, for_run)
         status, text = self.run_script("packages", "--list", "chekc")
-        self.assertEqual((status, text), (1, "error: packages for what?  run, check or full\n"))
+        self.assertEqual((status, text), (1, "error: packages for what?  run, check, full "
+                                             "or figures\n"))
+        for_figures = set(self.run_script("packages", "--list", "figures")[1].split())
+        self.assertEqual(for_figures - for_run, {"python3-matplotlib"})
 
     def test_what_qemu_refuses(self):
         for command in (("report/slices", "sched=best"), ("report/shares", "--machine",

@@ -201,9 +201,11 @@ class Store:
     def __init__(self, path=RESULTS):
         self.path = path
         self.results = {}
+        self.cut = False        # the last line is not whole: whoever wrote it was ended
         with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
             for line in file:
-                with contextlib.suppress(ValueError):       # the last line of a run cut short
+                self.cut = not line.endswith("\n")
+                with contextlib.suppress(ValueError):
                     entry = json.loads(line)
                     self.results[entry["key"]] = entry
 
@@ -223,7 +225,8 @@ class Store:
         self.results[entry["key"]] = entry
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(("\n" if self.cut else "") + json.dumps(entry) + "\n")
+        self.cut = False
 
 
 # -- Runs ---------------------------------------------------------------------
