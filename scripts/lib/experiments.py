@@ -79,9 +79,11 @@ class Experiment:
     columns: tuple                      # measures (figuretables.py)
     limit: int                          # simulated ns after which a run is given up
     plot: dict
+    overview: str                       # a column, for a table of policies by cases
 
 
-KEYS = {"title", "machine", "cases", "policies", "baseline", "seeds", "columns", "limit", "plot"}
+KEYS = {"title", "machine", "cases", "policies", "baseline", "seeds", "columns", "limit", "plot",
+        "overview"}
 CASE_KEYS = {"machine", "program", "workload", "arguments", "asked"}
 
 
@@ -139,7 +141,7 @@ def experiment(name, values, sets):
                                         "asked": asked}))
     return Experiment(name, values["title"], tuple(cases), policies, values["baseline"],
                       tuple(values.get("seeds", range(1, 6))), tuple(values["columns"]),
-                      nanoseconds(values.get("limit", "10s")), values.get("plot", {}))
+                      nanoseconds(values.get("limit", "10s")), values.get("plot", {}), values.get("overview", ""))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,11 +158,10 @@ class Run:
 
 
 def runs_of(experiments):
-    """All runs, each once; those that continue from the same state one after another."""
-    runs = {Run(case, options, seed, e.limit): None for e in experiments for case in e.cases
-            for seed in e.seeds for options in e.policies.values()}
-    return sorted(runs, key=lambda r: (bool(r.case.workload), r.case.machine,
-                                       r.seed if r.case.workload else 0))
+    """All runs, each once, and one seed after another."""
+    runs = {Run(case, options, seed, e.limit): None for e in experiments for seed in e.seeds
+            for case in e.cases for options in e.policies.values()}
+    return sorted(runs, key=lambda r: (r.case.workload != "", r.seed))
 
 
 # -- Keys ---------------------------------------------------------------------

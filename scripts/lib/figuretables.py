@@ -58,6 +58,7 @@ MEASURES = {
     "longest-wait": ("longest wait, us", lambda c, r: c["vm"]["vcpu-longest-wait"] / 1e3, 0),
     "done": ("done by VM 0", lambda c, r: r["done"], 0),
     "others": ("done by VM 1", lambda c, r: r["done_by_others"], 0),
+    "total": ("done by all", lambda c, r: r["done"] + r["done_by_others"], 0),
     "share0": ("VM 0, %", lambda c, r: share(c, 0), 2),
     "share1": ("VM 1, %", lambda c, r: share(c, 1), 2),
 }
