@@ -281,8 +281,8 @@ def change(options):
                          "(absolute, of this host)", used, ("at most", 1), "ms",
                          changes=len(order))
         waits.sort()
-        yield result("change", f"from command to answer, machine {what}: median, tenth, ninth tenth "
-                     "(absolute, of this host)", [waits[len(waits) // 10], waits[len(waits) // 2],
+        yield result("change", f"from command to answer, machine {what}: median, tenth, ninth "
+                     "tenth (absolute, of this host)", [waits[len(waits) // 10], waits[len(waits) // 2],
                                                   waits[len(waits) * 9 // 10]],
                      ("at most", 1) if not running else None, "ms", changes=len(order))
 
@@ -343,4 +343,5 @@ def x86(options):
 
 BENCHMARKS = {"syscalls": syscalls, "pgbench": pgbench, "load": load,
               "processes": processes, "one-vcpu": one_vcpu, "detectors": detectors, "many": many,
-              "switch": switch, "policies": policies, "change": change, "memory": memory, "boot": boot, "x86": x86}
+              "switch": switch, "policies": policies, "change": change, "memory": memory,
+              "boot": boot, "x86": x86}

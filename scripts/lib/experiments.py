@@ -8,9 +8,10 @@ all that the run depends on: the arguments, the contents of QEMU and of the gues
 What has a result is not run again.
 
 A guest is a bare-metal program or a workload of Linux.  What is counted of a program is its
-work, from when all VCPUs are up: there it pauses the machine, with QEMU's watchdog.  Linux is booted once for each seed, under sdb, and saved while its shell waits for a
-command; each workload under each policy continues from that state, and what had been counted
-by then is taken off (Wells et al., PACT 2006, section 4.1, do the same).
+work, from when all VCPUs are up: there it pauses the machine, with QEMU's watchdog.  Linux is
+booted once for each seed, under sdb, and saved while its shell waits for a command; each
+workload under each policy continues from that state, and what had been counted by then is
+taken off (Wells et al., PACT 2006, section 4.1, do the same).
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
@@ -141,7 +142,8 @@ def experiment(name, values, sets):
                                         "asked": asked}))
     return Experiment(name, values["title"], tuple(cases), policies, values["baseline"],
                       tuple(values.get("seeds", range(1, 6))), tuple(values["columns"]),
-                      nanoseconds(values.get("limit", "10s")), values.get("plot", {}), values.get("overview", ""))
+                      nanoseconds(values.get("limit", "10s")), values.get("plot", {}),
+                      values.get("overview", ""))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -144,14 +144,14 @@ def cell(figures, case, policy, column):
     return text if value.half is None else f"{text} ±{value.half:,.{digits}f}".replace(",", " ")
 
 
-def simple_table(rows):
-    """Of reStructuredText: the first row is the heading, the first column is left-aligned."""
+def simple_table(rows, names=1):
+    """Of reStructuredText: the first row is the heading, the first columns are names."""
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
     rule = " ".join("=" * width for width in widths)
 
     def line(row):
-        return " ".join([row[0].ljust(widths[0])] + [
-            text.rjust(width) for text, width in zip(row[1:], widths[1:])]).rstrip()
+        return " ".join(text.ljust(width) if n < names else text.rjust(width)
+                        for n, (text, width) in enumerate(zip(row, widths))).rstrip()
 
     return "\n".join([rule, line(rows[0]), rule, *map(line, rows[1:]), rule])
 
@@ -163,7 +163,7 @@ def tables(figures):
     if any(case.asked for case in e.cases):
         return simple_table([["case", "policy", *head]] + [
             [case.name, policy, *(cell(figures, case.name, policy, c) for c in e.columns)]
-            for case in e.cases for policy in e.policies])
+            for case in e.cases for policy in e.policies], 2)
     parts = []
     for case in e.cases:
         options = "" if case.machine == e.cases[0].machine == e.cases[-1].machine \
