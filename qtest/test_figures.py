@@ -227,6 +227,23 @@ class Tiny(unittest.TestCase):
         with open(self.page, encoding="utf-8") as file:
             self.assertEqual(file.read(), page)
 
+    def test_what_there_is(self):
+        """--no-run: a table of the results that there are; --seeds: of some seeds only."""
+        self.run_script("--no-plots", "--seeds", "1")
+        with open(self.results, encoding="utf-8") as file:
+            lines = file.readlines()
+        self.assertEqual(len(lines), 2)
+        with open(self.results, "w", encoding="utf-8") as file:
+            file.writelines(line for line in lines if "sched=sdb" in line)
+        self.assertEqual(self.run_script("--no-plots", "--no-run").stderr, "")
+        with open(self.page, encoding="utf-8") as file:
+            page = file.read()
+        self.assertIn("0 to 1 seeds, not all of 2 have been run", page)
+        self.assertRegex(page, r"\ntimeslice +-- +-- +-- +--\n")
+        self.assertRegex(page, r"\nsdb +[\d.]+ +-- +[\d.]+ +[\d ]+\n")
+        self.assertIn("allowed are 1 to 10",
+                      self.run_script("--seeds", "11", "--list", status=1).stderr)
+
     def test_limit(self):
         """A run that is not over in time is no result, and says so in the table."""
         with open(self.file, "w", encoding="utf-8") as file:

@@ -211,10 +211,10 @@ def switch(options):
 
 
 # The same program under each policy with short and with long timeslices
-SHORT, LONG = "slice=20us", "slice=1ms"
+SHORT, LONG = "slice=10us", "slice=1ms"
 SLICES = {
-    "credit": (SHORT + ",tick=20us", LONG + ",tick=1ms"),
-    "sedf": ("period=60us,quantum=20us", "period=3ms,quantum=1ms"),
+    "credit": (SHORT + ",tick=10us", LONG + ",tick=1ms"),
+    "sedf": ("period=30us,quantum=10us", "period=3ms,quantum=1ms"),
 }
 
 

@@ -179,12 +179,12 @@ def wait_for(monitor, status):
 
 def run_work(side, guest):
     """What a bare-metal program uses from where its work begins, without what passes until
-    all VCPUs are up: {"seconds", "instructions", "switches"}."""
+    all VCPUs are up: {"seconds", "instructions", "switches"}; seconds of user and system."""
     with started(side, guest) as (qemu, monitor):
-        before = {"seconds": user_seconds(qemu.pid), **totals(monitor)}
+        before = {"seconds": cpu_seconds(qemu.pid), **totals(monitor)}
         monitor.cmd("cont")
         wait_for(monitor, "shutdown")
-        after = {"seconds": user_seconds(qemu.pid), **totals(monitor)}
+        after = {"seconds": cpu_seconds(qemu.pid), **totals(monitor)}
     return {name: value - before[name] for name, value in after.items()}
 
 

@@ -364,7 +364,14 @@ def bare_metal(run):
             return {"statistics": None, "report": None, "seconds": machine.user_seconds()}
         before = machine.counted()
         machine.monitor.cmd("cont")
-        return machine.end(run, before, lambda: machine.report()["ok"])
+        result = machine.end(run, before, lambda: machine.report()["ok"])
+        # Each policy that has a bound for how long a VCPU waits says it; this holds it to that.
+        bound = machine.monitor.cmd("query-vsched").get("longest-wait")
+        waited = machine.counted()["vm"]["vcpu-longest-wait"]
+        if bound and waited > bound:
+            raise machine.fault(f"a VCPU has waited for {waited} ns, and the longest wait of the "
+                                f"policy is {bound} ns")
+        return result
 
 
 def less(after, before):

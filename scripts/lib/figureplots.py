@@ -44,7 +44,7 @@ def bars(figures, directory):
         for y, policy in enumerate(policies):
             value = figures.estimate(case, policy, column)
             if value is None:
-                panel.text(0.04, y, "not over", fontsize=7, va="center",
+                panel.text(0.04, y, "not over" if figures.entries[case, policy] else "not run", fontsize=7, va="center",
                            transform=panel.get_yaxis_transform())
                 continue
             panel.barh(y, value.mean, xerr=value.half, height=0.7, error_kw={"elinewidth": 1},

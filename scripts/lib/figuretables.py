@@ -77,12 +77,18 @@ class Figures:
         by_run = {(run.case, run.options, run.seed): run for run in runs}
         for case in experiment.cases:
             for policy, options in experiment.policies.items():
-                self.entries[case.name, policy] = [
-                    store.get(by_run[case, options, seed]) for seed in experiment.seeds]
+                entries = [store.get(by_run[case, options, seed]) for seed in experiment.seeds]
+                self.entries[case.name, policy] = [entry for entry in entries if entry]
+
+    def samples(self):
+        """The least and the most seeds that any setting has results of."""
+        sizes = [len(entries) for entries in self.entries.values()]
+        return min(sizes), max(sizes)
 
     def over(self, case, policy):
-        """Whether all runs came to their ends within the limit."""
-        return all(entry["statistics"] for entry in self.entries[case, policy])
+        """Whether there are runs, and all came to their ends within the limit."""
+        entries = self.entries[case, policy]
+        return bool(entries) and all(entry["statistics"] for entry in entries)
 
     def values(self, case, policy, measure):
         """One a seed."""
@@ -98,6 +104,8 @@ class Figures:
         base = self.experiment.baseline
         if not self.over(case, policy):
             return None
+        if column == SPEEDUP and not self.over(case, base):
+            return None
         if column == SPEEDUP:
             parts = [(self.values(case, policy, m), estimate(self.values(case, base, m)).mean)
                      for m in ("done", "others")]
@@ -112,8 +120,10 @@ class Figures:
         return estimate(self.values(case, policy, column))
 
     def asked(self, case, policy):
-        """(what VMs were to get, percent that the worst of them is off)"""
+        """(what VMs were to get, percent that the worst of them is off, None without runs)"""
         asked = next(c.asked for c in self.experiment.cases if c.name == case)
+        if not self.over(case, policy):
+            return asked, None
         got = [self.estimate(case, policy, f"share{n}").mean for n in range(len(asked))]
         return asked, max(100 * abs(g - a) / a for g, a in zip(got, asked))
 
@@ -135,6 +145,8 @@ def cell(figures, case, policy, column):
         return " : ".join(f"{share:.2f}" for share in figures.asked(case, policy)[0])
     if column == OFF:
         off = figures.asked(case, policy)[1]
+        if off is None:
+            return "--"
         return f"{off:.2f}" if off <= 2 else f"**{off:.2f}**"
     digits = 2 if column == SPEEDUP or column.endswith(RATIO) else MEASURES[column][2]
     value = figures.estimate(case, policy, column)
