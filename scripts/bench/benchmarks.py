@@ -214,7 +214,10 @@ def switch(options):
 SHORT, LONG = "slice=10us", "slice=1ms"
 SLICES = {
     "credit": (SHORT + ",tick=10us", LONG + ",tick=1ms"),
+    # The program never leaves privileged mode, where there are no safe points.
+    "safepoint": (SHORT + ",grace=0ns", LONG + ",grace=0ns"),
     "sedf": ("period=30us,quantum=10us", "period=3ms,quantum=1ms"),
+    "urgent": (SHORT + ",burst=10us", LONG),
 }
 
 

@@ -154,12 +154,17 @@ def started(side, guest):
         path = os.path.join(directory, "qmp")
         # pylint: disable=consider-using-with
         qemu = subprocess.Popen([side.binary, "-display", "none", "-nic", "none", "-monitor",
-                                 "none", *side.args, *guest, "-device", "ib700", "-action",
+                                 "none", *side.args, *guest, "-S", "-device", "ib700", "-action",
                                  "watchdog=pause", "-qmp", f"unix:{path},server=on,wait=off"],
                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         monitor = None
         try:
-            monitor = Monitor(path)
+            try:
+                monitor = Monitor(path)
+            except OSError as fault:
+                sys.exit(f"{' '.join(qemu.args)}\ndid not start: {fault}")
+            # No event may come before the answer to the first command.
+            monitor.cmd("cont")
             wait_for(monitor, "watchdog")
             yield qemu, monitor
         finally:

@@ -244,7 +244,8 @@ class Machine:
         self.console_path = os.path.join(directory, "console")
         self.line_path, self.line = os.path.join(directory, "line"), None
         qmp = os.path.join(directory, "qmp")
-        self.command = [QEMU, *arguments, "-display", "none", "-nic", "none", "-monitor", "none",
+        # -S: no event may come before the answer to the monitor's first command.
+        self.command = [QEMU, *arguments, "-S", "-display", "none", "-nic", "none", "-monitor", "none",
                         "-chardev", f"socket,id=console,path={self.line_path},server=on,wait=off,"
                                     f"logfile={self.console_path}", "-serial", "chardev:console",
                         "-action", "shutdown=pause",
@@ -360,6 +361,7 @@ def bare_metal(run):
                  "-fw_cfg", f"name=opt/args,string= {run.case.arguments} pause=1",
                  "-device", "ib700", "-action", "watchdog=pause"]
     with tempfile.TemporaryDirectory() as directory, Machine(arguments, directory) as machine:
+        machine.monitor.cmd("cont")
         if not machine.until_status(("watchdog",), run.limit):
             return {"statistics": None, "report": None, "seconds": machine.user_seconds()}
         before = machine.counted()
@@ -399,6 +401,7 @@ class State:
         self.letters = {what: chr(ord("a") + n) for n, what in enumerate(run.case.state)}
         arguments = linux_arguments(run, f"{run.case.machine},sched=sdb", self.parameters)
         with tempfile.TemporaryDirectory() as directory, Machine(arguments, directory) as machine:
+            machine.monitor.cmd("cont")
             machine.until(lambda: re.search(r"[#$] $", machine.console))
             for (workload, _), letter in self.letters.items():
                 machine.say(f"{letter}() {{ /workloads/{workload} && echo fine; "
@@ -413,7 +416,7 @@ class State:
     def go_on(self, run):
         """Run a workload from here under the policy of a run."""
         arguments = linux_arguments(run, run.machine, self.parameters)
-        arguments += ["-incoming", "defer", "-S"]
+        arguments += ["-incoming", "defer"]
         with tempfile.TemporaryDirectory() as directory, Machine(arguments, directory) as machine:
             machine.monitor.cmd("migrate-incoming", uri=f"file:{self.path}")
             machine.until(machine.migrated)
