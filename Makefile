@@ -8,6 +8,8 @@ help:
 	@echo 'make check-full  the tests, the long ones too; writes docs/check-full-last.rst'
 	@echo 'make bench       measure: ratios to stock QEMU and between machines, with goals'
 	@echo '                 (BENCH="boot memory", REPEATS=3, SCALE=1; scripts/bench/run --help)'
+	@echo 'make figures     run the experiments of docs/figures.rst, write its tables and plots'
+	@echo '                 (FIGURES="waits vms", JOBS=2; scripts/figures --help)'
 	@echo 'make lint        style of code, patches and scripts'
 	@echo 'make setup       only build: QEMU, firmware, kernel, root file system'
 	@echo 'make clean       remove what was built, keep what was downloaded'
@@ -27,6 +29,12 @@ check-full:
 bench:
 	@REPEATS=$(REPEATS) SCALE=$(SCALE) scripts/bench/run $(BENCH)
 
+figures:
+	@scripts/setup run
+	@scripts/packages figures
+	@scripts/build/bare-metal
+	@scripts/figures $(FIGURES)
+
 lint:
 	@scripts/lint
 
@@ -39,4 +47,4 @@ clean:
 distclean:
 	@scripts/clean --all
 
-.PHONY: help run check check-full bench lint setup clean distclean
+.PHONY: help run check check-full bench figures lint setup clean distclean

@@ -87,6 +87,9 @@ class Sun4u(unittest.TestCase):
         self.assertEqual(report["violations"], 0)
 
     def test_crosscalls(self):
+        report = self.good("crosscall", rounds=2, callers=1)
+        self.assertEqual(report["received"], [0] + [4] * (self.vcpus - 1))
+        self.assertEqual(report["sum"], [0] + [1 + 2] * (self.vcpus - 1))
         report = self.good("crosscall", rounds=2)
         others = self.vcpus - 1
         # two a round from each other VCPU, one of which carries the round's number
@@ -96,6 +99,19 @@ class Sun4u(unittest.TestCase):
     def test_idle_loops_are_woken(self):
         report = self.good("idle", rounds=3, work=2000)
         self.assertEqual(report["count"], [0] + [3] * (self.vcpus - 1))
+
+    def test_groups(self):
+        """A group for each VCPU, then one for all; work goes on until the time is up."""
+        for work in range(5):
+            for groups in {1, self.vcpus}:
+                with self.subTest(work=work, groups=groups):
+                    report = self.good("groups", first=work, groups=groups, time=200000,
+                                       words=500, touch=1)
+                    self.assertEqual(report["violations"], 0)
+                    self.assertGreaterEqual(report["cycles"], 200000)
+                    self.assertGreater(report["done"], 0)
+                    self.assertEqual(report["done"] + report["done_by_others"],
+                                     sum(report["count"]))
 
     def test_search(self):
         report = self.good("search", limit=400)
@@ -124,6 +140,23 @@ class Cmp(Sun4u):
         # cycles, polls and NACKs included: to the instruction
         self.assertEqual(self.good("tas", rounds=20), self.good("tas", rounds=20))
         self.assertEqual(self.good("crosscall", rounds=1), self.good("crosscall", rounds=1))
+
+
+    def test_amount_of_work(self):
+        """A loop of two instructions a turn, 1000 turns at a time: in 1,000,000 cycles 500,000
+        turns, less what the loop around it takes, 50 instructions a time at most, which are 2.5 %;
+        and one time more, which has begun before the end."""
+        status, report = run("groups", "cmp,pcpus=2,vcpus=2,sched=timeslice", first=0,
+                             time=1000000, turns=1000)
+        self.assertEqual((status, report["ok"]), (0, True))
+        for count in report["count"]:
+            self.assertGreaterEqual(count, 487500)
+            self.assertLessEqual(count, 501000)
+
+    def test_idle_part_of_a_group(self):
+        _, report = run("groups", "cmp8,vcpus=24", groups=3, active=2, first=2, time=200000)
+        self.assertTrue(report["ok"], report)
+        self.assertEqual([count > 0 for count in report["count"]], 3 * (2 * [True] + 6 * [False]))
 
 
 class CmpWithoutSpinDetection(Sun4u):
@@ -177,6 +210,11 @@ class Mistakes(unittest.TestCase):
         self.refuses("chase", "multiple of 8", stride=12)
         self.refuses("tas", "vcpus: 1 to 1", vcpus=2)
         self.refuses("idle", "needs privileged mode", user=1)
+        self.refuses("groups", "needs privileged mode", user=1)
+        self.refuses("groups", "first: 0 to 4", first=5, groups=1)
+        status, report = run("groups", "cmp8,vcpus=24", groups=5)
+        self.assertEqual((status, report["error"]), (2, "parameter groups: the number of VCPUs has "
+                                                        "to be a multiple of it"))
 
     def test_memory(self):
         self.refuses("stream", "not enough RAM", "-m", "16", words=1000000)

@@ -17,7 +17,8 @@ import unittest
 from support import SLOWER, TOP, Guest, Refusals, x86_rom
 from test_observer import without_sdb
 from test_save import end, program
-from explorer import MARK, Explorer, Limits, bare_metal, bound
+from explorer import Explorer, Limits, bare_metal, bound
+from marks import MARK
 
 MACHINE = "cmp,pcpus=1,vcpus=2"
 DEVICE = f"vsched-mark,addr={MARK:#x}"

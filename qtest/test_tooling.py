@@ -47,9 +47,10 @@ class CommandLine(unittest.TestCase):
         names = {name for name in os.listdir(top) if name != "__pycache__"}
         folders = {name for name in names if os.path.isdir(os.path.join(top, name))}
         self.assertEqual(folders, {"bench", "build", "fetch", "lib", "report"})
-        self.assertEqual(names - folders, {"check", "check-full", "clean", "explore", "lint",
-                                           "packages", "profile", "run", "run-bare-metal",
-                                           "sdb-model", "series", "setup", "trace", "vm-stat"})
+        self.assertEqual(names - folders, {"check", "check-full", "clean", "explore", "figures",
+                                           "lint", "packages", "profile", "run",
+                                           "run-bare-metal", "sdb-model", "series", "setup",
+                                           "trace", "vm-stat"})
 
     def test_scripts_that_pages_and_scripts_name_exist(self):
         paths = [os.path.join(TOP, name) for name in ("README.md", "Makefile", ".ci/run")]
@@ -57,7 +58,7 @@ class CommandLine(unittest.TestCase):
             for directory, _, names in os.walk(os.path.join(TOP, folder)):
                 paths += [os.path.join(directory, n) for n in names if not n.endswith(".pyc")]
         for path in paths:
-            with open(path, encoding="utf-8") as f:
+            with open(path, encoding="utf-8", errors="replace") as f:   # images as well
                 for script in re.findall(r"(?<![\w.]/)scripts/[a-z][\w./-]*\w", f.read()):
                     if script not in ("scripts/checkpatch.pl", "scripts/kconfig/merge_config.sh"):
                         self.assertTrue(os.path.exists(os.path.join(TOP, script)),
@@ -103,7 +104,10 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(for_check - for_run, {"gdb-multiarch", "python3-matplotlib"})
         self.assertLess({"ninja-build", "gcc-sparc64-linux-gnu"}, for_run)
         status, text = self.run_script("packages", "--list", "chekc")
-        self.assertEqual((status, text), (1, "error: packages for what?  run, check or full\n"))
+        self.assertEqual((status, text), (1, "error: packages for what?  run, check, full "
+                                             "or figures\n"))
+        for_figures = set(self.run_script("packages", "--list", "figures")[1].split())
+        self.assertEqual(for_figures - for_run, {"python3-matplotlib"})
 
     def test_what_qemu_refuses(self):
         for command in (("report/slices", "sched=best"), ("report/shares", "--machine",

@@ -388,8 +388,10 @@ static void update_lead(CoSched *c, int group)
 /* @vcpu is one of those of its group, which is stopped, that start together. */
 static bool starts_together(const CoSched *c, int vcpu)
 {
-    return waits(c, vcpu) && !idles(c, vcpu) &&
-           (c->mode == STRICT || c->skew[vcpu] > c->threshold);
+    /* Whether it idles is asked last: that costs most. */
+    return waits(c, vcpu) &&
+           (c->mode == STRICT || c->skew[vcpu] > c->threshold) &&
+           !idles(c, vcpu);
 }
 
 /* The PCPUs that VCPUs of @group could start on together. */
@@ -403,6 +405,17 @@ static uint64_t pcpus_of(const CoSched *c, int group)
         }
     }
     return pcpus;
+}
+
+static bool anyone_starts(const CoSched *c, int group)
+{
+    for (int v = 0; v < c->topology->vcpus; v++) {
+        if (c->group[v] == group && c->topology->allowed[v] &&
+            starts_together(c, v)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Who is next on @pcpu; KEPT: nobody is to be. */
@@ -629,7 +642,9 @@ static void start_some(CoSched *c)
     g_autofree bool *tried = g_new0(bool, c->topology->vcpus);
     uint64_t free = free_pcpus(c);
 
-    for (int v = c->queue.head[0]; v != VSCHED_NONE; v = c->queue.next[v]) {
+    /* Without a free PCPU nobody starts, and who is idle need not be asked. */
+    for (int v = c->queue.head[0]; free && v != VSCHED_NONE;
+         v = c->queue.next[v]) {
         int g = c->group[v];
 
         if (c->start[v] != VSCHED_NONE || c->ahead[v]) {
@@ -645,7 +660,9 @@ static void start_some(CoSched *c)
         }
     }
     for (int g = 0; g < c->topology->vcpus; g++) {
-        c->stopped[g] &= pcpus_of(c, g) != 0;   /* nobody has to wait */
+        if (c->stopped[g]) {
+            c->stopped[g] = anyone_starts(c, g);    /* or nobody has to wait */
+        }
     }
 }
 
@@ -653,15 +670,18 @@ static void start_some(CoSched *c)
 static int64_t cosched_next_tick(void *policy)
 {
     CoSched *c = policy;
-    bool active = false;
 
-    for (int v = 0; v < c->topology->vcpus; v++) {
-        if (c->stopped[v]) {
+    for (int g = 0; g < c->topology->vcpus; g++) {
+        if (c->stopped[g]) {
             return c->sampled;
         }
-        active |= !is_blocked(c, v);
     }
-    return active ? c->sampled + c->sample : INT64_MAX;
+    for (int v = 0; v < c->topology->vcpus; v++) {
+        if (!is_blocked(c, v)) {
+            return c->sampled + c->sample;
+        }
+    }
+    return INT64_MAX;
 }
 
 static void cosched_tick(void *policy, int64_t now)

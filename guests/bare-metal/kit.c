@@ -46,6 +46,8 @@ static bool has_start_block;
 static bool user_mode;
 static uint64_t mark_register;   /* of a vsched-mark; 0: there is none */
 static bool ended;
+static bool touches;
+static uint64_t scratch[MAX_VCPUS][512];
 static bool stay;                /* VCPUs take interrupts until the end */
 static char arguments[512];
 static char output[65536];
@@ -375,11 +377,16 @@ void check_arguments(void)
     }
 }
 
-void needs_interrupts(void)
+void needs_privileged_mode(void)
 {
     if (user_mode) {
         fail("parameter user", ": this program needs privileged mode, 0 is possible");
     }
+}
+
+void needs_interrupts(void)
+{
+    needs_privileged_mode();
     stay = true;
 }
 
@@ -461,6 +468,19 @@ static void start_vcpu(struct vcpu *vcpu)
     wait_for(&vcpu->state, STATE_UP);
 }
 
+void labour(uint64_t turns)
+{
+    volatile uint64_t *mine = scratch[this_vcpu->index];
+
+    if (!touches) {
+        spend(turns);
+        return;
+    }
+    for (uint64_t i = 0; i < turns; i++) {
+        mine[i % 512] += i;
+    }
+}
+
 uint64_t run_on_all(void (*work)(struct vcpu *me))
 {
     uint64_t begin, cycles;
@@ -516,6 +536,7 @@ void kit_main(struct vcpu *me)
     vcpus = parameter("vcpus", vcpus, 1, vcpus);
     user_mode = parameter("user", 0, 0, 1);
     mark_register = parameter("mark", 0, 0, 1ul << 50);
+    touches = parameter("touch", 0, 0, 1);
 
     report_begin();
     report("vcpus", vcpus);

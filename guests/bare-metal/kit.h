@@ -55,11 +55,21 @@ void write_register(uint64_t address, uint64_t value);
 uint64_t run_on_all(void (*work)(struct vcpu *me));
 
 /*
+ * What stands for useful work: a loop of two instructions in registers, which to a
+ * spin detection buffer is a spin, or with parameter touch=1 one that goes through
+ * 4 kB of the VCPU's own, more than it touches in a period of a buffer.
+ */
+void labour(uint64_t turns);
+
+/*
  * For programs whose VCPUs interrupt each other: no user=1, and a VCPU whose
  * work is done stays to take interrupts until the program ends; otherwise it
  * stops at once and leaves its PCPU to others.
  */
 void needs_interrupts(void);
+
+/* For programs that read %tick while they work: no user=1. */
+void needs_privileged_mode(void);
 
 /* RAM above the program, in pieces of 8 kB; cleared by nobody. */
 void *allocate(uint64_t bytes);

@@ -7,8 +7,14 @@ with what, the value {"median", "least", "most"}, its unit, and the goal as a pa
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
-from measure import (OURS, OURS_X86, STOCK, STOCK_FIRMWARE, STOCK_X86, Side, bare_metal, in_turn,
-                     linux, linux_x86, spread)
+import itertools
+import re
+import subprocess
+import time
+
+from measure import (OURS, OURS_X86, STOCK, STOCK_FIRMWARE, STOCK_X86, Side, bare_metal,
+                     cpu_seconds, in_turn, linux, linux_x86, run_work, spread, started)
+from marks import MARK, PARAMETER
 
 ONLINE = r"CPUs online, workload"
 OK = r"^{name}: .* ok"
@@ -205,6 +211,86 @@ def switch(options):
                      seconds=seconds(used))
 
 
+# The same program under each policy with short and with long timeslices
+SHORT, LONG = "slice=10us", "slice=1ms"
+SLICES = {
+    "credit": (SHORT + ",tick=10us", LONG + ",tick=1ms"),
+    # The program never leaves privileged mode, where there are no safe points.
+    "safepoint": (SHORT + ",grace=0ns", LONG + ",grace=0ns"),
+    "sedf": ("period=30us,quantum=10us", "period=3ms,quantum=1ms"),
+    "urgent": (SHORT + ",burst=10us", LONG),
+}
+
+
+def policy_names():
+    said = subprocess.run([OURS, "-M", "cmp8,sched=help"], stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, check=True).stdout
+    return re.findall(r"^  (\w\S*) +\w", said, re.M)
+
+
+def policies(options):
+    """each policy against sdb: host time for an executed instruction, and for a switch"""
+    guest = steady("stream", options.scale / 4, 24)
+    guest[-1] += f" {PARAMETER}"
+    sides = {name: [Side(f"{name}, {slices}", OURS,
+                         ["-M", f"cmp8,vcpus=24,switch-cost=0,sched={name},{slices}"], True)
+                    for slices in SLICES.get(name, (SHORT, LONG))] for name in policy_names()}
+    sdb_short, sdb_long = sides.pop("sdb")
+    for name, (short, long) in {**sides, "sdb": (sdb_short, sdb_long)}.items():
+        # The baseline is a neighbour each time; only that of the long slices is needed.
+        turn = [short, long] + [sdb_long] * (name != "sdb")
+        runs = in_turn(f"policies {name}", turn, guest, None, None, options.repeats, how=run_work)
+        if name != "sdb":
+            yield result("policies", f"{name} / sdb, both with {LONG}: time for an instruction",
+                         [per_instruction(a) / per_instruction(b)
+                          for a, b in zip(runs[long.label], runs[sdb_long.label])],
+                         ("at most", 1.10), switches=runs[long.label][-1]["switches"])
+        values = []
+        for a, b in zip(runs[short.label], runs[long.label]):
+            extra = a["seconds"] - per_instruction(b) * a["instructions"]
+            values.append(1e9 * extra / (a["switches"] - b["switches"] * a["instructions"]
+                                         / b["instructions"]))
+        yield result("policies", f"{name}: host time of a switch (absolute, of this host)", values,
+                     None, "ns", switches=runs[short.label][-1]["switches"])
+
+
+def change(options):
+    """host time of a change of policy, over QMP, machine stopped and running"""
+    side = Side("change", OURS, ["-M", "cmp8,vcpus=24,sched=sdb"], True)
+    guest = bare_metal("groups", first=1, touch=1, time=10**12, mark=MARK)
+    names = policy_names()
+    # Each policy after each other one, at least once
+    order = [name for pair in itertools.permutations(names, 2) for name in pair]
+    for running in (False, True):
+        used, waits = [], []
+        for _ in range(options.repeats):
+            with started(side, guest) as (qemu, monitor):
+                if running:
+                    monitor.cmd("cont")
+                else:                   # what a command costs that does nothing
+                    idle = cpu_seconds(qemu.pid)
+                    for _ in order:
+                        monitor.cmd("query-status")
+                    idle = cpu_seconds(qemu.pid) - idle
+                begin = cpu_seconds(qemu.pid)
+                for name in order:
+                    now = time.monotonic()
+                    monitor.cmd("vsched-set-policy", policy=name)
+                    waits.append(1e3 * (time.monotonic() - now))
+                if not running:
+                    used.append(1e3 * (cpu_seconds(qemu.pid) - begin - idle) / len(order))
+        what = "running" if running else "stopped"
+        if not running:
+            yield result("change", "processor time of a change of policy, machine stopped "
+                         "(absolute, of this host)", used, ("at most", 1), "ms",
+                         changes=len(order))
+        waits.sort()
+        yield result("change", f"from command to answer, machine {what}: median, tenth, ninth "
+                     "tenth (absolute, of this host)", [waits[len(waits) // 10], waits[len(waits) // 2],
+                                                  waits[len(waits) * 9 // 10]],
+                     ("at most", 1) if not running else None, "ms", changes=len(order))
+
+
 def memory(options):
     """memory of 24 VCPUs above that of stock with one CPU; the guest's own is left out"""
     # All of the guest's memory is there from the start, so that the rest is QEMU's.
@@ -286,5 +372,5 @@ def profile(options):
 
 BENCHMARKS = {"syscalls": syscalls, "pgbench": pgbench, "load": load,
               "processes": processes, "one-vcpu": one_vcpu, "detectors": detectors, "many": many,
-              "switch": switch, "memory": memory, "boot": boot, "x86": x86,
-              "profile": profile}
+              "switch": switch, "policies": policies, "change": change, "memory": memory,
+              "boot": boot, "x86": x86, "profile": profile}

@@ -7,6 +7,7 @@ two runs is then the same on a busy host, give or take its caches.
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
+import contextlib
 import os
 import re
 import statistics
@@ -18,6 +19,7 @@ import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.append(os.path.join(TOP, "scripts/lib"))
+from marks import DEVICE            # noqa: E402  pylint: disable=C0413
 from monitor import Monitor, statistics as read_statistics  # noqa: E402  pylint: disable=C0413
 
 BUILD = os.path.abspath(os.environ.get("BUILD") or os.path.join(TOP, "build"))
@@ -146,12 +148,67 @@ def run(side, guest, begin=None, end=None, middle=None):
     return {**used, "mib": peak}
 
 
-def in_turn(name, sides, guest, begin, end, repeats, middle=None):
-    """{label: [what each run used]}: every side once, and again."""
+@contextlib.contextmanager
+def started(side, guest):
+    """(process, Monitor) of a bare-metal program that has stopped where its work begins."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "qmp")
+        # pylint: disable=consider-using-with
+        qemu = subprocess.Popen([side.binary, "-display", "none", "-nic", "none", "-monitor",
+                                 "none", *side.args, *guest, "-S", *DEVICE, "-qmp", f"unix:{path},server=on,wait=off"],
+                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        monitor = None
+        try:
+            try:
+                monitor = Monitor(path)
+            except OSError as fault:
+                sys.exit(f"{' '.join(qemu.args)}\ndid not start: {fault}")
+            # No event may come before the answer to the first command.
+            monitor.cmd("cont")
+            wait_for(monitor, "paused")
+            yield qemu, monitor
+        finally:
+            qemu.kill()
+            qemu.wait()
+            if monitor:
+                monitor.close()
+
+
+def wait_for(monitor, status):
+    end = time.monotonic() + TIMEOUT
+    while (now := monitor.cmd("query-status")["status"]) != status:
+        if now != "running" or time.monotonic() > end:
+            sys.exit(f"the machine is {now}, and not {status}")
+        time.sleep(0.01)
+
+
+def run_work(side, guest):
+    """What a bare-metal program uses from where its work begins, without what passes until
+    all VCPUs are up: {"seconds", "instructions", "switches"}; seconds of user and system."""
+    with started(side, guest) as (qemu, monitor):
+        before = {"seconds": cpu_seconds(qemu.pid), **totals(monitor)}
+        monitor.cmd("cont")
+        wait_for(monitor, "paused")
+        after = {"seconds": cpu_seconds(qemu.pid), **totals(monitor)}
+    return {name: value - before[name] for name, value in after.items()}
+
+
+def cpu_seconds(pid):
+    """User and system time that a process has used, from its threads' nanoseconds."""
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="utf-8") as f:
+            total += int(f.read().split()[0])
+    return total / 1e9
+
+
+def in_turn(name, sides, guest, begin, end, repeats, middle=None, how=None):
+    """{label: [what each run used]}: every side once, and again.  how: instead of run()."""
     runs = {side.label: [] for side in sides}
     for turn in range(repeats):
         for side in sides:
-            runs[side.label].append(run(side, guest, begin, end, middle))
+            runs[side.label].append(how(side, guest) if how else
+                                    run(side, guest, begin, end, middle))
             used = runs[side.label][-1]
             print(f"{name} {turn + 1}/{repeats}: {side.label}: {used['seconds']:.2f} s",
                   file=sys.stderr, flush=True)

@@ -25,12 +25,12 @@ import tempfile
 import time
 
 from monitor import BUILD, TOP, Gone, Monitor
+from marks import DEVICE, PARAMETER
 
 QEMU_BUILD = os.environ.get("QEMU_BUILD") or os.path.join(BUILD, "qemu")
 FIRMWARE = os.environ.get("FIRMWARE") or os.path.join(BUILD, "firmware")
 PROGRAMS = os.path.join(os.environ.get("GUESTS") or os.path.join(BUILD, "guests"), "bare-metal")
 
-MARK = 0x1fe0f100000            # address of the mark register on a cmp machine
 BEGIN, END, FAILED = 1, 2, 3    # numbers of marks: accel-vsched/policy.h
 MEASURED = 20                   # runs of each kind by which k is found
 SNAPSHOT = "begin"
@@ -65,9 +65,9 @@ def bare_metal(program, parameters=(), vcpus=2, pcpus=1, memory=16):
         files = os.listdir(PROGRAMS) if os.path.isdir(PROGRAMS) else []
         names = sorted(f[:-4] for f in files if f.endswith(".elf"))
         raise Fault(f"there is no program '{program}'; there are: {' '.join(names)}")
-    words = " ".join([*parameters, f"mark={MARK:#x}"])
+    words = " ".join([*parameters, PARAMETER])
     return ["-M", f"cmp,pcpus={pcpus},vcpus={vcpus}", "-m", str(memory), "-nodefaults",
-            "-device", f"vsched-mark,addr={MARK:#x},stop=on",
+            *DEVICE,
             "-bios", elf, "-fw_cfg", f"name=opt/args,string={words}"]
 
 

@@ -35,7 +35,7 @@ static void wait_for_all(struct vcpu *me, uint64_t mine)
 static void work(struct vcpu *me)
 {
     for (uint64_t round = 1; round <= rounds; round++) {
-        spend(between * (me->index + 1) / vcpus);
+        labour(between * (me->index + 1) / vcpus);
         phase[me->index] = round;
         barrier();
         wait_for_all(me, round & 1);

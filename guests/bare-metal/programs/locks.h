@@ -45,7 +45,7 @@ static void work(struct vcpu *me)
         barrier();
         data.owner = me->index;
         data.counter++;
-        spend(inside);
+        labour(inside);
         data.intruders += data.owner != me->index;
         barrier();
         unlock(me);
@@ -53,7 +53,7 @@ static void work(struct vcpu *me)
             write_register(hold, 0);
         }
         me->count++;
-        spend(outside);
+        labour(outside);
     }
 }
 

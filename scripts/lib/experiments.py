@@ -1,0 +1,481 @@
+"""Experiments: what a file of configs/experiments declares, as runs of QEMU, and the
+results of those that have been made.
+
+A run is a QEMU with a machine, a guest, a policy and a seed.  Its result is what the guest
+reported, and what query-stats says when the guest has ended: of the whole machine and of
+each VM.  Results are lines of JSON in build/figures/results.jsonl, each under the digest of
+all that the run depends on: the arguments, the contents of QEMU and of the guest's files.
+What has a result is not run again.
+
+A guest is a bare-metal program or a workload of Linux.  What is counted of a program is its
+work, between its marks (marks.py), where the machine stops.  Linux is booted once for each
+seed, under sdb, and saved while its shell waits for a command; each workload under each policy
+continues from that state, and what had been counted by then is taken off (Wells et al., PACT
+2006, section 4.1, do the same).
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import tomllib
+
+from marks import DEVICE, PARAMETER
+from monitor import BUILD, Monitor, statistics
+
+QEMU_BUILD = os.environ.get("QEMU_BUILD") or os.path.join(BUILD, "qemu")
+QEMU = os.path.join(QEMU_BUILD, "qemu-system-sparc64")
+GUESTS = os.path.join(BUILD, "guests")
+FIRMWARE = os.path.join(BUILD, "firmware")
+RESULTS = os.path.join(BUILD, "figures", "results.jsonl")
+TIMEOUT = 900                           # seconds of the host's time for a run
+
+
+class Fault(Exception):
+    """An experiment that is declared wrongly, or a run that went wrong."""
+
+
+def nanoseconds(text):
+    """A time with a unit."""
+    found = re.fullmatch(r"(\d+)(ns|us|ms|s)", text)
+    if not found:
+        raise Fault(f"{text!r} is no time: a number with ns, us, ms or s behind it is possible")
+    return int(found[1]) * {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}[found[2]]
+
+
+# -- Declarations -------------------------------------------------------------
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One thing that is run under all policies of an experiment."""
+    name: str
+    machine: str
+    program: str = ""                   # bare metal
+    workload: str = ""                  # Linux
+    arguments: str = ""
+    asked: tuple = ()                   # share of the machine that each VM is to get, in percent
+    # (workload, arguments) of all cases that go on from the same state of Linux, in order
+    state: tuple = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One table, or one for each case, and a plot."""
+    name: str
+    title: str
+    cases: tuple
+    policies: dict                      # name in tables: options of the machine
+    baseline: str                       # the policy that others are divided by
+    seeds: tuple
+    columns: tuple                      # measures (figuretables.py)
+    limit: int                          # simulated ns after which a run is given up
+    plot: dict
+    overview: str                       # a column, for a table of policies by cases
+
+
+KEYS = {"title", "machine", "cases", "policies", "baseline", "seeds", "columns", "limit", "plot",
+        "overview"}
+CASE_KEYS = {"machine", "program", "workload", "arguments", "asked"}
+
+
+def declared(path):
+    """{name: Experiment} of a file."""
+    try:
+        with open(path, "rb") as file:
+            data = tomllib.load(file)
+        sets = data.pop("policies", {})
+        experiments = {name: experiment(name, values, sets) for name, values in data.items()}
+    except tomllib.TOMLDecodeError as fault:
+        raise Fault(f"{path}: {fault}") from fault
+    except Fault as fault:
+        raise Fault(f"{path}: {fault}") from fault
+    return with_states(experiments)
+
+
+def with_states(experiments):
+    """Each case of Linux knows all that begin where it begins."""
+    together = {}
+    for e in experiments.values():
+        for case in e.cases:
+            if case.workload:
+                together.setdefault(case.machine, {})[case.workload, case.arguments] = None
+    return {name: dataclasses.replace(e, cases=tuple(
+        dataclasses.replace(case, state=tuple(together[case.machine])) if case.workload else case
+        for case in e.cases)) for name, e in experiments.items()}
+
+
+def known(what, given, possible):
+    wrong = sorted(set(given) - set(possible))
+    if wrong:
+        raise Fault(f"{what}: {', '.join(wrong)} is not possible: allowed are "
+                    f"{', '.join(sorted(possible))}")
+
+
+def experiment(name, values, sets):
+    known(name, values, KEYS)
+    missing = sorted({"title", "cases", "policies", "baseline", "columns"} - set(values))
+    if missing:
+        raise Fault(f"{name}: {', '.join(missing)} is missing")
+    known(f"{name}: policies", values["policies"], sets)
+    policies = {}
+    for each in values["policies"]:
+        policies.update(sets[each])
+    if values["baseline"] not in policies:
+        raise Fault(f"{name}: baseline: {values['baseline']} is none of {', '.join(policies)}")
+    cases = []
+    for case, what in values["cases"].items():
+        known(f"{name}: {case}", what, CASE_KEYS)
+        if ("program" in what) == ("workload" in what):
+            raise Fault(f"{name}: {case}: either program or workload is needed")
+        asked = tuple(what.get("asked", ()))
+        cases.append(Case(name=case, **{"machine": values.get("machine", ""), **what,
+                                        "asked": asked}))
+    return Experiment(name, values["title"], tuple(cases), policies, values["baseline"],
+                      tuple(values.get("seeds", range(1, 6))), tuple(values["columns"]),
+                      nanoseconds(values.get("limit", "10s")), values.get("plot", {}),
+                      values.get("overview", ""))
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What one QEMU is to do."""
+    case: Case
+    options: str                        # of the machine: the policy
+    seed: int
+    limit: int
+
+    @property
+    def machine(self):
+        return f"{self.case.machine},{self.options}"
+
+
+def runs_of(experiments):
+    """All runs, each once, and one seed after another."""
+    runs = {Run(case, options, seed, e.limit): None for e in experiments for seed in e.seeds
+            for case in e.cases for options in e.policies.values()}
+    return sorted(runs, key=lambda r: (r.case.workload != "", r.seed))
+
+
+# -- Keys ---------------------------------------------------------------------
+
+DIGESTS = {}
+
+
+def digest(path):
+    """Of the contents of a file."""
+    if path not in DIGESTS:
+        with open(path, "rb") as file:
+            DIGESTS[path] = hashlib.file_digest(file, "sha256").hexdigest()
+    return DIGESTS[path]
+
+
+def files(case):
+    """What a run reads."""
+    if case.program:
+        return [QEMU, os.path.join(GUESTS, "bare-metal", case.program + ".elf")]
+    return [QEMU, os.path.join(FIRMWARE, "openbios-cmp"), os.path.join(GUESTS, "vmlinux"),
+            os.path.join(GUESTS, "rootfs.cpio.gz")]
+
+
+def key(run):
+    """Of all that the result depends on.  A limit does not change a run that ends before."""
+    for path in files(run.case):
+        if not os.path.exists(path):
+            raise Fault(f"{path} is missing: scripts/setup check builds it")
+    what = [run.machine, run.case.program, run.case.workload, run.case.arguments, run.seed,
+            run.case.state,
+            *map(digest, files(run.case))]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+
+class Store:
+    """Results on disk, by key."""
+
+    def __init__(self, path=RESULTS):
+        self.path = path
+        self.results = {}
+        self.cut = False        # the last line is not whole: whoever wrote it was ended
+        with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
+            for line in file:
+                self.cut = not line.endswith("\n")
+                with contextlib.suppress(ValueError):
+                    entry = json.loads(line)
+                    self.results[entry["key"]] = entry
+
+    def get(self, run):
+        """A result, or None.  One that was given up counts for limits up to its own."""
+        entry = self.results.get(key(run))
+        if entry and entry["statistics"] is None and entry["limit"] < run.limit:
+            return None
+        if entry and entry["statistics"] and entry["statistics"]["vm"]["time"] > run.limit:
+            return {**entry, "statistics": None}
+        return entry
+
+    def put(self, run, result):
+        entry = {"key": key(run), "case": run.case.name, "machine": run.machine,
+                 "guest": run.case.program or run.case.workload,
+                 "arguments": run.case.arguments, "seed": run.seed, "limit": run.limit, **result}
+        self.results[entry["key"]] = entry
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(("\n" if self.cut else "") + json.dumps(entry) + "\n")
+        self.cut = False
+
+
+# -- Runs ---------------------------------------------------------------------
+
+STOPPING = threading.Event()            # nobody waits for results any more
+
+
+class Machine:
+    """A QEMU that is running, with its console in a file."""
+
+    def __init__(self, arguments, directory):
+        self.console_path = os.path.join(directory, "console")
+        self.line_path, self.line = os.path.join(directory, "line"), None
+        qmp = os.path.join(directory, "qmp")
+        # -S: no event may come before the answer to the monitor's first command.
+        self.command = [QEMU, *arguments, "-S", "-display", "none", "-nic", "none", "-monitor", "none",
+                        "-chardev", f"socket,id=console,path={self.line_path},server=on,wait=off,"
+                                    f"logfile={self.console_path}", "-serial", "chardev:console",
+                        "-action", "shutdown=pause",
+                        "-qmp", f"unix:{qmp},server=on,wait=off"]
+        self.log = tempfile.TemporaryFile(dir=directory)    # pylint: disable=R1732
+        self.qemu = subprocess.Popen(self.command,          # pylint: disable=R1732
+                                     stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.deadline = time.monotonic() + TIMEOUT
+        try:
+            self.monitor = Monitor(qmp)
+        except Exception as fault:
+            self.qemu.kill()
+            self.qemu.wait()
+            raise self.fault("ended at once") from fault
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.qemu.kill()
+        self.qemu.wait()
+        self.monitor.close()
+        if self.line:
+            self.line.close()
+        self.log.close()
+
+    @property
+    def console(self):
+        with open(self.console_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def say(self, text):
+        """Type something."""
+        if not self.line:
+            self.line = socket.socket(socket.AF_UNIX)
+            self.line.connect(self.line_path)
+        self.line.sendall(text.encode())
+
+    def migrated(self):
+        """Whether a migration is over, one that fails is a fault."""
+        status = self.monitor.cmd("query-migrate").get("status")
+        if status == "failed":
+            raise self.fault("migration failed")
+        return status == "completed"
+
+    def fault(self, what):
+        self.log.seek(0)
+        said = self.log.read().decode(errors="replace")
+        with contextlib.suppress(OSError):
+            said += self.console
+        return Fault(f"{' '.join(self.command)}\n{what}:\n{said[-2000:]}")
+
+    def counted(self):
+        """{"vm": of the whole machine, "vm[k]": of a VM}"""
+        return {name.rsplit("/", 1)[-1]: values
+                for name, values in statistics(self.monitor)["vm"].items()}
+
+    def until(self, done):
+        """Wait until done(); looks at the machine now and then, which changes nothing in it."""
+        pause = 0.01
+        while not done():
+            if STOPPING.is_set():
+                raise Fault("interrupted")
+            if time.monotonic() > self.deadline:
+                raise self.fault(f"still runs after {TIMEOUT} s")
+            time.sleep(pause)
+            pause = min(2 * pause, 0.2)
+
+    def until_status(self, states, limit):
+        """Wait until the machine has stopped in one of these, which is returned, or simulated
+        time is beyond the limit."""
+        found = None
+
+        def done():
+            nonlocal found
+            found = self.monitor.cmd("query-status")["status"]
+            return found in states or self.counted()["vm"]["time"] > limit
+
+        self.until(done)
+        return found if found in states and self.counted()["vm"]["time"] <= limit else None
+
+    def report(self):
+        """Of a bare-metal program."""
+        try:
+            return json.loads(self.console)
+        except ValueError:
+            raise self.fault("the program has made no report") from None
+
+    def end(self, run, before, well):
+        """The result of a run that goes on from what had been counted before, to the guest's
+        end; a program that stops the machine at its last mark is counted until there."""
+        limit = before["vm"]["time"] + run.limit
+        after = None
+        while (ended := self.until_status(("paused", "shutdown"), limit)) == "paused":
+            after = self.counted()
+            self.monitor.cmd("cont")
+        if ended and not well():
+            raise self.fault("the guest says that something was wrong")
+        return {"statistics": less(after or self.counted(), before) if ended else None,
+                "report": self.report() if ended and run.case.program else None,
+                "seconds": self.user_seconds()}
+
+    def user_seconds(self):
+        """Of the host, so far."""
+        with open(f"/proc/{self.qemu.pid}/stat", encoding="utf-8") as file:
+            return int(file.read().rpartition(")")[2].split()[11]) / os.sysconf("SC_CLK_TCK")
+
+
+def bare_metal(run):
+    program = os.path.join(GUESTS, "bare-metal", run.case.program + ".elf")
+    # The machine stops when all VCPUs are up and the program begins with its work.
+    arguments = ["-M", run.machine, "-nodefaults", "-seed", str(run.seed), "-bios", program,
+                 "-fw_cfg", f"name=opt/args,string= {run.case.arguments} {PARAMETER}",
+                 *DEVICE]
+    with tempfile.TemporaryDirectory() as directory, Machine(arguments, directory) as machine:
+        machine.monitor.cmd("cont")
+        if not machine.until_status(("paused",), run.limit):
+            return {"statistics": None, "report": None, "seconds": machine.user_seconds()}
+        before = machine.counted()
+        machine.monitor.cmd("cont")
+        result = machine.end(run, before, lambda: machine.report()["ok"])
+        # Each policy that has a bound for how long a VCPU waits says it; this holds it to that.
+        bound = machine.monitor.cmd("query-vsched").get("longest-wait")
+        waited = machine.counted()["vm"]["vcpu-longest-wait"]
+        if bound and waited > bound:
+            raise machine.fault(f"a VCPU has waited for {waited} ns, and the longest wait of the "
+                                f"policy is {bound} ns")
+        return result
+
+
+def less(after, before):
+    """Counts since then; a peak stays what it is."""
+    return {object: {name: value if name.endswith("longest-wait") else
+                     value - before[object][name]
+                     for name, value in values.items() if isinstance(value, int)}
+            for object, values in after.items()}
+
+
+def linux_arguments(run, machine, parameters):
+    return ["-M", machine, "-m", "256", "-L", FIRMWARE, "-seed", str(run.seed), "-vga", "none",
+            "-kernel", os.path.join(GUESTS, "vmlinux"),
+            "-initrd", os.path.join(GUESTS, "rootfs.cpio.gz"), "-no-reboot",
+            "-append", f"console=ttyS0 quiet workload=shell {parameters}".strip()]
+
+
+class State:
+    """A Linux that has booted under sdb and waits for a letter, in a file.  It knows the
+    parameters of all workloads that begin from it, and each has a letter."""
+
+    def __init__(self, run, path):
+        self.path = path
+        self.parameters = " ".join(arguments for _, arguments in run.case.state)
+        self.letters = {what: chr(ord("a") + n) for n, what in enumerate(run.case.state)}
+        arguments = linux_arguments(run, f"{run.case.machine},sched=sdb", self.parameters)
+        with tempfile.TemporaryDirectory() as directory, Machine(arguments, directory) as machine:
+            machine.monitor.cmd("cont")
+            machine.until(lambda: re.search(r"[#$] $", machine.console))
+            for (workload, _), letter in self.letters.items():
+                machine.say(f"{letter}() {{ /workloads/{workload} && echo fine; "
+                            "poweroff -f; }\n")
+            machine.say("echo rea''dy\n")
+            machine.until(lambda: re.search(r"^ready\r?\n[^\n]*[#$] $", machine.console,
+                                            re.MULTILINE))
+            machine.monitor.cmd("stop")
+            machine.monitor.cmd("migrate", uri=f"file:{path}")
+            machine.until(machine.migrated)
+
+    def go_on(self, run):
+        """Run a workload from here under the policy of a run."""
+        arguments = linux_arguments(run, run.machine, self.parameters)
+        arguments += ["-incoming", "defer"]
+        with tempfile.TemporaryDirectory() as directory, Machine(arguments, directory) as machine:
+            machine.monitor.cmd("migrate-incoming", uri=f"file:{self.path}")
+            machine.until(machine.migrated)
+            before = machine.counted()
+            machine.say(self.letters[run.case.workload, run.case.arguments] + "\n")
+            machine.monitor.cmd("cont")
+            return machine.end(run, before, lambda: re.search(r"^fine\r?$", machine.console,
+                                                              re.MULTILINE))
+
+
+# -- All runs -----------------------------------------------------------------
+
+def groups_of(runs):
+    """What one worker does in a row: a bare-metal run, or the runs from one state of Linux."""
+    groups = {}
+    for run in runs:
+        name = (run.case.machine, run.seed) if run.case.workload else run
+        groups.setdefault(name, []).append(run)
+    return list(groups.values())
+
+
+def perform(group):
+    """Yield (run, result) of a group."""
+    if group[0].case.program:
+        for run in group:
+            yield run, bare_metal(run)
+        return
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(RESULTS)) as directory:
+        state = State(group[0], os.path.join(directory, "state"))
+        for run in group:
+            yield run, state.go_on(run)
+
+
+def perform_all(runs, store, jobs, say):
+    """Run what has no result yet, @jobs QEMUs at a time."""
+    lock, left = threading.Lock(), [run for run in runs if not store.get(run)]
+    count = 0
+
+    def work(group):
+        nonlocal count
+        for run, result in perform(group):
+            with lock:
+                store.put(run, result)
+                count += 1
+                say(f"{count} of {len(left)}: {run.case.name}, {run.machine}, seed {run.seed}: "
+                    f"{result['seconds']:.1f} s" + ("" if result["statistics"] else
+                                                    f", not over in {run.limit / 1e6:g} ms"))
+
+    # The QMP library wants an event loop in each thread.
+    with concurrent.futures.ThreadPoolExecutor(
+            jobs, initializer=lambda: asyncio.set_event_loop(asyncio.new_event_loop())) as pool:
+        futures = [pool.submit(work, group) for group in groups_of(left)]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                future.result()
+        except BaseException:
+            STOPPING.set()
+            for future in futures:
+                future.cancel()
+            raise
+    return len(left)
