@@ -195,6 +195,7 @@ unsigned cache_model_grant(CacheModel *m, unsigned pcpu, CacheKind kind,
 typedef void CacheWithdraw(void *opaque, unsigned pcpu, CacheKind kind,
                            uint32_t set, uint64_t address, unsigned rights);
 
+/* Before the first grant, and not NULL: without it nothing is granted. */
 void cache_model_on_withdraw(CacheModel *m, CacheWithdraw *function,
                              void *opaque);
 
