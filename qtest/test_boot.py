@@ -66,7 +66,7 @@ class Run(unittest.TestCase):
 
 
 class X86(unittest.TestCase):
-    timeout = 600
+    timeout = 900
     linux = ("-m", "256", "-kernel", os.path.join(GUESTS, "x86/vmlinuz"),
              "-initrd", os.path.join(GUESTS, "x86/initrd.gz"))
 

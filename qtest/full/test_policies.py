@@ -26,12 +26,12 @@ def policies():
 
 class Policies:
     """For a TestCase of one target."""
-    timeout = 7200
+    timeout = 14400
 
     def run_once(self, policy):
         """(console, statistics) of a run, after the checks that each has to pass."""
         with Guest(*self.options(policy), "-no-shutdown", arch=self.arch) as guest:
-            guest.wait_console(r"workload forkstorm: exit \d+", timeout=600)
+            guest.wait_console(r"workload forkstorm: exit \d+", timeout=1200)
             self.assertTrue(guest.event_wait("SHUTDOWN", timeout=60 * SLOWER),
                             guest.last_words())
             console, stats = guest.console, guest.stats()
