@@ -213,7 +213,7 @@ class Pages(unittest.TestCase):
             self.assert_in_row("sdb-reference.rst", name, map(number, values))
 
     def test_statistics(self):
-        names = re.findall(r'^    \{ "([\w-]+)", (?:vcpu|pcpu|sdb|vm)_',
+        names = re.findall(r'^    \{ "([\w-]+)", (?:(?:vcpu|pcpu|sdb|vm)_|\.type = STATS_TYPE_LINEAR)',
                            read("accel-vsched/stats.c"), re.MULTILINE)
         self.assertGreater(len(names), 30)
         self.assert_named("engine-reference.rst", names)
