@@ -24,8 +24,8 @@ def scrubbed(info):
     return {name: value for name, value in info.items() if name != "time"}
 
 
-class Commands(unittest.TestCase):
-    """Of a machine that stands still."""
+class Still(unittest.TestCase):
+    """A machine that stands still."""
     timeout = 60
 
     def setUp(self):
@@ -33,11 +33,13 @@ class Commands(unittest.TestCase):
         self.guest.launch()
         self.addCleanup(self.guest.__exit__, None, None, None)
 
-    def query(self):
-        return self.guest.cmd("query-vsched")
-
     def hmp(self, line):
         return self.guest.cmd("human-monitor-command", command_line=line).strip()
+
+
+class Commands(Still):
+    def query(self):
+        return self.guest.cmd("query-vsched")
 
     def test_query(self):
         """All of it agrees with the objects; what was given is there."""

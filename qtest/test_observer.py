@@ -63,22 +63,23 @@ def without_sdb(stats):
     return out
 
 
+def run_all(machine, *arguments):
+    """What each program printed and counted on a machine."""
+    out = []
+    for name, parameters in PROGRAMS:
+        with Guest(*program(name, machine, parameters, *arguments)) as guest:
+            out.append(end(guest, timeout=100))
+    return out
+
+
 class Observer(Refusals, unittest.TestCase):
     timeout = 600
-
-    @staticmethod
-    def run_all(machine, *arguments):
-        out = []
-        for name, parameters in PROGRAMS:
-            with Guest(*program(name, machine, parameters, *arguments)) as guest:
-                out.append(end(guest, timeout=100))
-        return out
 
     @classmethod
     def setUpClass(cls):
         cls.alone = {}
         for sched in ("sdb", "timeslice"):
-            cls.alone[sched] = cls.run_all(f"{MACHINE},sched={sched}")
+            cls.alone[sched] = run_all(f"{MACHINE},sched={sched}")
 
     def assert_same(self, runs, others):
         for (name, _), one, other in zip(PROGRAMS, runs, others):
@@ -90,7 +91,7 @@ class Observer(Refusals, unittest.TestCase):
     def same(self, *arguments):
         for sched, alone in self.alone.items():
             with self.subTest(sched=sched):
-                self.assert_same(alone, self.run_all(f"{MACHINE},sched={sched}", *arguments))
+                self.assert_same(alone, run_all(f"{MACHINE},sched={sched}", *arguments))
 
     def test_the_programs_are_worth_it(self):
         """They do what could be disturbed, and policies do make a difference."""
@@ -104,14 +105,14 @@ class Observer(Refusals, unittest.TestCase):
         self.assertNotEqual(self.alone["sdb"], self.alone["timeslice"])
 
     def test_sdb_that_nobody_listens_to(self):
-        off = self.run_all(f"{MACHINE},sched=timeslice,sdb=off")
+        off = run_all(f"{MACHINE},sched=timeslice,sdb=off")
         on = self.alone["timeslice"]
         self.assertNotEqual([stats for _, stats in on], [stats for _, stats in off])
         self.assert_same([(c, without_sdb(s)) for c, s in on],
                          [(c, without_sdb(s)) for c, s in off])
 
     def test_detectors_that_nobody_listens_to(self):
-        other = self.run_all(f"{MACHINE},sched=timeslice,detector=paper,sdb-period=100")
+        other = run_all(f"{MACHINE},sched=timeslice,detector=paper,sdb-period=100")
         self.assert_same([(c, without_sdb(s)) for c, s in self.alone["timeslice"]],
                          [(c, without_sdb(s)) for c, s in other])
 

@@ -22,6 +22,7 @@ import zlib
 from check_schedule import divided, gangs, partition, shares, skew
 from ftrace_reader import Schedule, Wrong
 from support import GUEST_FAULTS, GUESTS, SLOWER, TOP, Guest, refused
+from test_control import Still
 from test_determinism import qcow2
 from test_save import end, program, snapshot, wait_for
 from test_time import cpio
@@ -311,20 +312,9 @@ class Reader(unittest.TestCase):
                 Schedule(lines)
 
 
-class Commands(unittest.TestCase):
-    """Of a machine that stands still."""
-    timeout = 60
-
-    def setUp(self):
-        self.guest = Guest("-S", "-nodefaults", "-M", MACHINE + ",vms=8+16")
-        self.guest.launch()
-        self.addCleanup(self.guest.__exit__, None, None, None)
-
+class Commands(Still):
     def query(self):
         return self.guest.cmd("query-vsched-trace")
-
-    def hmp(self, line):
-        return self.guest.cmd("human-monitor-command", command_line=line).strip()
 
     def refuse(self, says, command, **arguments):
         before = self.query()

@@ -9,8 +9,7 @@ import unittest
 
 from support import ROOTFS, VMLINUX, Guest
 from explorer import FAULTS, Explorer, Limits
-from test_observer import PROGRAMS, qemu_plugin
-from test_save import end, program
+from test_observer import qemu_plugin, run_all
 from test_explore import LEVEL, Races, at_most
 
 
@@ -37,25 +36,17 @@ class Observed(unittest.TestCase):
 
     timeout = 3600
 
-    @staticmethod
-    def run_all(machine, *arguments):
-        out = []
-        for name, parameters in PROGRAMS:
-            with Guest(*program(name, machine, parameters, *arguments)) as guest:
-                out.append(end(guest, timeout=100))
-        return out
-
     def test_observers(self):
         for pcpus, steps, seed in ((1, 600, 3), (2, 100000, 1), (1, 400000, 2)):
             for stalls in (0, 50):
                 machine = (f"cmp,pcpus={pcpus},vcpus=5,slice=20us,sched=explore,patience=30us,"
                            f"depth=32,steps={steps},seed={seed},random-stalls={stalls}")
-                alone = self.run_all(machine)
+                alone = run_all(machine)
                 for console, _ in alone:
                     self.assertIn('"ok": true', console)
                 for arguments in (("-d", "nochain"), ("-trace", "vsched_*", "-D", os.devnull),
                                   ("-plugin", qemu_plugin("tests/tcg/plugins/insn.c"))):
-                    self.assertEqual(alone, self.run_all(machine, *arguments))
+                    self.assertEqual(alone, run_all(machine, *arguments))
 
 
 class Linux(unittest.TestCase):

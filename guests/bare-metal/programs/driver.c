@@ -30,16 +30,6 @@ asm(".pushsection .text\n"
     "retry\n\t"
     ".popsection");
 
-static uint8_t test_and_set(volatile uint8_t *byte)
-{
-    uint8_t old;
-
-    asm volatile("ldstub [%1], %0\n\t"
-                 "membar #LoadLoad | #LoadStore"
-                 : "=r" (old) : "r" (byte) : "memory");
-    return old;
-}
-
 static void lock(struct vcpu *me)
 {
     uint64_t polls = 0;

@@ -17,6 +17,17 @@
 
 #include "kit.h"
 
+/* The compiler would make a compare-and-swap loop of an exchange of bytes. */
+static inline uint8_t test_and_set(volatile uint8_t *byte)
+{
+    uint8_t old;
+
+    asm volatile("ldstub [%1], %0\n\t"
+                 "membar #LoadLoad | #LoadStore"
+                 : "=r" (old) : "r" (byte) : "memory");
+    return old;
+}
+
 /* The lock; what a program defines. */
 static void lock(struct vcpu *me);
 static void unlock(struct vcpu *me);

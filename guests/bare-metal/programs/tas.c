@@ -10,17 +10,6 @@ const char program_name[] = "tas";
 
 static volatile uint8_t held __attribute__((aligned(64)));
 
-/* The compiler would make a compare-and-swap loop of an exchange of bytes. */
-static uint8_t test_and_set(volatile uint8_t *byte)
-{
-    uint8_t old;
-
-    asm volatile("ldstub [%1], %0\n\t"
-                 "membar #LoadLoad | #LoadStore"
-                 : "=r" (old) : "r" (byte) : "memory");
-    return old;
-}
-
 static void lock(struct vcpu *me)
 {
     uint64_t polls = 0;
