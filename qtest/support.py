@@ -47,6 +47,15 @@ GUEST_FAULTS = re.compile(
 SANITIZER = re.compile(r"(==\d+==ERROR: |[^\n]*: runtime error: ).*?(?=\nShadow bytes|\Z)", re.DOTALL)
 
 
+def flat(values):
+    """{name: number} of {name: number or list of numbers}"""
+    out = {}
+    for name, value in values.items():
+        out.update({f"{name}[{n}]": part for n, part in enumerate(value)}
+                   if isinstance(value, list) else {name: value})
+    return out
+
+
 def binary(arch="sparc64"):
     """Those of targets that only the long tests need are built apart (scripts/setup full)."""
     apart = arch not in ("sparc64", "x86_64")
@@ -188,9 +197,10 @@ class Guest(QEMUMachine):
         self._qmp.settimeout(timeout * SLOWER)
 
     def stats(self, provider="vsched"):
-        """{object: {name: value}} of query-stats, this provider: the machine ("vm"), VMs where
-        there are several, PCPUs and VCPUs by their paths."""
-        return {path: values for objects in statistics(self, provider).values()
+        """{object: {name: number}} of query-stats, this provider: the machine ("vm"), VMs where
+        there are several, PCPUs and VCPUs by their paths.  Bucket 3 of a histogram is a number
+        of its own, "running-on[3]"."""
+        return {path: flat(values) for objects in statistics(self, provider).values()
                 for path, values in objects.items()}
 
 

@@ -10,7 +10,7 @@ import tempfile
 import time
 import unittest
 
-from support import Guest, Refusals, binary, x86_rom
+from support import Guest, Refusals, binary, flat, x86_rom
 
 # Parameter: (what is refused because of its range, what the message allows).
 TIMES = {"window": r"100ns to 1ms", "slice": r"10us to 1s", "skip": r"0ns to 1ms",
@@ -313,6 +313,7 @@ class Statistics(unittest.TestCase):
                                          providers=[{"provider": "vsched"}])]
                 for stats in got[target]:
                     self.assertEqual(set(stats), names)
+                got[target] = [flat(stats) for stats in got[target]]
             self.assertEqual([len(got[t]) for t in ("vm", "pcpu", "vcpu")], [1, 8, 5])
             vm = got["vm"][0]
             for p in got["pcpu"]:
@@ -323,7 +324,9 @@ class Statistics(unittest.TestCase):
             for v in got["vcpu"]:
                 self.assertLess(abs(sum(v[n] for n in states) - vm["time"]), 64 + 554)
             for target in ("pcpu", "vcpu"):
-                for name in schemas[target]:
+                for name in got[target][0]:
                     self.assertEqual(vm[f"{target}-{name}"], sum(x[name] for x in got[target]))
+            for n, p in enumerate(got["pcpu"]):
+                self.assertEqual(vm[f"vcpu-running-on[{n}]"], p["busy"] + p["skipped"])
             self.assertEqual(vm["pcpu-busy"],
                              vm["vcpu-insns-user"] + vm["vcpu-insns-privileged"])

@@ -16,10 +16,6 @@ import unittest
 from support import BUILD, SLOWER, TOP, Guest, Refusals
 from test_save import end, program, wait_for
 
-# pylint: disable=wrong-import-order
-from intervals import scalars                               # support.py knows where it is
-# pylint: enable=wrong-import-order
-
 PLUGINS = os.path.join(BUILD, "plugins")
 
 # Programs that between them have locks, cross-calls, interrupts, TLB misses, traps and
@@ -97,7 +93,7 @@ class Observer(Refusals, unittest.TestCase):
         """They do what could be disturbed, and policies do make a difference."""
         total = {}
         for _, stats in self.alone["sdb"]:
-            for name, value in scalars(stats["vm"]).items():
+            for name, value in stats["vm"].items():
                 total[name] = total.get(name, 0) + value
         for name in ("vcpu-insns-user", "vcpu-spin-periods", "vcpu-slices-ended-by-spin",
                      "vcpu-slices-expired", "vcpu-cross-calls-refused", "posted-events"):

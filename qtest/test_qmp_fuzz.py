@@ -10,8 +10,7 @@ import tempfile
 import unittest
 
 from random_qmp import Commands, Episode, machine, with_times
-from support import Guest
-from test_save import end
+from support import SLOWER, Guest
 
 
 def start(directory, name, parameters):
@@ -56,7 +55,11 @@ class Fuzz(unittest.TestCase):
             for name, arguments in last:
                 guest.cmd(name, {**arguments, "at": 31 * 10**6})
             guest.cmd("cont")
-            console, stats = end(guest)
+            ends = [("STOP", None), ("SHUTDOWN", None)]
+            while guest.events_wait(ends, timeout=60 * SLOWER)["event"] == "STOP":
+                guest.cmd("cont")       # of vsched-stop
+            guest.wait_console(r"\}\n", timeout=20)
+            console, stats = guest.console, guest.stats()
             carried_out = [e["data"] for e in guest.get_qmp_events()
                            if e["event"] == "VSCHED_COMMAND"]
             for answer in answers:
