@@ -519,6 +519,12 @@ void vsched_report_spin(VschedEngine *e, int pcpu, int vcpu)
     }
 }
 
+/*
+ * Nanoseconds between two events at least: 10,000 in a simulated second, which
+ * any reader keeps up with (choice).  QEMU keeps what is not read.
+ */
+#define SPIN_EVENTS_MIN 100000
+
 void qmp_vsched_set_spin_events(uint64_t interval, Error **errp)
 {
     VschedEngine *e = engine(errp);
@@ -526,10 +532,10 @@ void qmp_vsched_set_spin_events(uint64_t interval, Error **errp)
     if (!e) {
         return;
     }
-    if (interval && (interval < 1000 || interval > INT64_MAX / 2)) {
+    if (interval && (interval < SPIN_EVENTS_MIN || interval > INT64_MAX / 2)) {
         error_setg(errp, "interval=%" PRIu64 "ns is out of range: allowed are "
-                   "0 (no events) and 1000 to %" PRId64, interval,
-                   INT64_MAX / 2);
+                   "0 (no events) and %d to %" PRId64, interval,
+                   SPIN_EVENTS_MIN, INT64_MAX / 2);
         return;
     }
     spin_events.interval = vsched_ns_to_cycles(e, interval);

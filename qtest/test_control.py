@@ -132,7 +132,7 @@ class Commands(Still):
         ("vsched-set-vm", {"vm": 1, "cap": -1}, "to 800"),
         ("vsched-set-vm", {"vm": 1}, "allowed are 'weight' and 'cap'"),
         ("vsched-cancel", {"id": 5}, "no command with id 5 waits"),
-        ("vsched-set-spin-events", {"interval": 999}, "allowed are 0 .* and 1000 to"),
+        ("vsched-set-spin-events", {"interval": 99999}, "allowed are 0 .* and 100000 to"),
     )
 
     def test_bad_input(self):
