@@ -286,6 +286,10 @@ void vsched_commands_due(VschedEngine *e)
         qapi_free_VschedDone(run(c->which, c->arguments, false, &err));
         qapi_event_send_vsched_command(c->id, table[c->which].name, e->now,
                                        err ? error_get_pretty(err) : NULL);
+        if (err) {
+            warn_report("%s at %" PRId64 " ns: %s", table[c->which].name,
+                        e->now, error_get_pretty(err));
+        }
         error_free(err);
         command_free(c);
     }

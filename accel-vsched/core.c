@@ -1396,13 +1396,13 @@ bool vsched_core_share_possible(const VschedCore *core, VschedShare share,
     uint32_t cap_max = 100 * core->topology.pcpus;
 
     if (share.weight < 1 || share.weight > VSCHED_WEIGHT_MAX) {
-        *why = g_strdup_printf("the weight is out of range: allowed are 1 to "
-                               "%d", VSCHED_WEIGHT_MAX);
+        *why = g_strdup_printf("weight=%u is out of range: allowed are 1 to %d",
+                               share.weight, VSCHED_WEIGHT_MAX);
         return false;
     }
     if (share.cap > cap_max) {
-        *why = g_strdup_printf("the cap is out of range: allowed are 0 (no cap)"
-                               " to %u, 100 for each PCPU", cap_max);
+        *why = g_strdup_printf("cap=%u is out of range: allowed are 0 (no cap) "
+                               "to %u, 100 for each PCPU", share.cap, cap_max);
         return false;
     }
     return true;

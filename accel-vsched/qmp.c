@@ -286,6 +286,11 @@ VschedDone *qmp_vsched_set(VschedSet *a, Error **errp)
     if (!parameters) {
         return NULL;
     }
+    if (!qdict_size(parameters)) {
+        error_setg(errp, "nothing is to change: allowed are parameters of the "
+                   "policy and of the engine, see query-vsched-policies");
+        return NULL;
+    }
     if (a->has_at) {
         /* Another policy may be in force by then. */
         a->has_at = false;

@@ -33,6 +33,8 @@ class Configs(unittest.TestCase):
             with open(path, encoding="utf-8") as f:
                 text = f.read()
             self.assertIn(os.path.basename(path), text)     # the comment says how to use it
+            if "-nodefaults" in text:       # a program waits for a serial port
+                self.assertIn("-serial stdio", text)
             x86 = said(text, "type") == "q35"
             work = () if x86 else ("-bios", elf("ticket"), "-no-shutdown", "-fw_cfg",
                                    "name=opt/args,string= rounds=10")

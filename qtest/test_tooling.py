@@ -13,8 +13,13 @@ import tempfile
 import textwrap
 import threading
 import unittest
+import unittest.mock
 
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from support import TOP
+
+# pylint: disable=wrong-import-order
+import monitor                                              # support.py knows where it is
+# pylint: enable=wrong-import-order
 
 
 class CommandLine(unittest.TestCase):
@@ -161,6 +166,16 @@ class VmStat(unittest.TestCase):
         self.assertEqual(
             self.vm_stat(connections=[lambda connection: self.say(connection, "SSH-2.0")]),
             (1, "SOCKET: not a QMP monitor\n"))
+
+    def test_somebody_else_is_connected(self):
+        """QEMU leaves who comes second without an answer, as this listener does."""
+        with tempfile.TemporaryDirectory() as directory, \
+                socket.socket(socket.AF_UNIX) as listener, \
+                unittest.mock.patch.object(monitor, "GREETING", 0.2):
+            path = os.path.join(directory, "qmp")
+            listener.bind(path)
+            listener.listen()
+            self.assertRaisesRegex(monitor.Busy, "one at a time", monitor.Monitor, path)
 
     def test_no_library(self):
         status, text = self.vm_stat(BUILD="/nonexistent")

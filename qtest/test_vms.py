@@ -226,7 +226,7 @@ class Objects(unittest.TestCase):
 
     CHANGES = (         # path, name, good values, bad ones, and what the error says
         (vm(1), "weight", (1, 65535), (0, 65536, -1, 2**32, 2**32 + 256, 2**63 - 1),
-         "weight is out of range: allowed are 1 to 65535"),
+         r"weight=\S+ is out of range: allowed are 1 to 65535"),
         (vm(1), "weight", (300,), ("7", 1.5, True, None, [1]),
          r"^weight(=7|: the value) is not a whole number: allowed are 1 to 65535"),
         (vm(1), "cap", (0,), ("7", {}), r"^cap(=7|: the value) is not a whole number: .* 0 to 800"),
@@ -235,7 +235,7 @@ class Objects(unittest.TestCase):
         ("/machine/vsched/sdb[0]", "period", (1024,), (15, -1, 2**40),
          r"^period=-?\d+ is out of range: allowed are 16 to 1048576"),
         ("/machine/vsched/sdb[3]", "pcpu", (), (1, 3), "remains that of its PCPU, 3"),
-        (vm(1), "cap", (800, 1, 0), (801, -1, 2**32), r"cap is out of range: .* 0 .*to 800"),
+        (vm(1), "cap", (800, 1, 0), (801, -1, 2**32), r"cap=\S+ is out of range: .* 0 .*to 800"),
         (vm(1), "vcpus", (), ([1],), "not writable"),
         (pcpu(7), "online", (False, True, True), (1, "on", None), "'online', expected: boolean"),
         (pcpu(7), "speed", ("2/3", "1/1000", "999/1000", "1"), ("1/1001", "3/2", "0", "0/1", "1/0"),

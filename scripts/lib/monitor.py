@@ -18,6 +18,7 @@ LIBRARY = os.path.join(BUILD, "src/qemu/python")
 
 PROVIDER = "vsched"
 ATTEMPTS = 50           # to connect, 0.1 s apart: QEMU may just be starting
+GREETING = 10           # s that a QEMU which is free may take to greet (choice)
 
 
 class Gone(Exception):
@@ -26,6 +27,10 @@ class Gone(Exception):
 
 class NoAnswer(Exception):
     """QEMU has not answered in the time that answer_within() allows."""
+
+
+class Busy(OSError):
+    """A socket of QEMU's speaks with one client at a time.  Others are not refused, they wait."""
 
 
 def library():
@@ -50,8 +55,11 @@ class Monitor:
         self.qmp = self.library.legacy.QEMUMonitorProtocol(path)
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                self.qmp.connect()
+                self.connect()
                 break
+            except asyncio.TimeoutError as fault:
+                raise Busy("another program is connected to this socket, which takes one at a "
+                           "time: end it, or give QEMU another -qmp unix:...") from fault
             except AssertionError as fault:     # QEMU has ended right after its first answer
                 self.close()
                 raise Gone from fault
@@ -64,6 +72,12 @@ class Monitor:
                 if attempt == ATTEMPTS:
                     raise (cause if isinstance(cause, OSError) else Gone) from fault
                 time.sleep(0.1)
+
+    def connect(self):
+        """As QEMUMonitorProtocol.connect(), which would wait for ever."""
+        # pylint: disable=protected-access
+        self.qmp._qmp.await_greeting = self.qmp._qmp.negotiate = True
+        self.qmp._sync(self.qmp._qmp.connect(self.qmp._address), GREETING)
 
     def __enter__(self):
         return self
