@@ -133,7 +133,8 @@ typedef struct VschedRun {
 
 /*
  * What happened, for traces and events; cycles in @now.  A VCPU that wakes, is
- * blocked or preempted still has the state that it had before.
+ * blocked or preempted still has the state that it had before.  Those in which
+ * a VCPU's state changes come first, up to VSCHED_EVENT_PREEMPT.
  */
 typedef enum VschedEventKind {
     VSCHED_EVENT_SWITCH,        /* @vcpu in on @pcpu, @other was there before */

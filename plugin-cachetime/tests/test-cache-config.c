@@ -303,7 +303,7 @@ int main(int argc, char **argv)
     int result;
 
     g_test_init(&argc, &argv, NULL);
-    directory = g_dir_make_tmp("cache-config-XXXXXX", NULL);
+    directory = g_dir_make_tmp(NULL, NULL);
     g_test_add_func("/config/defaults", test_defaults_are_the_papers);
     g_test_add_func("/config/presets", test_presets);
     g_test_add_func("/config/values", test_values);

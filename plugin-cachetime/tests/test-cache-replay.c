@@ -19,7 +19,7 @@ static int replay(const char *preset, const char *trace, char **printed)
 {
     g_autofree char *name = NULL, *command = NULL;
     g_autofree char *quoted = g_shell_quote(program);
-    int fd = g_file_open_tmp("trace-XXXXXX", &name, NULL), status;
+    int fd = g_file_open_tmp(NULL, &name, NULL), status;
     char *argv[] = { (char *)"sh", (char *)"-c", NULL, NULL };
     GError *error = NULL;
 

@@ -93,7 +93,7 @@ build_stack_end() {
 build_workloads() {
     local root=$1 file name names=() objects machine only; shift
     machine=$("$@" -dumpmachine)
-    objects=$(mktemp -d "$BUILD/.workloads.XXXXXX")
+    objects=$(mktemp -d -p "$BUILD")
     for file in "$TOP"/guests/workloads/*; do
         name=$(basename "$file" .c)
         only=$(sed -n 's|^/\* only: \(.*\) \*/$|\1|p' "$file")
