@@ -105,8 +105,8 @@ class Sun4u(unittest.TestCase):
         for work in range(5):
             for groups in {1, self.vcpus}:
                 with self.subTest(work=work, groups=groups):
-                    report = self.good("groups", first=work, groups=groups, time=200000,
-                                       words=500, touch=1)
+                    report = self.good("groups", *self.ticks, first=work, groups=groups,
+                                       time=200000, words=500, touch=1)
                     self.assertEqual(report["violations"], 0)
                     self.assertGreaterEqual(report["cycles"], 200000)
                     self.assertGreater(report["done"], 0)
