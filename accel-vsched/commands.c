@@ -100,18 +100,28 @@ static const struct {
 #undef ENTRY
 };
 
+char *vsched_commands_names(const char *before, int skip)
+{
+    GString *names = g_string_new(NULL);
+
+    for (int i = 0; i < ARRAY_SIZE(table); i++) {
+        g_string_append_printf(names, "%s%s", before, table[i].name + skip);
+    }
+    return g_string_free(names, false);
+}
+
 static int find(const char *name, Error **errp)
 {
-    g_autoptr(GString) names = g_string_new(NULL);
+    g_autofree char *names = NULL;
 
     for (int i = 0; i < ARRAY_SIZE(table); i++) {
         if (!strcmp(table[i].name, name)) {
             return i;
         }
-        g_string_append_printf(names, "%s%s", i ? ", " : "", table[i].name);
     }
+    names = vsched_commands_names(", ", 0);
     error_setg(errp, "there is no command '%s' that can be given a time: "
-               "allowed are %s", name, names->str);
+               "allowed are%s", name, names + 1);
     return -1;
 }
 
@@ -154,6 +164,29 @@ VschedDone *vsched_commands_done(VschedEngine *e)
     return done(e->now, 0);
 }
 
+bool vsched_commands_can_write(const char *filename, Error **errp)
+{
+    g_autofree char *directory = g_path_get_dirname(filename);
+
+    if (!*filename) {
+        error_setg(errp, "filename is empty: allowed are names of files");
+        return false;
+    }
+    /* It will be replaced as a whole, which is not what a device is for. */
+    if (g_file_test(filename, G_FILE_TEST_EXISTS) &&
+        !g_file_test(filename, G_FILE_TEST_IS_REGULAR)) {
+        error_setg(errp, "'%s' is not a regular file: allowed are names of "
+                   "files, which may exist", filename);
+        return false;
+    }
+    if (access(directory, W_OK | X_OK)) {
+        error_setg_errno(errp, errno, "'%s' cannot be written", filename);
+        return false;
+    }
+    return true;
+}
+
+
 /* QAPI's @arguments as a dictionary. */
 static QDict *as_dict(int which, void *arguments)
 {
@@ -173,10 +206,12 @@ VschedDone *vsched_commands_defer(VschedEngine *e, const char *command,
     Command *c;
 
     if (at > INT64_MAX || (int64_t)at < e->now) {
-        error_setg(errp, "at=%" PRIu64 " is %s: allowed are %" PRId64
-                   ", which is the present, to %" PRId64, at,
-                   at > INT64_MAX ? "out of range" : "past", e->now,
-                   INT64_MAX);
+        /* Which number it was is not known: QAPI lets -1 be 2^64 - 1. */
+        g_autofree char *what = at > INT64_MAX ? g_strdup("at is out of range")
+                                : g_strdup_printf("at=%" PRIu64 " is past", at);
+
+        error_setg(errp, "%s: allowed are %" PRId64 ", which is the present, "
+                   "to %" PRId64, what, e->now, INT64_MAX);
         return NULL;
     }
     c = g_new0(Command, 1);

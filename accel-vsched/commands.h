@@ -20,11 +20,18 @@ VschedDone *vsched_commands_defer(VschedEngine *e, const char *command,
                                   void *arguments, uint64_t at, Error **errp);
 /* It was carried out at once. */
 VschedDone *vsched_commands_done(VschedEngine *e);
+/* Whether it can be asked to write @filename, a file that may exist. */
+bool vsched_commands_can_write(const char *filename, Error **errp);
 /* False if there is none with this number. */
 bool vsched_commands_cancel(uint64_t id);
 /* If it waits.  A state that was loaded may have a number in use here, too. */
 void vsched_commands_withdraw(const char *command, uint64_t id);
 VschedPendingList *vsched_commands_pending(void);
+/*
+ * The names of all that can be given a time, without the first @skip characters
+ * and with @before in front of each; the caller frees it.
+ */
+char *vsched_commands_names(const char *before, int skip);
 
 /* Nanoseconds at which the next one is due; INT64_MAX: there is none. */
 int64_t vsched_commands_next(void);

@@ -352,7 +352,6 @@ bool vsched_sampling_start(VschedEngine *e, uint64_t rate, uint64_t cost,
                            Error **errp);
 bool vsched_sampling_stop(VschedEngine *e, Error **errp);
 /* All samples so far to file @name, as JSON, or nothing. */
-bool vsched_sampling_write_possible(const char *name, Error **errp);
 bool vsched_sampling_write(VschedEngine *e, const char *name, Error **errp);
 void vsched_sampling_judge_open(VschedEngine *e, int pcpu, int64_t end,
                                 VschedJudged judged);

@@ -136,16 +136,32 @@ void hmp_info_vsched(Monitor *mon, const QDict *qdict)
     qapi_free_VschedInfo(info);
 }
 
-/* "set-policy" or "vsched-set-policy" */
+static void print_commands(Monitor *mon)
+{
+    g_autofree char *names = vsched_commands_names("\n  vsched ",
+                                                   strlen("vsched-"));
+
+    monitor_printf(mon, "commands, those of QMP, with their arguments joined "
+                   "by commas:%s\n  vsched cancel\n"
+                   "such as: vsched set-pcpu pcpu=7,online=off,at=5ms\n",
+                   names);
+}
+
+/* "set-policy" or "vsched-set-policy"; nothing: what there is */
 void hmp_vsched(Monitor *mon, const QDict *qdict)
 {
-    const char *command = qdict_get_str(qdict, "command");
+    const char *command = qdict_get_try_str(qdict, "command");
     const char *arguments = qdict_get_try_str(qdict, "arguments");
-    bool whole = g_str_has_prefix(command, "vsched-");
-    g_autofree char *name = g_strconcat(whole ? "" : "vsched-", command, NULL);
+    g_autofree char *name = NULL;
     VschedDone *done;
     Error *err = NULL;
 
+    if (!command) {
+        print_commands(mon);
+        return;
+    }
+    name = g_strconcat(g_str_has_prefix(command, "vsched-") ? "" : "vsched-",
+                       command, NULL);
     if (!strcmp(name, "vsched-cancel")) {
         uint64_t id = 0;
 

@@ -460,7 +460,7 @@ VschedDone *qmp_vsched_profile_save(VschedProfileSave *a, Error **errp)
 {
     VschedEngine *e = vsched_changeable(errp);
 
-    if (!e || !vsched_sampling_write_possible(a->filename, errp)) {
+    if (!e || !vsched_commands_can_write(a->filename, errp)) {
         return NULL;
     }
     if (a->has_at) {

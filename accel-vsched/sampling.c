@@ -446,25 +446,6 @@ VschedProfileInfo *vsched_sampling_info(VschedEngine *e, Error **errp)
     return info;
 }
 
-bool vsched_sampling_write_possible(const char *name, Error **errp)
-{
-    g_autofree char *directory = g_path_get_dirname(name);
-
-    /* It will be replaced as a whole, which is not what a device is for. */
-    if (g_file_test(name, G_FILE_TEST_EXISTS) &&
-        !g_file_test(name, G_FILE_TEST_IS_REGULAR)) {
-        error_setg(errp, "'%s' is not a file that can be written: allowed are "
-                   "names of files, existing ones or new ones", name);
-        return false;
-    }
-    if (!*name || access(directory, W_OK | X_OK)) {
-        error_setg_errno(errp, *name ? errno : ENOENT,
-                         "no file can be made in directory '%s'", directory);
-        return false;
-    }
-    return true;
-}
-
 static void write_vcpus(GString *out, VschedEngine *e)
 {
     const VschedProfile *p = e->sampling->profile;
@@ -508,7 +489,7 @@ bool vsched_sampling_write(VschedEngine *e, const char *name, Error **errp)
     g_autoptr(GString) out = g_string_new(NULL);
     g_autoptr(GError) fault = NULL;
 
-    if (!any(e, errp) || !vsched_sampling_write_possible(name, errp)) {
+    if (!any(e, errp) || !vsched_commands_can_write(name, errp)) {
         return false;
     }
     g_string_append_printf(out, "{\n"
@@ -524,8 +505,7 @@ bool vsched_sampling_write(VschedEngine *e, const char *name, Error **errp)
     write_vcpus(out, e);
     write_places(out, s->profile);
     if (!g_file_set_contents(name, out->str, out->len, &fault)) {
-        error_setg(errp, "the profile could not be written: %s",
-                   fault->message);
+        error_setg(errp, "'%s' cannot be written: %s", name, fault->message);
         return false;
     }
     return true;

@@ -158,15 +158,9 @@ static bool save(VschedEngine *e, const char *filename, Error **errp)
     };
     g_autofree char *partial = g_strdup_printf("%s.%d.part", filename,
                                                (int)getpid());
-    struct stat st;
     FILE *file;
     bool ok;
 
-    if (!stat(filename, &st) && !S_ISREG(st.st_mode)) {
-        error_setg(errp, "'%s' is not a regular file: allowed are names of "
-                   "files, which may exist", filename);
-        return false;
-    }
     file = fopen(partial, "wbe");
     if (!file) {
         error_setg_errno(errp, errno, "'%s' cannot be written", filename);
@@ -187,11 +181,7 @@ VschedDone *qmp_vsched_trace_save(VschedTraceSave *a, Error **errp)
 {
     VschedEngine *e = vsched_changeable(errp);
 
-    if (!e) {
-        return NULL;
-    }
-    if (!*a->filename) {
-        error_setg(errp, "filename is empty: allowed are names of files");
+    if (!e || !vsched_commands_can_write(a->filename, errp)) {
         return NULL;
     }
     if (a->has_at) {

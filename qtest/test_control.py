@@ -176,6 +176,12 @@ class Commands(Still):
                            ("cancel", "id=N"), ("cancel id=9", "no command with id 9"),
                            ("set-pcpu", "pcpu")):
             self.assertRegex(self.hmp("vsched " + line), f"^Error: .*{says}", line)
+        # Alone it says what there is: the commands of QMP's schema that change anything.
+        said = self.hmp("vsched")
+        self.assertIn("vsched set-pcpu pcpu=7,online=off,at=5ms", said)
+        self.assertEqual({"vsched-" + name for name in re.findall(r"(?m)^  vsched (\S+)\r?$", said)},
+                         {command["name"] for command in self.guest.cmd("query-commands")
+                          if command["name"].startswith("vsched-")})
 
     def test_pending(self):
         """By time, equal ones as given; cancelled ones are gone; what is past is refused."""
@@ -298,6 +304,10 @@ class Times(unittest.TestCase):
             answer = guest.qmp("vsched-set-pcpu", pcpu=0, online=True, at=now - 1)
             self.assertRegex(answer["error"]["desc"],
                              f"at={now - 1} is past: allowed are {now}, which is the present, to")
+            for at in (-1, 2**63):
+                answer = guest.qmp("vsched-set-pcpu", pcpu=0, online=True, at=at)
+                self.assertEqual(answer["error"]["desc"], f"at is out of range: allowed are {now}, "
+                                 f"which is the present, to {2**63 - 1}")
 
     def test_events(self):
         """Of policies, parameters and PCPUs: always; of spins: only if somebody asked, not

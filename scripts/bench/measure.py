@@ -99,7 +99,7 @@ def run(side, guest, begin=None, end=None, middle=None):
     (None: its start and its end): {"seconds", "mib", ...}; with a line between these,
     "seconds after the middle" too."""
     if not os.path.exists(side.binary):
-        sys.exit(f"{side.binary} is missing: scripts/setup run, scripts/build/stock")
+        sys.exit(f"error: {side.binary} is missing: scripts/setup run, scripts/build/stock")
     command = [side.binary, "-L", side.firmware, "-vga", "none", "-nic", "none", "-nographic",
                "-monitor", "none", *side.args, *guest]
     marks, said, peak, monitor = {}, [], 0, None
@@ -140,7 +140,7 @@ def run(side, guest, begin=None, end=None, middle=None):
         marks["end"] = {"seconds": usage.ru_utime}
     if (len(marks) < (3 if middle else 2) or qemu.returncode
             or not re.search(r': exit 0\s*$|"ok": true}\s*$', "".join(said), re.M)):
-        sys.exit(f"{' '.join(command)}\ndid not do what was asked (exit status "
+        sys.exit(f"error: {' '.join(command)}\ndid not do what was asked (exit status "
                  f"{qemu.returncode}):\n{''.join(said[-20:])}")
     used = {name: value - marks["begin"].get(name, 0) for name, value in marks["end"].items()}
     if middle:
@@ -162,7 +162,7 @@ def started(side, guest):
             try:
                 monitor = Monitor(path)
             except OSError as fault:
-                sys.exit(f"{' '.join(qemu.args)}\ndid not start: {fault}")
+                sys.exit(f"error: {' '.join(qemu.args)}\ndid not start: {fault}")
             # No event may come before the answer to the first command.
             monitor.cmd("cont")
             wait_for(monitor, "paused")
@@ -178,7 +178,7 @@ def wait_for(monitor, status):
     end = time.monotonic() + TIMEOUT
     while (now := monitor.cmd("query-status")["status"]) != status:
         if now != "running" or time.monotonic() > end:
-            sys.exit(f"the machine is {now}, and not {status}")
+            sys.exit(f"error: the machine is {now}, and not {status}")
         time.sleep(0.01)
 
 
