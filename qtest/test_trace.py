@@ -19,7 +19,8 @@ import tempfile
 import unittest
 import zlib
 
-from check_schedule import divided, gangs, partition, shares, skew
+from check_schedule import (added_skew, deadlines, divided, gangs, jobs_of, lead, partition,
+                            shares)
 from ftrace_reader import Schedule, Wrong
 from support import GUEST_FAULTS, GUESTS, SLOWER, TOP, Guest, refused
 from test_control import Still
@@ -628,18 +629,23 @@ class Promises(unittest.TestCase):
     run of another policy, and in a schedule that is made by hand."""
     timeout = 200
 
-    def run_of(self, machine):
-        """2 to 22 ms of VCPUs that always have something to do."""
-        with Guest("-S", *program("search", machine, "limit=100000000")) as guest:
-            path = os.path.join(guest.dir, "trace")
-            guest.cmd("vsched-trace-start", at=2 * MS, duration=20 * MS)
-            guest.cmd("vsched-trace-save", at=23 * MS, filename=path)
-            guest.cmd("cont")
-            guest.event_wait("VSCHED_COMMAND", timeout=60 * SLOWER,
-                             match={"data": {"command": "vsched-trace-save"}})
-            trace = Trace.read(path)
-        self.assertEqual((trace.lost, trace.begin, trace.parts[0].end), (0, 2 * MS, 22 * MS))
+    def trace_of(self, guest, start, stop):
+        """The schedule from one time to another, in ms, of a machine that is stopped."""
+        path = os.path.join(guest.dir, "trace")
+        guest.cmd("vsched-trace-start", at=start * MS, duration=(stop - start) * MS)
+        guest.cmd("vsched-trace-save", at=(stop + 1) * MS, filename=path)
+        guest.cmd("cont")
+        guest.event_wait("VSCHED_COMMAND", timeout=60 * SLOWER,
+                         match={"data": {"command": "vsched-trace-save"}})
+        trace = Trace.read(path)
+        self.assertEqual((trace.lost, trace.begin, trace.parts[0].end),
+                         (0, start * MS, stop * MS))
         return Timeline(trace, trace.parts[0])
+
+    def run_of(self, machine, start=2):
+        """20 ms of VCPUs that always have something to do."""
+        with Guest("-S", *program("search", machine, "limit=100000000")) as guest:
+            return self.trace_of(guest, start, start + 20)
 
     @staticmethod
     def by_hand(records, stop, **options):
@@ -667,17 +673,126 @@ class Promises(unittest.TestCase):
         self.assertGreater(len(list(partition(self.run_of(machine + "sdb")))), 100)
 
     def test_cosched(self):
-        """Bounds of docs/policies/cosched.rst: skew + sample + window."""
-        machine = "cmp,pcpus=2,vcpus=5,vms=2+2+1,slice=1ms,sched="
-        self.assertEqual(list(skew(self.run_of(
-            machine + "cosched,mode=individual,skew=300us,sample=100us"), 401_000)), [])
-        # VCPUs 0 and 2 are on one PCPU with 4, VCPUs 1 and 3 on the other.
-        self.assertGreater(len(list(skew(self.run_of(machine + "timeslice"), 401_000))), 0)
-        # Both are ready from 0 on; 0 runs until 5000, then 1: neither may gain more than 2 x 2499.
-        records = [record(0, WAKE, 0, 0), record(0, WAKE, 1, 1), record(0, RUN, 0, 0),
-                   record(5000, PREEMPT, 0, 0, 3), record(5000, RUN, 0, 1)]
-        self.assertEqual(list(skew(self.by_hand(records, 10000), 2500)), [])
-        self.assertEqual(len(list(skew(self.by_hand(records, 10000), 2499))), 1)
+        """The bounds of docs/policies/cosched.rst, for each mode and three loads: two VMs that
+        compete, one VM in groups, and one that cannot run as a whole."""
+        sliced = ",slice=1ms,sched="
+        for machine in ("cmp,pcpus=2,vcpus=5,vms=2+2+1", "cmp,pcpus=3,vcpus=7", "cmp8,vcpus=24"):
+            for mode in ("strict", "relaxed", "individual"):
+                run = self.run_of(f"{machine}{sliced}cosched,mode={mode},skew=300us,sample=100us",
+                                  start=0)
+                check = lead if mode == "individual" else added_skew
+                self.assertEqual(list(check(run, 300_000, 100_000)), [])
+                # It is no wider than it has to be: without the sample's interval there are faults.
+                self.assertNotEqual(list(check(run, 200_000, 100_000)), [])
+            run = self.run_of(machine + sliced + "timeslice", start=0)
+            for check in (lead, added_skew):
+                self.assertNotEqual(list(check(run, 300_000, 100_000)), [])
+
+    def test_cosched_by_hand(self):
+        """Windows of 1000 and a switch of 10."""
+        # Both are ready from 0 on, and 0 runs until 5000: 1 is 5000 behind.
+        begins = [record(0, WAKE, 0, 0), record(0, WAKE, 1, 1), record(0, RUN, 0, 0)]
+        records = [*begins, record(5000, PREEMPT, 0, 0, 3), record(5000, RUN, 0, 1)]
+        self.assertEqual(list(lead(self.by_hand(records, 9000), 2000, 2000)), [])
+        found = list(lead(self.by_hand(records, 9000), 1999, 2000))
+        self.assertRegex("\n".join(found), "^VCPU 0 is 5000 cycles ahead of 1 at 5000: .* 4999$")
+        # Samples at 2000, 4000, 6000: 2000, 4000, and then 1 does 1000, in which 0 does no more.
+        self.assertEqual(list(added_skew(self.by_hand(records, 9000), 990, 2000)), [])
+        found = list(added_skew(self.by_hand(records, 9000), 989, 2000))
+        self.assertEqual(found, ["the skew of VCPU 1 is 4000 at 4000: allowed are 3999"])
+        # 1 is blocked until 3000: idle, it has kept up by the sample at 2000, and then for 1000;
+        # it comes up to 0 by half of what it is behind at 4000, and 0 runs on until 7000.
+        records = [record(0, WAKE, 0, 0), record(0, RUN, 0, 0), record(3000, WAKE, 1, 1),
+                   record(7000, PREEMPT, 0, 0, 3), record(7000, RUN, 0, 1)]
+        self.assertEqual(list(lead(self.by_hand(records, 9000), 1000, 2000)), [])
+        found = list(lead(self.by_hand(records, 9000), 999, 2000))
+        self.assertRegex("\n".join(found), "^VCPU 0 is 4000 cycles ahead of 1 at 7000: .* 3999$")
+
+    def test_sedf(self):
+        """docs/policies/sedf.rst: caps are slices.  Of PCPU 0 and of PCPU 1, VMs 0, 1 and 2 have a
+        VCPU each, with half of the cap, and periods of 2 ms, 1 ms and 0.5 ms."""
+        machine = "cmp,pcpus=2,vcpus=6,vms=2+2+2,switch-cost=554,sched="
+
+        def due(caps):
+            return {v: (cap * (2 * MS >> vm) // 200, 2 * MS >> vm)
+                    for vm, cap in enumerate(caps) for v in (2 * vm, 2 * vm + 1)}
+
+        def run(caps):
+            given = "+".join(map(str, caps))
+            return self.run_of(f"{machine}sedf,period=2ms,halve=2,caps={given}", start=0)
+
+        # 50 + 30 + 16.5 = 96.5 %, and 2 x 1554 cycles of each period, 1554 of the shortest, are
+        # 1.4 %: it fits, and nothing is missed.
+        fits = (100, 60, 33)
+        schedule = run(fits)
+        self.assertEqual(list(deadlines(schedule, due(fits))), [])
+        self.assertEqual([job for v, (slice_, period) in due(fits).items()
+                          for job in jobs_of(schedule, v, slice_, period, 200) if job.missed], [])
+        # 50 + 40 + 30 = 120 %: some are missed, and only ones that had to be.
+        much = (100, 80, 60)
+        schedule = run(much)
+        self.assertGreater(len([job for v, (slice_, period) in due(much).items()
+                                for job in jobs_of(schedule, v, slice_, period, 200)
+                                if job.missed]), 10)
+        self.assertEqual(list(deadlines(schedule, due(much))), [])
+        # Another policy misses what could be met, also with slices that are short.
+        schedule = self.run_of(machine + "timeslice,slice=100us", start=0)
+        self.assertGreater(len(list(deadlines(schedule, due(fits)))), 10)
+
+    def test_sedf_linux(self):
+        """The same with VCPUs that sleep and are woken: Linux starts on six.  Slices are by weight,
+        95 % of 10 ms among three VCPUs."""
+        with Guest("-S", "-M", "q35", "-nodefaults", "-smp", "6", "-m", "256", "-accel",
+                   "tcg,thread=vsched,pcpus=2,sched=sedf,period=10ms", "-kernel",
+                   os.path.join(GUESTS, "x86/vmlinuz"), "-initrd",
+                   os.path.join(GUESTS, "x86/initrd.gz"), "-append",
+                   "console=ttyS0 quiet workload=boot", arch="x86_64") as guest:
+            schedule = self.trace_of(guest, 0, 800)
+        due = dict.fromkeys(range(6), (9_500_000 // 3, 10 * MS))
+        jobs = [job for v in due for job in jobs_of(schedule, v, *due[v], 200)]
+        self.assertGreater(len([job for job in jobs if job.cost < due[0][0]]), 10)   # blocked
+        self.assertEqual([job for job in jobs if job.missed], [])
+        self.assertEqual(list(deadlines(schedule, due)), [])
+
+    def test_sedf_by_hand(self):
+        """Windows of 1000 and a switch of 10: a slice takes 2020 more than itself, and 1010 are
+        lost before all.  VCPU 0 belongs to PCPU 0, and so does VCPU 1 where there is no other."""
+        def run(until, change):
+            """VCPU 0 runs until then and VCPU 1 after it, or as the change says."""
+            return self.by_hand([record(0, WAKE, 0, 0), record(0, WAKE, 0, 1),
+                                 record(0, RUN, 0, 0), *change,
+                                 record(until, PREEMPT, 0, 0, 3), record(until, RUN, 0, 1)],
+                                25000, pcpus=1)
+
+        def check(schedule, *due):
+            return list(deadlines(schedule, dict(enumerate(due)), block=0))
+
+        # 1 has had 4000 of 5000 at 20000.  10000 + 5000 + 2 x 2020 + 1010 = 20050: too much.
+        self.assertEqual(check(run(16000, []), (10000, 20000), (5000, 20000)), [])
+        found = check(run(16000, []), (9950, 20000), (5000, 20000))
+        self.assertEqual(found, ["VCPU 1 has run for 4000 cycles from 0 to its deadline at 20000, "
+                                 "and its slice was possible on PCPU 0"])
+        self.assertEqual(check(run(15000, []), (9950, 20000), (5000, 20000)), [])
+        # Of another PCPU's VCPUs none is in the way.
+        schedule = self.by_hand([record(0, WAKE, 0, 0), record(0, WAKE, 1, 1),
+                                 record(0, RUN, 0, 0)], 25000)
+        self.assertEqual(len(check(schedule, (20000, 20000), (5000, 20000))), 1)
+        # A slice that is due later is not in the way either.
+        self.assertEqual(len(check(run(16000, []), (10000, 21000), (5000, 20000))), 1)
+        # 0 blocks at 9000 and has used up less than its slice: it was not missed, and needed less.
+        # It wakes in the same period, and has its next slice from 20000 on.
+        blocks = [record(9000, BLOCK, 0, 0), record(12000, WAKE, 0, 0), record(12500, RUN, 0, 0)]
+        self.assertEqual(len(check(run(16000, blocks), (19000, 20000), (5000, 20000))), 1)
+        jobs = jobs_of(run(16000, blocks), 0, 4000, 20000, 0)
+        self.assertEqual([(j.release, j.deadline, j.ran, j.missed) for j in jobs],
+                         [(0, 20000, 9000, False)])
+        # Woken after its period, it has one that begins then, and misses it.
+        late = [record(3000, BLOCK, 0, 0), record(7000, WAKE, 0, 0)]
+        schedule = self.by_hand([record(0, WAKE, 0, 0), record(0, RUN, 0, 0), *late], 20000)
+        self.assertEqual([(j.release, j.deadline, j.ran, j.cost, j.missed)
+                          for j in jobs_of(schedule, 0, 4000, 6000, 0)],
+                         [(0, 6000, 3000, 3000, False), (7000, 13000, 0, 4000, True),
+                          (13000, 19000, 0, 4000, True)])
 
     def test_shares(self):
         """Of credit over 66 accounting periods of 300 us, of sedf over 20 periods of 1 ms; both to

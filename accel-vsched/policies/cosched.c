@@ -45,11 +45,16 @@
  *
  * Longest wait: there is no bound, since one that is ahead, or whose siblings
  * cannot start, waits until others have run that wait themselves.  What holds
- * instead is what the policy is for: with a threshold of T cycles, sampled
- * every I, skew does not exceed T + I + W in windows of W, if timeslices are
- * I + W at least.  At a sample it is T at most, or somebody is stopped; until
- * the next, at the first window end that is I later, it grows by less than
- * I + W.
+ * instead is what the policy is for.  With a threshold of T cycles, sampled
+ * every I, in windows of W, and a switch cost of C, skew does not exceed
+ *
+ *     T + I + W         of "individual"
+ *     T + I + W + C     of "strict" and "relaxed", if timeslices are I + W and
+ *                       samples C at least
+ *
+ * At a sample it is T at most, or somebody is stopped; until the next, at the
+ * first window end that is I later, it grows by less than I + W.  Those that
+ * start together do so with a switch, of which a sibling may be spared.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -137,7 +142,31 @@ typedef struct CoSched {
     int64_t *ran, *idled;       /* cycles since the last sample; about */
     int64_t *skew;              /* cycles that it is behind, as they add up */
     int64_t *lead;              /* cycles that it is ahead of the slowest */
+    /* What follows from all that, until it changes: see touch() */
+    bool settled;               /* nobody starts together, nor is let go */
+    uint64_t known;             /* PCPUs that found[] is right of */
+    int found[VSCHED_PCPUS_MAX];        /* who is next, as find() says */
 } CoSched;
+
+/*
+ * Something has changed that decides who is next.  As long as nothing does, a
+ * VCPU that waits does not run, so it does not get into the guest's idle loop
+ * or out of it.
+ */
+static void touch(CoSched *c)
+{
+    c->settled = false;
+    c->known = 0;
+}
+
+/*
+ * A VCPU that spins may be found to be idle, and an interrupt ends that while it
+ * waits, which nobody tells.
+ */
+static bool may_remember(const CoSched *c)
+{
+    return c->idle != VSCHED_IDLE_SDB;
+}
 
 /*
  * ------------------------------------------------------------------------
@@ -220,6 +249,7 @@ static void release_all(CoSched *c)
         c->stopped[v] = c->ahead[v] = false;
         c->start[v] = VSCHED_NONE;
     }
+    touch(c);
 }
 
 static void take_values(CoSched *c, const int64_t *values)
@@ -229,6 +259,7 @@ static void take_values(CoSched *c, const int64_t *values)
     c->sample = values[SAMPLE];
     c->mode = values[MODE];
     c->idle = values[IDLE];
+    touch(c);
 }
 
 static void *cosched_create(const VschedServices *services,
@@ -419,7 +450,7 @@ static bool anyone_starts(const CoSched *c, int group)
 }
 
 /* Who is next on @pcpu; KEPT: nobody is to be. */
-static int find(const CoSched *c, int pcpu)
+static int look(const CoSched *c, int pcpu)
 {
     for (int v = c->queue.head[0]; v != VSCHED_NONE; v = c->queue.next[v]) {
         if (c->start[v] == pcpu) {
@@ -443,6 +474,16 @@ static int find(const CoSched *c, int pcpu)
     return VSCHED_NONE;
 }
 
+/* The same.  A PCPU that is kept for others asks in each window. */
+static int find(CoSched *c, int pcpu)
+{
+    if (!(c->known >> pcpu & 1)) {
+        c->found[pcpu] = look(c, pcpu);
+        c->known |= may_remember(c) ? 1ull << pcpu : 0;
+    }
+    return c->found[pcpu];
+}
+
 static int cosched_place(void *policy, int vcpu)
 {
     CoSched *c = policy;
@@ -456,6 +497,7 @@ static void cosched_enqueue(void *policy, int vcpu, VschedWhy why,
     CoSched *c = policy;
 
     settle(c, vcpu, now);
+    touch(c);
     vsched_queues_append(&c->queue, 0, vcpu, since);
 }
 
@@ -464,6 +506,7 @@ static void cosched_dequeue(void *policy, int vcpu, int64_t now)
     CoSched *c = policy;
 
     settle(c, vcpu, now);
+    touch(c);
     vsched_queues_remove(&c->queue, vcpu);
     c->start[vcpu] = VSCHED_NONE;
 }
@@ -477,6 +520,7 @@ static VschedPick cosched_pick(void *policy, int pcpu, int64_t now)
         return (VschedPick) { .vcpu = VSCHED_NONE };
     }
     settle(c, vcpu, now);
+    touch(c);
     vsched_queues_remove(&c->queue, vcpu);
     c->runs[vcpu] = pcpu;
     return (VschedPick) {
@@ -497,6 +541,7 @@ static VschedPick cosched_take_over(void *policy, int pcpu, int vcpu,
 {
     CoSched *c = policy;
 
+    touch(c);
     c->runs[vcpu] = pcpu;
     return (VschedPick) { .vcpu = vcpu, .timeslice = c->timeslice };
 }
@@ -505,6 +550,7 @@ static void cosched_start(void *policy, int pcpu, int vcpu, int64_t now)
 {
     CoSched *c = policy;
 
+    touch(c);
     c->start[vcpu] = VSCHED_NONE;
     c->since[vcpu] = now;       /* its switch was no progress */
 }
@@ -517,6 +563,7 @@ static void cosched_stop(void *policy, int pcpu, int vcpu, int64_t ran,
     /* It may be short of the last sample, by a piece of code. */
     c->ran[vcpu] += now - c->since[vcpu];
     c->since[vcpu] = now;
+    touch(c);
     c->runs[vcpu] = VSCHED_NONE;
 }
 
@@ -565,6 +612,7 @@ static void measure(CoSched *c, int64_t now)
         c->ran[v] = c->idled[v] = 0;
     }
     c->sampled = now;
+    touch(c);
 }
 
 /* All of @group stop. */
@@ -626,6 +674,7 @@ static uint64_t co_start(CoSched *c, int group, uint64_t free)
             return free & ~pcpus_of(c, group);  /* kept until there are more */
         }
     }
+    touch(c);
     c->stopped[group] = false;
     for (int p = 0; p < c->topology->pcpus; p++) {
         if (taken[p] != VSCHED_NONE) {
@@ -642,6 +691,7 @@ static void start_some(CoSched *c)
     g_autofree bool *tried = g_new0(bool, c->topology->vcpus);
     uint64_t free = free_pcpus(c);
 
+    c->settled = may_remember(c);
     /* Without a free PCPU nobody starts, and who is idle need not be asked. */
     for (int v = c->queue.head[0]; free && v != VSCHED_NONE;
          v = c->queue.next[v]) {
@@ -660,8 +710,9 @@ static void start_some(CoSched *c)
         }
     }
     for (int g = 0; g < c->topology->vcpus; g++) {
-        if (c->stopped[g]) {
-            c->stopped[g] = anyone_starts(c, g);    /* or nobody has to wait */
+        if (c->stopped[g] && !anyone_starts(c, g)) {
+            touch(c);
+            c->stopped[g] = false;      /* nobody has to wait */
         }
     }
 }
@@ -692,7 +743,9 @@ static void cosched_tick(void *policy, int64_t now)
         measure(c, now);
         stop_some(c);
     }
-    start_some(c);
+    if (!c->settled) {
+        start_some(c);
+    }
 }
 
 /* What is kept for VCPUs that may not be there is not kept any more. */
@@ -715,6 +768,7 @@ static void cosched_changed(void *policy, int64_t now)
             c->start[v] = VSCHED_NONE;
         }
     }
+    touch(c);
 }
 
 /* Spins are nothing to this policy, but idle() has to know of them. */
@@ -757,6 +811,7 @@ static bool cosched_load(void *policy, const int64_t *words, int n)
         words[used] < 0) {
         return false;
     }
+    touch(c);
     c->sampled = words[used];
     words += used + 1;
     for (int v = 0; v < c->topology->vcpus; v++, words += WORDS) {
