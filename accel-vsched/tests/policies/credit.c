@@ -385,6 +385,29 @@ static void assert_shares(const Machine *m, int vintage, bool jitter,
     }
 }
 
+/*
+ * Where docs/policies/credit.rst promises 2 %: as in Xen 4, slices of a tick, up
+ * to three VMs with a VCPU for each PCPU, weights up to 1 : 3, caps or none.
+ */
+static void test_promised_shares(void)
+{
+    for (int i = 0; i < 60; i++) {
+        Machine m = {
+            .slice = 1000, .pcpus = 1 + hash(i, 1, 1) % 8,
+            .vms = 2 + hash(i, 2, 1) % 2
+        };
+
+        for (int vm = 0; vm < m.vms; vm++) {
+            m.vm[vm].vcpus = m.pcpus;
+            m.vm[vm].weight = 256 * (1 + hash(i, vm, 3) % 3);
+            if (hash(i, vm, 4) % 4 == 0) {
+                m.vm[vm].cap = (10 + hash(i, vm, 5) % 90) * m.pcpus;
+            }
+        }
+        assert_shares(&m, MODERN, i % 2, 0.02);
+    }
+}
+
 static void test_shares(void)
 {
     /* Nobody waits for long between two slices: no credits are lost. */
@@ -438,6 +461,11 @@ static void test_shares(void)
     gets(&loses, XEN_3_2, false, got);
     g_assert_cmpfloat(got[2], <, 0.98 * 4 / 7);
     g_assert_cmpfloat(got[2], >, 0.90 * 4 / 7);
+    /* Xen 4 leaves it half, which is not enough: 0 gets more than its 1/7. */
+    gets(&loses, MODERN, false, got);
+    g_assert_cmpfloat(got[0], >, 1.02 / 7);
+    g_assert_cmpfloat(got[0], <, 1.05 / 7);
+    g_assert_cmpfloat(got[2], <, 0.99 * 4 / 7);
 }
 
 /* What VCPU 1 gets that runs 900 of each 1000 cycles, never at a tick. */
@@ -952,6 +980,7 @@ int main(int argc, char **argv)
     g_test_add_func("/credit/cap", test_cap);
     g_test_add_func("/credit/unpark", test_unpark);
     g_test_add_func("/credit/unused", test_unused);
+    g_test_add_func("/credit/promised-shares", test_promised_shares);
     g_test_add_func("/credit/shares", test_shares);
     g_test_add_func("/credit/dodging", test_dodging);
     g_test_add_func("/credit/modern", test_modern);
