@@ -359,7 +359,7 @@ class Commands(Still):
                             "vsched-trace-start", records=number, **more)
         for number in (0, 2**63):
             self.refuse("allowed are 1 to", "vsched-trace-start", duration=number)
-        self.refuse("at=.* is out of range", "vsched-trace-start", at=2**63)
+        self.refuse("^at is out of range", "vsched-trace-start", at=2**63)
         self.refuse("filename is empty", "vsched-trace-save", filename="")
         self.guest.cmd("vsched-trace-start")
         os.mkdir(self.path("directory"))

@@ -160,8 +160,8 @@ static void touch(CoSched *c)
 }
 
 /*
- * A VCPU that spins may be found to be idle, and an interrupt ends that while it
- * waits, which nobody tells.
+ * A VCPU that spins may be found to be idle.  An interrupt ends that while the
+ * VCPU waits, and the policy is not told of it.
  */
 static bool may_remember(const CoSched *c)
 {

@@ -386,8 +386,8 @@ static void assert_shares(const Machine *m, int vintage, bool jitter,
 }
 
 /*
- * Where docs/policies/credit.rst promises 2 %: as in Xen 4, slices of a tick, up
- * to three VMs with a VCPU for each PCPU, weights up to 1 : 3, caps or none.
+ * Where docs/policies/credit.rst promises 2 %: as in Xen 4, slices of a tick,
+ * up to three VMs with a VCPU for each PCPU, weights up to 1 : 3, caps or none.
  */
 static void test_promised_shares(void)
 {
