@@ -627,7 +627,7 @@ class Runs(Checks, unittest.TestCase):
 class Promises(unittest.TestCase):
     """Schedules of real runs keep what policies promise.  Each checker finds what is wrong in the
     run of another policy, and in a schedule that is made by hand."""
-    timeout = 200
+    timeout = 400
 
     def trace_of(self, guest, start, stop):
         """The schedule from one time to another, in ms, of a machine that is stopped."""
