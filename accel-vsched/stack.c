@@ -108,7 +108,7 @@ void vsched_stack_of_windows(const VschedWindows *w,
                              VschedStack *stack)
 {
     uint64_t sp = w->o6, inner = 0, i6, i7, pc;
-    bool user = w->user, before;
+    bool user = w->user, before, is_call;
 
     stack->end = VSCHED_STACK_WHOLE;
     stack->callers = 0;
@@ -142,11 +142,13 @@ void vsched_stack_of_windows(const VschedWindows *w,
             i6 = (uint32_t)i6;
             i7 = (uint32_t)i7;
         }
-        if (!i7 || i7 % 4) {
+        /* What was interrupted may have called nothing so far. */
+        is_call = i7 && i7 % 4 == 0;
+        if (!is_call && !pc) {
             return;
         }
-        if (!add(stack, most, i7,
-                 kind_of(user) | (pc ? VSCHED_CALLER_LINK : 0))) {
+        if (is_call && !add(stack, most, i7,
+                            kind_of(user) | (pc ? VSCHED_CALLER_LINK : 0))) {
             return;
         }
         inner = user == before ? sp : 0;

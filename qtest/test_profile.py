@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import unittest
 
-from support import SLOWER, TOP, Guest, x86_rom
+from support import SLOWER, TOP, VMLINUX, Guest, linux, x86_rom
 from test_observer import without_sdb
 from test_save import elf, end, load, program, save, wait_for
 
@@ -547,6 +547,41 @@ class Stacks(About):
         row = next(l for l in text.splitlines() if l.endswith(" middle [calls.elf]")).split()
         self.assertEqual((int(row[0]), int(row[7])), (samples("middle"),
                                                       samples("middle", within=True)))
+
+
+class LinuxStacks(unittest.TestCase):
+    """System calls of a process: from a function of the kernel through the trap entry to the code
+    that called."""
+    timeout = 300
+
+    def test_system_calls(self):
+        with Guest("-M", "cmp,pcpus=1,vcpus=1", *linux("syscalls", "syscalls.pairs=20000"),
+                   "-action", "shutdown=pause", *start(rate=20000, stacks=64)) as guest:
+            guest.event_wait("SHUTDOWN", timeout=250 * SLOWER)
+            self.assertIn("workload syscalls: exit 0", guest.console)
+            path = os.path.join(guest.dir, "profile.json")
+            guest.cmd("vsched-profile-save", filename=path)
+            text = subprocess.run([Script.SCRIPT, path, "--symbols", VMLINUX, "--top", "0",
+                                   "--folded", "/dev/stdout"], stdout=subprocess.PIPE, text=True,
+                                  check=True).stdout
+        reads = collections.Counter()
+        for line in text.splitlines():
+            stack, n = line.rsplit(" ", 1)
+            if ";ksys_read" in stack:
+                reads[stack.split(";", 4)[4]] += int(n)
+        # 20,000 reads of about 300 instructions, of which each 50,000th is a sample
+        self.assertGreater(sum(reads.values()), 50)
+        for stack in reads:
+            # main() calls read() of the library, which traps.
+            self.assertRegex(stack, r"^(\[cut off\];)?(0x[0-9a-f]+;)+linux_sparc_syscall;"
+                                    r"(sys_read;|__se_sys_read;)?ksys_read(;|$)")
+        # From vfs_read() on the kernel's calls are those of its source (fs/read_write.c).
+        self.assertTrue(any(re.search(";ksys_read;vfs_read;read_zero(;|$)", s) for s in reads))
+        self.assertFalse(any(re.search(";read_zero;.*ksys_read", s) for s in reads))
+        # Users' callers are known, but for pages that no entry of the TLB maps just then.
+        whole = sum(n for stack, n in reads.items()
+                    if re.match("(0x[0-9a-f]+;){3,}linux_sparc_syscall", stack))
+        self.assertGreater(whole, 0.9 * sum(reads.values()))
 
 
 class Script(unittest.TestCase):

@@ -217,6 +217,12 @@ static void test_linux_system_call(void)
     CHECK(&stack, VSCHED_STACK_WHOLE, { 0x800004, LINK }, { 0x800100, 0 },
           { 0x20040, USER }, { 0x20000, USER | LINK }, { 0x30000, USER },
           { 0x40000, USER });
+    /* The stub has called nothing since its window was cleaned. */
+    w.window[1].i7 = 0;
+    vsched_stack_of_windows(&w, &m->of, 16, &stack);
+    CHECK(&stack, VSCHED_STACK_WHOLE, { 0x800004, LINK }, { 0x800100, 0 },
+          { 0x20040, USER }, { 0x30000, USER }, { 0x40000, USER });
+    w.window[1].i7 = 0x20000;
     /* The same from privileged code, TSTATE says so. */
     put(m, false, regs + 128, 8, 0x9980001000 | 4 << 8);
     put(m, false, 0x7fe0101 + 2047 + 14 * 8, 8, 0);
