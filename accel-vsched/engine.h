@@ -344,8 +344,8 @@ typedef enum VschedJudged {
 } VschedJudged;
 /*
  * Begin to sample, @rate times in a second and on each VCPU, for @cost cycles a
- * sample, with @stacks callers of each at most; false, and @errp, if that cannot
- * be.
+ * sample, with @stacks callers of each at most; false, and @errp, if that
+ * cannot be.
  */
 bool vsched_sampling_possible(VschedEngine *e, uint64_t rate, uint64_t cost,
                               uint64_t stacks, Error **errp);

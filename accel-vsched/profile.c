@@ -330,7 +330,7 @@ static bool load_place(VschedProfile *p, const int64_t *words)
     return true;
 }
 
-/* The next stack, at words[*at] of @n; it must be one that was not there yet. */
+/* The next stack, at words[*at] of @n; one that is there already is bad. */
 static bool load_stack(VschedProfile *p, const int64_t *words, size_t n,
                        size_t *at)
 {

@@ -17,8 +17,8 @@
  *     |----------x---|--x-----------|---------x----|     VCPU 1
  *     begin
  *
- * Stacks.  A place may have a call stack (stack.h).  Equal stacks are kept once,
- * and have a number, from 1 on.
+ * Stacks.  A place may have a call stack (stack.h).  Equal stacks are kept
+ * once, and have a number, from 1 on.
  *
  * Plain C over GLib.  What executes guest code is sampling.c's.
  *
@@ -103,8 +103,8 @@ void vsched_profile_find_stack(const VschedProfile *p, uint32_t number,
 void vsched_profile_count(VschedProfile *p, VschedProfilePlace place);
 
 /*
- * VschedProfilePlace by VCPU, mode, spinning, address, and what is in the stack,
- * whatever its number; to be freed.
+ * VschedProfilePlace by VCPU, mode, spinning, address, and what is in the
+ * stack, whatever its number; to be freed.
  */
 GArray *vsched_profile_places(const VschedProfile *p);
 

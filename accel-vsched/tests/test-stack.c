@@ -314,7 +314,7 @@ static void test_x86(void)
     memory_free(m);
 }
 
-/* Before PUSH %rbp, after it, and at RET the caller's frame is still current. */
+/* Before PUSH %rbp, after it, and at RET the caller's frame is current. */
 static void test_x86_prologue(void)
 {
     Memory *m = x86_calls();

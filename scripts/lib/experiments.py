@@ -417,6 +417,9 @@ class State:
             for (workload, _), letter in self.letters.items():
                 machine.say(f"{letter}() {{ /workloads/{workload} && echo fine; "
                             "poweroff -f; }\n")
+                # The line's buffer has no room for many of these.
+                machine.until(lambda letter=letter: re.search(
+                    rf"{letter}\(\) {{[^\n]*}}\r?\n[^\n]*[#$] $", machine.console))
             machine.say("echo rea''dy\n")
             machine.until(lambda: re.search(r"^ready\r?\n[^\n]*[#$] $", machine.console,
                                             re.MULTILINE))
