@@ -344,12 +344,13 @@ typedef enum VschedJudged {
 } VschedJudged;
 /*
  * Begin to sample, @rate times in a second and on each VCPU, for @cost cycles a
- * sample; false, and @errp, if that cannot be.
+ * sample, with @stacks callers of each at most; false, and @errp, if that
+ * cannot be.
  */
 bool vsched_sampling_possible(VschedEngine *e, uint64_t rate, uint64_t cost,
-                              Error **errp);
+                              uint64_t stacks, Error **errp);
 bool vsched_sampling_start(VschedEngine *e, uint64_t rate, uint64_t cost,
-                           Error **errp);
+                           uint64_t stacks, Error **errp);
 bool vsched_sampling_stop(VschedEngine *e, Error **errp);
 /* All samples so far to file @name, as JSON, or nothing. */
 bool vsched_sampling_write(VschedEngine *e, const char *name, Error **errp);

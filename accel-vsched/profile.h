@@ -17,6 +17,9 @@
  *     |----------x---|--x-----------|---------x----|     VCPU 1
  *     begin
  *
+ * Stacks.  A place may have a call stack (stack.h).  Equal stacks are kept
+ * once, and have a number, from 1 on.
+ *
  * Plain C over GLib.  What executes guest code is sampling.c's.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -28,6 +31,7 @@
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "stack.h"
 
 /* Where a VCPU is that does not execute an instruction. */
 typedef enum VschedProfileWait {
@@ -43,6 +47,7 @@ typedef struct VschedProfilePlace {
     uint64_t pc;
     int vcpu;
     bool user, spinning;
+    uint32_t stack;             /* its number; 0: none is known */
     uint64_t count;
 } VschedProfilePlace;
 
@@ -60,6 +65,10 @@ typedef struct VschedProfile {
     uint32_t seed;
     VschedProfileVCPU *vcpu;
     GHashTable *places;         /* VschedProfilePlace, by all but the count */
+    GPtrArray *stacks;          /* GBytes, by number - 1 */
+    GHashTable *stack_numbers;  /* of GBytes */
+    size_t stack_words;         /* of all of them */
+    uint64_t stackless;         /* samples: there was no room for a stack */
 } VschedProfile;
 
 VschedProfile *vsched_profile_new(int vcpus, int64_t begin, int64_t interval,
@@ -80,10 +89,23 @@ void vsched_profile_wait(VschedProfile *p, int vcpu, VschedProfileWait wait,
 /* The next moment of @vcpu is over; what it did will be counted. */
 void vsched_profile_pass(VschedProfile *p, int vcpu);
 
+/* Words of all stacks; no other is kept when there are so many (choice) */
+#define VSCHED_PROFILE_STACK_WORDS_MAX (1 << 24)
+
+/* The number of @stack, or 0 and one more in stackless: there is no room. */
+uint32_t vsched_profile_stack(VschedProfile *p, const VschedStack *stack);
+
+/* The stack of this number, which is not 0. */
+void vsched_profile_find_stack(const VschedProfile *p, uint32_t number,
+                               VschedStack *stack);
+
 /* @place.count samples were taken at @place. */
 void vsched_profile_count(VschedProfile *p, VschedProfilePlace place);
 
-/* VschedProfilePlace by VCPU, mode, spinning and address; to be freed. */
+/*
+ * VschedProfilePlace by VCPU, mode, spinning, address, and what is in the
+ * stack, whatever its number; to be freed.
+ */
 GArray *vsched_profile_places(const VschedProfile *p);
 
 /* All of it as words of int64_t, at the end of @words. */

@@ -431,14 +431,14 @@ VschedDone *qmp_vsched_profile_start(VschedProfileStart *a, Error **errp)
     VschedEngine *e = vsched_changeable(errp);
     uint64_t rate = a->has_rate ? a->rate : PROFILE_RATE;
 
-    if (!e || !vsched_sampling_possible(e, rate, a->cost, errp)) {
+    if (!e || !vsched_sampling_possible(e, rate, a->cost, a->stacks, errp)) {
         return NULL;
     }
     if (a->has_at) {
         a->has_at = false;
         return vsched_commands_defer(e, "vsched-profile-start", a, a->at, errp);
     }
-    return vsched_sampling_start(e, rate, a->cost, errp) ?
+    return vsched_sampling_start(e, rate, a->cost, a->stacks, errp) ?
            vsched_commands_done(e) : NULL;
 }
 

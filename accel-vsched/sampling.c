@@ -17,6 +17,8 @@
  * processor has it, whose interrupt comes when the instruction is done.
  * Moments of VCPUs that do not run are counted when their state changes.
  *
+ * With stacks=, the call stack is looked at where the block begins (stack.h).
+ *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
@@ -25,6 +27,7 @@
 #include "vsched/vsched.h"
 #include "commands.h"
 #include "engine.h"
+#include "stack-target.h"
 
 /* Moments are drawn from the machine's seed, apart from all else that is. */
 #define SEED 0x70726f66
@@ -50,6 +53,7 @@ struct VschedSampling {
     bool running;
     uint64_t rate;              /* samples in a second, as asked for */
     int64_t cost;               /* cycles a sample */
+    int stacks;                 /* most callers of a sample; 0: no stacks */
     int64_t end;                /* cycle at which it was stopped */
     Sampler *sampler;           /* of each PCPU */
 };
@@ -118,6 +122,19 @@ static void take_ahead(VschedEngine *e, Sampler *sampler, CPUState *cpu,
     }
 }
 
+/* The stack of @cpu at @pc, where a block begins: its number in the profile. */
+static uint32_t stack_at(VschedSampling *s, CPUState *cpu, uint64_t pc)
+{
+    VschedStack stack;
+
+    if (!s->stacks) {
+        return 0;
+    }
+    stack.at = pc;
+    vsched_stack_of_target(cpu, pc, cpu->neg.user_mode, s->stacks, &stack);
+    return vsched_profile_stack(s->profile, &stack);
+}
+
 static void sampling_block(VschedListener *l, CPUState *cpu, int64_t at,
                            unsigned insns, uint64_t pc, int64_t *limit)
 {
@@ -126,6 +143,7 @@ static void sampling_block(VschedListener *l, CPUState *cpu, int64_t at,
     Sampler *sampler = sampler_of(l);
     int vcpu = vsched_vcpu(cpu);
     int64_t moment, position;
+    uint32_t stack = 0;
 
     take_ahead(e, sampler, cpu, at);
     for (uint64_t n = p->vcpu[vcpu].next; ; n++) {
@@ -134,11 +152,15 @@ static void sampling_block(VschedListener *l, CPUState *cpu, int64_t at,
         if (position >= at + insns) {
             break;
         }
+        if (!sampler->ahead->len) {
+            stack = stack_at(e->sampling, cpu, pc);
+        }
         const Sample sample = {
             .at = position,
             .place.pc = vsched_exec_insn_pc(cpu, position - at),
             .place.vcpu = vcpu,
             .place.user = cpu->neg.user_mode,
+            .place.stack = stack,
             .place.count = 1,
             .judged = judge_now(e, l->pcpu, moment),
         };
@@ -215,11 +237,13 @@ static void count_until(VschedEngine *e, VschedState state, int pcpu,
         return;
     }
     while ((moment = next_moment(s->profile, vcpu)) < until) {
+        uint64_t pc = cpu->cc->get_pc(cpu);
         const Sample sample = {
             .at = e->exec[pcpu].retired,
-            .place.pc = cpu->cc->get_pc(cpu),
+            .place.pc = pc,
             .place.vcpu = vcpu,
             .place.user = cpu->neg.user_mode,
+            .place.stack = stack_at(s, cpu, pc),
             .place.count = 1,
             .judged = judge_now(e, pcpu, moment),
         };
@@ -262,7 +286,7 @@ void vsched_sampling_free(VschedEngine *e, VschedSampling *s)
 }
 
 static VschedSampling *sampling_new(VschedEngine *e, VschedProfile *profile,
-                                    uint64_t rate, int64_t cost)
+                                    uint64_t rate, int64_t cost, int stacks)
 {
     VschedSampling *s = g_new0(VschedSampling, 1);
 
@@ -270,6 +294,7 @@ static VschedSampling *sampling_new(VschedEngine *e, VschedProfile *profile,
     s->running = true;
     s->rate = rate;
     s->cost = cost;
+    s->stacks = stacks;
     s->sampler = g_new0(Sampler, e->pcpus);
     for (int p = 0; p < e->pcpus; p++) {
         s->sampler[p] = (Sampler) {
@@ -311,7 +336,7 @@ static int64_t interval_of(const VschedEngine *e, uint64_t rate)
 }
 
 bool vsched_sampling_possible(VschedEngine *e, uint64_t rate, uint64_t cost,
-                              Error **errp)
+                              uint64_t stacks, Error **errp)
 {
     uint64_t most = e->clock_hz / INTERVAL_MIN;
 
@@ -326,16 +351,26 @@ bool vsched_sampling_possible(VschedEngine *e, uint64_t rate, uint64_t cost,
                    cost, interval_of(e, rate));
         return false;
     }
+    if (stacks > VSCHED_STACK_MAX) {
+        error_setg(errp, "stacks=%" PRIu64 " is out of range: allowed are 0 to "
+                   "%d callers of a sample", stacks, VSCHED_STACK_MAX);
+        return false;
+    }
+    if (stacks && !vsched_stack_of_target) {
+        error_setg(errp, "stacks=%" PRIu64 " is impossible, since call stacks "
+                   "of %s are not known: allowed is 0", stacks, target_name());
+        return false;
+    }
     return true;
 }
 
 bool vsched_sampling_start(VschedEngine *e, uint64_t rate, uint64_t cost,
-                           Error **errp)
+                           uint64_t stacks, Error **errp)
 {
     VschedCore *core = e->core;
     VschedProfile *profile;
 
-    if (!vsched_sampling_possible(e, rate, cost, errp)) {
+    if (!vsched_sampling_possible(e, rate, cost, stacks, errp)) {
         return false;
     }
     if (e->sampling && e->sampling->running) {
@@ -347,7 +382,7 @@ bool vsched_sampling_start(VschedEngine *e, uint64_t rate, uint64_t cost,
     e->open_samples = 0;
     profile = vsched_profile_new(core->topology.vcpus, core->window_end,
                                  interval_of(e, rate), core->seed ^ SEED);
-    e->sampling = sampling_new(e, profile, rate, cost);
+    e->sampling = sampling_new(e, profile, rate, cost, stacks);
     begin_to_listen(e, e->sampling);
     return true;
 }
@@ -423,6 +458,8 @@ VschedProfileInfo *vsched_sampling_info(VschedEngine *e, Error **errp)
     info->rate = s->rate;
     info->interval = s->profile->interval;
     info->cost = s->cost;
+    info->stacks = s->stacks;
+    info->stackless = s->profile->stackless;
     info->begin = vsched_cycles_to_ns(e, s->profile->begin);
     info->end = vsched_cycles_to_ns(e, s->running ? e->core->window_end
                                                   : s->end);
@@ -465,20 +502,71 @@ static void write_vcpus(GString *out, VschedEngine *e)
     g_string_append(out, "\n  ],\n");
 }
 
-static void write_places(GString *out, const VschedProfile *p)
-{
-    g_autoptr(GArray) places = vsched_profile_places(p);
+static const char *const stack_ends[VSCHED_STACK_ENDS] = {
+    [VSCHED_STACK_WHOLE] = "whole",
+    [VSCHED_STACK_DEEP] = "deep",
+    [VSCHED_STACK_UNREADABLE] = "unreadable",
+};
 
+static void write_callers(GString *out, const VschedStack *stack)
+{
+    for (int i = 0; i < stack->callers; i++) {
+        g_string_append_printf(out, "%s\"%s%s0x%" PRIx64 "\"", i ? ", " : "",
+                               stack->caller[i].kind & VSCHED_CALLER_USER
+                               ? "user " : "",
+                               stack->caller[i].kind & VSCHED_CALLER_LINK
+                               ? "link " : "", stack->caller[i].address);
+    }
+}
+
+/* The stacks of @places, in this order, which become their numbers. */
+static void write_stacks(GString *out, const VschedProfile *p, GArray *places)
+{
+    g_autofree uint32_t *written = g_new0(uint32_t, p->stacks->len + 1);
+    uint32_t n = 0;
+
+    g_string_append(out, "  \"stacks\": [");
+    for (guint i = 0; i < places->len; i++) {
+        VschedProfilePlace *place =
+            &g_array_index(places, VschedProfilePlace, i);
+        VschedStack stack;
+
+        if (place->stack && !written[place->stack]) {
+            vsched_profile_find_stack(p, place->stack, &stack);
+            g_string_append_printf(out, "%s\n    {\"at\": \"0x%" PRIx64
+                                   "\", \"end\": \"%s\", \"callers\": [",
+                                   n ? "," : "", stack.at,
+                                   stack_ends[stack.end]);
+            write_callers(out, &stack);
+            g_string_append(out, "]}");
+            written[place->stack] = ++n;
+        }
+        place->stack = written[place->stack];
+    }
+    g_string_append(out, "\n  ],\n");
+}
+
+static void write_places(GString *out, const VschedSampling *s)
+{
+    g_autoptr(GArray) places = vsched_profile_places(s->profile);
+
+    if (s->stacks) {
+        write_stacks(out, s->profile, places);
+    }
     g_string_append(out, "  \"samples\": [");
     for (guint i = 0; i < places->len; i++) {
         const VschedProfilePlace *place =
             &g_array_index(places, VschedProfilePlace, i);
 
         g_string_append_printf(out, "%s\n    [%d, \"%s\", %s, \"0x%" PRIx64
-                               "\", %" PRIu64 "]", i ? "," : "", place->vcpu,
+                               "\", %" PRIu64, i ? "," : "", place->vcpu,
                                place->user ? "user" : "privileged",
                                place->spinning ? "true" : "false", place->pc,
                                place->count);
+        if (place->stack) {
+            g_string_append_printf(out, ", %" PRIu32, place->stack - 1);
+        }
+        g_string_append(out, "]");
     }
     g_string_append(out, "\n  ]\n}\n");
 }
@@ -493,17 +581,18 @@ bool vsched_sampling_write(VschedEngine *e, const char *name, Error **errp)
         return false;
     }
     g_string_append_printf(out, "{\n"
-        "  \"format\": \"cmp8-profile\",\n  \"version\": 1,\n"
+        "  \"format\": \"cmp8-profile\",\n  \"version\": 2,\n"
         "  \"clock-hz\": %" PRIu64 ",\n"
         "  \"rate\": %" PRIu64 ",\n  \"interval\": %" PRId64 ",\n"
         "  \"cost\": %" PRId64 ",\n  \"begin\": %" PRId64 ",\n"
-        "  \"end\": %" PRId64 ",\n  \"spins-seen\": %s,\n",
+        "  \"end\": %" PRId64 ",\n  \"spins-seen\": %s,\n"
+        "  \"stacks-of\": %d,\n  \"stackless\": %" PRIu64 ",\n",
         e->clock_hz, s->rate, s->profile->interval, s->cost,
         vsched_cycles_to_ns(e, s->profile->begin),
         vsched_cycles_to_ns(e, s->running ? e->core->window_end : s->end),
-        e->watch ? "true" : "false");
+        e->watch ? "true" : "false", s->stacks, s->profile->stackless);
     write_vcpus(out, e);
-    write_places(out, s->profile);
+    write_places(out, s);
     if (!g_file_set_contents(name, out->str, out->len, &fault)) {
         error_setg(errp, "'%s' cannot be written: %s", name, fault->message);
         return false;
@@ -516,8 +605,8 @@ bool vsched_sampling_write(VschedEngine *e, const char *name, Error **errp)
  * Saved states: a head, the samples that are not judged, the profile.
  */
 
-#define HEAD_WORDS 5
-#define SAMPLE_WORDS 4
+#define HEAD_WORDS 6
+#define SAMPLE_WORDS 5
 
 /* With so many, something is wrong: they are judged after some periods. */
 #define UNJUDGED_MAX 100000
@@ -545,6 +634,7 @@ int64_t *vsched_sampling_save(VschedEngine *e, uint32_t *n)
     add(words, s->rate);
     add(words, s->cost);
     add(words, s->end);
+    add(words, s->stacks);
     add(words, unjudged);
     for (int p = 0; p < e->pcpus; p++) {
         for (guint i = 0; i < s->sampler[p].unjudged->len; i++) {
@@ -555,6 +645,7 @@ int64_t *vsched_sampling_save(VschedEngine *e, uint32_t *n)
             add(words, sample->at);
             add(words, sample->place.vcpu * 2 + sample->place.user);
             add(words, sample->place.pc);
+            add(words, sample->place.stack);
         }
     }
     vsched_profile_save(s->profile, words);
@@ -571,12 +662,14 @@ static bool load_unjudged(VschedEngine *e, VschedSampling *s,
         .place.vcpu = words[2] / 2,
         .place.user = words[2] & 1,
         .place.pc = words[3],
+        .place.stack = words[4],
         .place.count = 1,
         .judged = words[0] < e->pcpus ? VSCHED_OPEN : VSCHED_PROGRESS,
     };
 
     if (words[0] < 0 || words[0] >= VSCHED_PCPUS_MAX || words[1] < 0 ||
-        words[2] < 0 || words[2] / 2 >= s->profile->vcpus) {
+        words[2] < 0 || words[2] / 2 >= s->profile->vcpus ||
+        words[4] < 0 || words[4] > s->profile->stacks->len) {
         return false;
     }
     if (sample.judged == VSCHED_OPEN) {
@@ -594,24 +687,24 @@ VschedSampling *vsched_sampling_load(VschedEngine *e, const int64_t *words,
     VschedProfile *profile = NULL;
     size_t used, head;
 
-    if (n > HEAD_WORDS && words[4] >= 0 && words[4] <= UNJUDGED_MAX &&
-        n > HEAD_WORDS + words[4] * SAMPLE_WORDS) {
-        head = HEAD_WORDS + words[4] * SAMPLE_WORDS;
+    if (n > HEAD_WORDS && words[5] >= 0 && words[5] <= UNJUDGED_MAX &&
+        n > HEAD_WORDS + words[5] * SAMPLE_WORDS) {
+        head = HEAD_WORDS + words[5] * SAMPLE_WORDS;
         profile = vsched_profile_load(words + head, n - head, &used);
     }
     if (!profile || used != n - head ||
         profile->vcpus != e->core->topology.vcpus ||
-        !vsched_sampling_possible(e, words[1], words[2], NULL) ||
+        !vsched_sampling_possible(e, words[1], words[2], words[4], NULL) ||
         profile->interval != interval_of(e, words[1]) ||
         words[0] < 0 || words[0] > 1 || words[3] < 0) {
         vsched_profile_free(profile);
         error_setg(errp, "its profile is none of this machine");
         return NULL;
     }
-    s = sampling_new(e, profile, words[1], words[2]);
+    s = sampling_new(e, profile, words[1], words[2], words[4]);
     s->running = words[0];
     s->end = words[3];
-    for (int64_t i = 0; i < words[4]; i++) {
+    for (int64_t i = 0; i < words[5]; i++) {
         if (!load_unjudged(e, s, words + HEAD_WORDS + i * SAMPLE_WORDS)) {
             vsched_sampling_free(e, s);
             error_setg(errp, "the samples of its profile are none of this "

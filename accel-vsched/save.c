@@ -272,8 +272,8 @@ static bool sampling_needed(void *opaque)
 /* A state without it is that of a machine without a profile. */
 static const VMStateDescription vmstate_sampling = {
     .name = "vsched/profile",
-    .version_id = 1,
-    .minimum_version_id = 1,
+    .version_id = 2,
+    .minimum_version_id = 2,
     .needed = sampling_needed,
     .fields = (const VMStateField[]) {
         VMSTATE_UINT32(saved.sampling_length, VschedEngine),

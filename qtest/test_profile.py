@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import unittest
 
-from support import SLOWER, TOP, Guest, x86_rom
+from support import SLOWER, TOP, VMLINUX, Guest, linux, x86_rom
 from test_observer import without_sdb
 from test_save import elf, end, load, program, save, wait_for
 
@@ -225,7 +225,7 @@ class Observer(unittest.TestCase):
                     with Guest(*program(name, machine, parameters)) as guest:
                         alone = end(guest, timeout=100)
                     with Guest(*program(name, machine, parameters,
-                                        *start(rate=1000000))) as guest:
+                                        *start(rate=1000000, stacks=128))) as guest:
                         self.assertEqual(end(guest, timeout=100), alone)
                         self.assertGreater(sum(sums(guest.cmd("query-vsched-profile")).values()),
                                            1000)
@@ -234,23 +234,23 @@ class Observer(unittest.TestCase):
         """Spinning is what the SDB adds; nothing else depends on it, or on other listeners."""
         def everything_but_spinning(profile):
             out = collections.Counter()
-            for vcpu, mode, _, pc, n in profile["samples"]:
-                out[vcpu, mode, pc] += n
+            for vcpu, mode, _, pc, n, stack in profile["samples"]:
+                out[vcpu, mode, pc, json.dumps(profile["stacks"][stack])] += n
             return out, [{k: v for k, v in of.items() if "spinning" not in k}
                          for of in profile["vcpus"]]
 
         machine = "cmp,pcpus=2,vcpus=5,slice=20us,sched=timeslice"
-        arguments = ("tas", machine, "rounds=200 user=1", *start(rate=1000000))
+        arguments = ("tas", machine, "rounds=200 user=1", *start(rate=1000000, stacks=32))
         one = taken(*arguments)[3]
         self.assertEqual(taken(*arguments, "-d", "nochain")[3], one)
         self.assertEqual(taken(*arguments, "-trace", "vsched_period")[3], one)
         without = taken(arguments[0], machine + ",sdb=off", *arguments[2:])[3]
         self.assertEqual(everything_but_spinning(without), everything_but_spinning(one))
-        self.assertFalse(any(spins for _, _, spins, _, _ in without["samples"]))
+        self.assertFalse(any(spins for _, _, spins, *_ in without["samples"]))
         self.assertEqual((one["spins-seen"], without["spins-seen"]), (True, False))
 
     def test_seed(self):
-        runs = [taken("parts", MACHINE, "rounds=20", *start(rate=100000), "-seed", seed)[3]
+        runs = [taken("parts", MACHINE, "rounds=20", *start(rate=100000, stacks=9), "-seed", seed)[3]
                 for seed in ("1", "1", "2")]
         self.assertEqual(runs[0], runs[1])
         self.assertNotEqual(runs[0]["samples"], runs[2]["samples"])
@@ -283,9 +283,10 @@ class Cost(About):
 
     def test_saved(self):
         """A machine that is loaded pays on, and its profile goes on where it was."""
-        for cost, more in ((2000, "sdb"), (0, "sdb"), (2000, "sdb,random-stalls=20")):
-            arguments = program("parts", self.MANY + more, "rounds=1000")
-            begin = start(rate=200000, cost=cost)
+        for cost, stacks, more in ((2000, 0, "sdb"), (0, 40, "sdb"),
+                                   (2000, 3, "sdb,random-stalls=20")):
+            arguments = program("calls", self.MANY + more, "rounds=500")
+            begin = start(rate=200000, cost=cost, stacks=stacks)
             with Guest(*arguments, *begin) as guest:
                 whole = *end(guest), guest.cmd("query-vsched-profile"), written(guest)
             with Guest(*arguments, *begin) as guest:
@@ -329,7 +330,9 @@ class Control(unittest.TestCase):
                 ({"rate": 1000001}, "rate=1000001 is out of range"),
                 ({"cost": 100001}, "cost=100001 is out of range: allowed are 0 to 100000 cycles"),
                 ({"rate": 20000, "cost": 50001}, "allowed are 0 to 50000 cycles"),
-                ({"rate": 2**64 - 1}, "out of range"), ({"cost": 2**64 - 1}, "out of range")):
+                ({"stacks": 129}, "stacks=129 is out of range: allowed are 0 to 128 callers"),
+                ({"rate": 2**64 - 1}, "out of range"), ({"cost": 2**64 - 1}, "out of range"),
+                ({"stacks": 2**64 - 1}, "out of range")):
             for at in {}, {"at": 1000000}:
                 self.refuse(guest, says, "vsched-profile-start", **arguments, **at)
         self.refuse(guest, "no profile", "query-vsched-profile")
@@ -365,7 +368,7 @@ class Control(unittest.TestCase):
         with open(path, encoding="utf-8") as f:
             saved = json.load(f)
         self.assertEqual((saved["format"], saved["version"], saved["samples"]),
-                         ("cmp8-profile", 1, []))
+                         ("cmp8-profile", 2, []))
 
     def test_times(self):
         """Begin, end and file at given times, by the monitor and from the start on."""
@@ -442,6 +445,145 @@ class Control(unittest.TestCase):
                 self.assertLess(abs(sum(v[k] for k in RUNNING + WAITING) - info["end"] // 10000), 3)
 
 
+class Stacks(About):
+    """Who called whom: the tree of calls of calls.c, in which leaf() runs 1 turn for work(), 2 for
+    middle(), which runs 3 itself, and 4 for the innermost descend()."""
+    timeout = 200
+    DEPTH = 20          # register windows are 8
+    RATE = 1000000
+
+    def folded(self, guest, user, *more):
+        path = os.path.join(guest.dir, "profile.json")
+        guest.cmd("vsched-profile-save", filename=path)
+        symbols = [f"--{kind}={elf('calls')}" for kind in
+                   (["symbols", "user-symbols"] if user else ["symbols"])]
+        done = subprocess.run([Script.SCRIPT, path, *symbols, "--vcpus", "0", "--top", "0",
+                               "--folded", "/dev/stdout", *more], stdout=subprocess.PIPE, text=True,
+                              check=True)
+        stacks = collections.Counter()
+        for line in done.stdout.splitlines():
+            stack, n = line.rsplit(" ", 1)
+            if stack.count(";") > 3:
+                stacks[stack.split(";", 4)[4]] += int(n)
+        return stacks
+
+    def check(self, user):
+        with Guest(*program("calls", MACHINE, f"rounds=500 turns=200 user={user} "
+                            f"depth={self.DEPTH}",
+                            *start(rate=self.RATE, stacks=64))) as guest:
+            end(guest)
+            stacks = self.folded(guest, user)
+            outer = ("kit_secondary;kit_main;program;run_on_all" +
+                     (";in_user_mode;work_in_user_mode" if user else "") + ";work")
+            descend = ";descend" * (self.DEPTH + 1)
+            expected = {outer + ";leaf": 1, outer + ";middle;leaf": 2, outer + ";middle": 3,
+                        outer + descend + ";leaf": 4}
+            # A handler spills or fills a window, wherever a window begins or ends.
+            possible = re.compile(f"{outer}(;leaf|;middle(;leaf)?|{descend};leaf|"
+                                  f"(;descend){{1,{self.DEPTH + 1}}}(;trap_table)?)?")
+            draws = sum(stacks[stack] for stack in expected)
+            self.assertGreater(draws, 4000)
+            for stack, turns in expected.items():
+                self.assert_part(stacks[stack], draws, turns / 10, stack)
+            for stack in stacks:
+                if ";work" in stack or ";descend" in stack or ";leaf" in stack:
+                    self.assertTrue(possible.fullmatch(stack), stack)
+            self.assertIn("trap_table", " ".join(stacks))
+            info = guest.cmd("query-vsched-profile")
+            self.assertEqual((info["stacks"], info["stackless"]), (64, 0))
+
+    def test_privileged(self):
+        self.check(user=0)
+
+    def test_user(self):
+        self.check(user=1)
+
+    def test_depth(self):
+        """The outermost callers are not known, and that is said."""
+        with Guest(*program("calls", MACHINE, "rounds=200",
+                            *start(rate=self.RATE, stacks=3))) as guest:
+            end(guest)
+            deep = self.folded(guest, 0)
+            self.assertGreater(deep["[cut off];descend;descend;descend;leaf"], 100)
+            self.assertLessEqual({len(s.split(";")) for s in deep}, {1, 2, 3, 4, 5})
+            self.assertTrue(all("[cut off]" in s for s in deep if s.count(";") == 4))
+
+    def test_forms(self):
+        with Guest(*program("calls", MACHINE, "rounds=300",
+                            *start(rate=self.RATE, stacks=64))) as guest:
+            end(guest)
+            stacks = self.folded(guest, 0)
+            path, out = (os.path.join(guest.dir, n) for n in ("profile.json", "callgrind"))
+            text = subprocess.run([Script.SCRIPT, path, "--symbols", elf("calls"), "--callgrind",
+                                   out, "--callers", "leaf", "--top", "60"], check=True,
+                                  stdout=subprocess.PIPE, text=True).stdout
+            with open(out, encoding="utf-8") as f:
+                lines = f.read().splitlines()
+
+        def samples(*inside, within=False):
+            """Of stacks that end so, or in which these follow one another."""
+            pattern = "(^|;)" + ";".join(inside) + ("(;|$)" if within else "$")
+            return sum(n for s, n in stacks.items() if re.search(pattern, s))
+
+        edges, caller, callee = {}, None, None
+        for line in lines:
+            if line.startswith("fn="):
+                caller, callee = line[3:], None
+            elif line.startswith("cfn="):
+                callee = line[4:]
+            elif line.startswith("0x") and callee:
+                key = caller, callee
+                edges[key] = edges.get(key, 0) + int(line.split()[2])
+                callee = None
+        # A recursion is one call from descend() to itself, however deep it is.
+        for edge in (("work", "leaf"), ("work", "middle"), ("middle", "leaf"), ("descend", "leaf"),
+                     ("descend", "descend"), ("work", "descend"), ("program", "run_on_all")):
+            self.assertEqual(edges[edge], samples(*edge, within=True), edge)
+        self.assertNotIn(("leaf", "middle"), edges)
+
+        self.assertIn(f"{samples('leaf')} samples, ", text)
+        for outer in ("middle", "work", "descend"):
+            self.assertRegex(text, rf"(?m)^ +{samples(outer, 'leaf')} +[0-9.]+ %  {outer}$")
+        row = next(l for l in text.splitlines() if l.endswith(" middle [calls.elf]")).split()
+        self.assertEqual((int(row[0]), int(row[7])), (samples("middle"),
+                                                      samples("middle", within=True)))
+
+
+class LinuxStacks(unittest.TestCase):
+    """System calls of a process: from a function of the kernel through the trap entry to the code
+    that called."""
+    timeout = 300
+
+    def test_system_calls(self):
+        with Guest("-M", "cmp,pcpus=1,vcpus=1", *linux("syscalls", "syscalls.pairs=20000"),
+                   "-action", "shutdown=pause", *start(rate=20000, stacks=64)) as guest:
+            guest.event_wait("SHUTDOWN", timeout=250 * SLOWER)
+            self.assertIn("workload syscalls: exit 0", guest.console)
+            path = os.path.join(guest.dir, "profile.json")
+            guest.cmd("vsched-profile-save", filename=path)
+            text = subprocess.run([Script.SCRIPT, path, "--symbols", VMLINUX, "--top", "0",
+                                   "--folded", "/dev/stdout"], stdout=subprocess.PIPE, text=True,
+                                  check=True).stdout
+        reads = collections.Counter()
+        for line in text.splitlines():
+            stack, n = line.rsplit(" ", 1)
+            if ";ksys_read" in stack:
+                reads[stack.split(";", 4)[4]] += int(n)
+        # 20,000 reads of about 300 instructions, of which each 50,000th is a sample
+        self.assertGreater(sum(reads.values()), 50)
+        for stack in reads:
+            # main() calls read() of the library, which traps.
+            self.assertRegex(stack, r"^(\[cut off\];)?(0x[0-9a-f]+;)+linux_sparc_syscall;"
+                                    r"(sys_read;|__se_sys_read;)?ksys_read(;|$)")
+        # From vfs_read() on the kernel's calls are those of its source (fs/read_write.c).
+        self.assertTrue(any(re.search(";ksys_read;vfs_read;read_zero(;|$)", s) for s in reads))
+        self.assertFalse(any(re.search(";read_zero;.*ksys_read", s) for s in reads))
+        # Users' callers are known, but for pages that no entry of the TLB maps just then.
+        whole = sum(n for stack, n in reads.items()
+                    if re.match("(0x[0-9a-f]+;){3,}linux_sparc_syscall", stack))
+        self.assertGreater(whole, 0.9 * sum(reads.values()))
+
+
 class Script(unittest.TestCase):
     """scripts/profile: forms that are read back here by other means."""
     timeout = 120
@@ -514,7 +656,7 @@ class Script(unittest.TestCase):
     def test_refusals(self):
         bad = os.path.join(self.guest.dir, "bad")
         for text, says in (("{", "is not JSON"), ("[]", "is no profile"),
-                           (json.dumps({**self.saved, "version": 2}), "version 2: allowed is 1"),
+                           (json.dumps({**self.saved, "version": 1}), "version 1: allowed is 2"),
                            (json.dumps({**self.saved, "samples": [[9, "user", False, "0x1", 1]]}),
                             "is a damaged profile")):
             with open(bad, "w", encoding="utf-8") as f:
@@ -522,6 +664,7 @@ class Script(unittest.TestCase):
             self.assertIn(says, self.run_script(bad, status=1))
         self.assertIn("no functions", self.run_script(self.path, "--symbols", self.path, status=1))
         self.assertIn("no such file", self.run_script(self.path, "--symbols", "/none", status=1))
+        self.assertIn("has no callers", self.run_script(self.path, "--callers", "x", status=1))
         self.assertIn("--record and --for", self.run_script(self.path, "--for", "1ms", status=2))
         self.assertIn("cannot be written", self.run_script(self.path, "--folded", "/none/x",
                                                            status=1))

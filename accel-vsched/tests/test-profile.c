@@ -252,8 +252,90 @@ static void test_damaged(void)
         w[i] = was;
     }
     /* The second place is the first one again. */
-    w[5 + 3 * 5 + 3 + 1] = 4;
+    w[7 + 3 * 5 + 4 + 1] = 4;
     g_assert_null(vsched_profile_load(w, words->len, &used));
+    vsched_profile_free(p);
+}
+
+static VschedStack stack_of(uint64_t at, int callers)
+{
+    VschedStack stack = { .at = at, .end = VSCHED_STACK_DEEP };
+
+    for (stack.callers = 0; stack.callers < callers; stack.callers++) {
+        stack.caller[stack.callers].address = 100 + stack.callers;
+        stack.caller[stack.callers].kind = stack.callers & 3;
+    }
+    return stack;
+}
+
+/* Equal stacks are one, places differ by theirs, and order is by contents. */
+static void test_stacks(void)
+{
+    VschedProfile *p = vsched_profile_new(1, 0, 1000, 5), *q;
+    static const struct {
+        uint64_t at;
+        int callers;
+    } of[] = { { 8, VSCHED_STACK_MAX }, { 4, 2 }, { 4, 0 }, { 8, 1 } };
+    static const int order[] = { -1, 2, 1, 3, 0 };
+    VschedStack stack, found;
+    g_autoptr(GArray) places = NULL, words = NULL, again = NULL;
+    size_t used;
+
+    for (int i = 0; i < 2 * G_N_ELEMENTS(of); i++) {
+        const int k = i % G_N_ELEMENTS(of);
+
+        stack = stack_of(of[k].at, of[k].callers);
+        g_assert_cmpint(vsched_profile_stack(p, &stack), ==, k + 1);
+        vsched_profile_count(p, (VschedProfilePlace) {
+            .pc = 4, .stack = k + 1, .count = 1,
+        });
+    }
+    vsched_profile_count(p, (VschedProfilePlace) { .pc = 4, .count = 1 });
+    places = vsched_profile_places(p);
+    g_assert_cmpint(places->len, ==, G_N_ELEMENTS(order));
+    for (int i = 0; i < places->len; i++) {
+        const VschedProfilePlace *place =
+            &g_array_index(places, VschedProfilePlace, i);
+
+        g_assert_cmpint(place->stack, ==, order[i] + 1);
+        g_assert_cmpint(place->count, ==, i ? 2 : 1);
+    }
+    words = saved(p);
+    q = vsched_profile_load((int64_t *)words->data, words->len, &used);
+    g_assert_nonnull(q);
+    g_assert_cmpint(used, ==, words->len);
+    again = saved(q);
+    g_assert_cmpmem(words->data, words->len * 8, again->data, again->len * 8);
+    vsched_profile_find_stack(q, 1, &found);
+    g_assert_cmpint(found.callers, ==, VSCHED_STACK_MAX);
+    g_assert_cmpint(found.end, ==, VSCHED_STACK_DEEP);
+    g_assert_cmphex(found.at, ==, 8);
+    g_assert_cmphex(found.caller[127].address, ==, 227);
+    g_assert_cmpint(found.caller[127].kind, ==, 3);
+    /* The first word of the second stack: it is the third one again. */
+    ((int64_t *)words->data)[7 + 5 + 1 + 2 + 2 * VSCHED_STACK_MAX] = 2;
+    g_assert_null(vsched_profile_load((int64_t *)words->data, words->len,
+                                      &used));
+    vsched_profile_free(p);
+    vsched_profile_free(q);
+}
+
+/* When there is no room, those that are kept stay, and others are counted. */
+static void test_no_room(void)
+{
+    VschedProfile *p = vsched_profile_new(1, 0, 1000, 5);
+    VschedStack stack = stack_of(0, VSCHED_STACK_MAX);
+    const int room = VSCHED_PROFILE_STACK_WORDS_MAX /
+                     (2 + 2 * VSCHED_STACK_MAX);
+
+    for (int i = 0; i < room + 3; i++) {
+        stack.at = i;
+        g_assert_cmpint(vsched_profile_stack(p, &stack), ==,
+                        i < room ? i + 1 : 0);
+    }
+    g_assert_cmpint(p->stackless, ==, 3);
+    stack.at = 7;
+    g_assert_cmpint(vsched_profile_stack(p, &stack), ==, 8);
     vsched_profile_free(p);
 }
 
@@ -269,5 +351,7 @@ int main(int argc, char **argv)
     g_test_add_func("/profile/places", test_places);
     g_test_add_func("/profile/saved", test_saved);
     g_test_add_func("/profile/damaged", test_damaged);
+    g_test_add_func("/profile/stacks", test_stacks);
+    g_test_add_func("/profile/no-room", test_no_room);
     return g_test_run();
 }

@@ -358,6 +358,7 @@ def profile(options):
     start = ["-object", "vsched-command,id=profile,at=0,run=vsched-profile-start,arguments=cost="]
     sides = [Side(label, OURS, ["-M", "cmp8,vcpus=8", *more], True) for label, more in (
         ("without", []), ("with", [start[0], start[1] + "0"]),
+        ("stacks=64", [start[0], start[1] + "0,,stacks=64"]),
         ("cost=2000", [start[0], start[1] + "2000"]))]
     for name, (key, value) in WAITING.items():
         more = {"words": 2000} if name == "stream" else {}
@@ -365,9 +366,12 @@ def profile(options):
         runs = in_turn(f"profile {name}", sides, guest, None, None, options.repeats)
         yield result("profile", f"{name}, 8 VCPUs on 8 PCPUs: host time with / without",
                      ratios(runs, "with", "without"), ("at most", 1.03), seconds=seconds(runs))
+        yield result("profile", f"{name}, 8 VCPUs on 8 PCPUs: host time with call stacks / without",
+                     ratios(runs, "stacks=64", "without"), ("at most", 1.03))
         yield result("profile", f"{name}, 8 VCPUs on 8 PCPUs: simulated time, "
                      "cost=2000 / without", ratios(runs, "cost=2000", "without", "cycles"), None,
-                     unchanged=ratios(runs, "with", "without", "cycles"))
+                     unchanged=[*ratios(runs, "with", "without", "cycles"),
+                                *ratios(runs, "stacks=64", "without", "cycles")])
 
 
 BENCHMARKS = {"syscalls": syscalls, "pgbench": pgbench, "load": load,

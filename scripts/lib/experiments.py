@@ -347,15 +347,23 @@ class Machine:
             raise self.fault("the guest says that something was wrong")
         return {"statistics": less(after or self.counted(), before) if ended else None,
                 "report": self.report() if ended and run.case.program else None,
-                "seconds": self.user_seconds()}
+                "seconds": self.cpu_seconds()}
 
-    def user_seconds(self):
-        """Of the host, so far."""
-        with open(f"/proc/{self.qemu.pid}/stat", encoding="utf-8") as file:
-            return int(file.read().rpartition(")")[2].split()[11]) / os.sysconf("SC_CLK_TCK")
+    def cpu_seconds(self):
+        """User and system time of the host, so far: from nanoseconds of its threads."""
+        total, threads = 0, f"/proc/{self.qemu.pid}/task"
+        for thread in os.listdir(threads):
+            with contextlib.suppress(FileNotFoundError), \
+                    open(f"{threads}/{thread}/schedstat", encoding="utf-8") as file:
+                total += int(file.read().split()[0])
+        return total / 1e9
 
 
-def bare_metal(run):
+def nothing(_monitor):
+    """What is done where the work of a run begins."""
+
+
+def bare_metal(run, begin=nothing):
     program = os.path.join(GUESTS, "bare-metal", run.case.program + ".elf")
     # The machine stops when all VCPUs are up and the program begins with its work.
     arguments = ["-M", run.machine, "-nodefaults", "-seed", str(run.seed), "-bios", program,
@@ -364,10 +372,12 @@ def bare_metal(run):
     with tempfile.TemporaryDirectory() as directory, Machine(arguments, directory) as machine:
         machine.monitor.cmd("cont")
         if not machine.until_status(("paused",), run.limit):
-            return {"statistics": None, "report": None, "seconds": machine.user_seconds()}
-        before = machine.counted()
+            return {"statistics": None, "report": None, "seconds": machine.cpu_seconds()}
+        before, seconds = machine.counted(), machine.cpu_seconds()
+        begin(machine.monitor)
         machine.monitor.cmd("cont")
         result = machine.end(run, before, lambda: machine.report()["ok"])
+        result["work-seconds"] = result["seconds"] - seconds
         # Each policy that has a bound for how long a VCPU waits says it; this holds it to that.
         bound = machine.monitor.cmd("query-vsched").get("longest-wait")
         waited = machine.counted()["vm"]["vcpu-longest-wait"]
@@ -407,6 +417,9 @@ class State:
             for (workload, _), letter in self.letters.items():
                 machine.say(f"{letter}() {{ /workloads/{workload} && echo fine; "
                             "poweroff -f; }\n")
+                # The line's buffer has no room for many of these.
+                machine.until(lambda letter=letter: re.search(
+                    rf"{letter}\(\) {{[^\n]*}}\r?\n[^\n]*[#$] $", machine.console))
             machine.say("echo rea''dy\n")
             machine.until(lambda: re.search(r"^ready\r?\n[^\n]*[#$] $", machine.console,
                                             re.MULTILINE))
@@ -414,18 +427,20 @@ class State:
             machine.monitor.cmd("migrate", uri=f"file:{path}")
             machine.until(machine.migrated)
 
-    def go_on(self, run):
+    def go_on(self, run, begin=nothing):
         """Run a workload from here under the policy of a run."""
         arguments = linux_arguments(run, run.machine, self.parameters)
         arguments += ["-incoming", "defer"]
         with tempfile.TemporaryDirectory() as directory, Machine(arguments, directory) as machine:
             machine.monitor.cmd("migrate-incoming", uri=f"file:{self.path}")
             machine.until(machine.migrated)
-            before = machine.counted()
+            before, seconds = machine.counted(), machine.cpu_seconds()
+            begin(machine.monitor)
             machine.say(self.letters[run.case.workload, run.case.arguments] + "\n")
             machine.monitor.cmd("cont")
-            return machine.end(run, before, lambda: re.search(r"^fine\r?$", machine.console,
-                                                              re.MULTILINE))
+            result = machine.end(run, before, lambda: re.search(r"^fine\r?$", machine.console,
+                                                                re.MULTILINE))
+            return {**result, "work-seconds": result["seconds"] - seconds}
 
 
 # -- All runs -----------------------------------------------------------------

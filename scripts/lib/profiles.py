@@ -12,7 +12,9 @@ import json
 import os
 import subprocess
 
-FORMAT, VERSION = "cmp8-profile", 1
+from programs import Program
+
+FORMAT, VERSION = "cmp8-profile", 2
 
 # How a VCPU can run, in the order of columns: (heading, user mode, spinning)
 RUNNING = (("user", True, False), ("user spins", True, True),
@@ -20,11 +22,25 @@ RUNNING = (("user", True, False), ("user spins", True, True),
 CODE = "TtWw"           # nm's letters for symbols of code
 WAITING = ("ready", "blocked", "switching", "profiling")
 
-Sample = collections.namedtuple("Sample", "vcpu vm user spinning pc count")
+# stack: a Stack, or None where callers were not noted
+Sample = collections.namedtuple("Sample", "vcpu vm user spinning pc count stack")
+# at: address of the block; callers: Caller, from the inside outwards
+Stack = collections.namedtuple("Stack", "at whole callers")
+# link: what a link register says, which is a caller if the code before it has no frame of its own
+Caller = collections.namedtuple("Caller", "address user link")
+CUT_OFF = "[cut off]"   # in the place of callers that are not known
 
 
 class Unreadable(Exception):
     """What is wrong with a file."""
+
+
+def read_stack(data):
+    callers = []
+    for text in data["callers"]:
+        *words, address = text.split()
+        callers.append(Caller(int(address, 16), "user" in words, "link" in words))
+    return Stack(int(data["at"], 16), data["end"] == "whole", callers)
 
 
 class Profile:
@@ -50,10 +66,14 @@ class Profile:
             self.waiting = {v["vcpu"]: {state: int(v[state]) for state in WAITING}
                             for v in data["vcpus"]}
             self.vms = {v["vcpu"]: v["vm"] for v in data["vcpus"]}
+            self.callers = data["stacks-of"]
+            self.stackless = data["stackless"]
+            stacks = [read_stack(stack) for stack in data.get("stacks", ())]
             self.samples = [Sample(vcpu, self.vms[vcpu], {"user": True, "privileged": False}[mode],
-                                   bool(spinning), int(pc, 16), int(count))
-                            for vcpu, mode, spinning, pc, count in data["samples"]]
-        except (KeyError, TypeError, ValueError) as fault:
+                                   bool(spinning), int(pc, 16), int(count),
+                                   stacks[stack[0]] if stack else None)
+                            for vcpu, mode, spinning, pc, count, *stack in data["samples"]]
+        except (IndexError, KeyError, TypeError, ValueError) as fault:
             raise Unreadable(f"{path} is a damaged profile: {fault!r}") from fault
 
     def only(self, vcpus):
@@ -65,6 +85,10 @@ class Profile:
         self.samples = [s for s in self.samples if s.vcpu in vcpus]
 
 
+# start: address; sized: whether its size is known; code: Program, whose instructions can be read
+Function = collections.namedtuple("Function", "start end name program sized code")
+
+
 class Symbols:
     """Functions of programs, by address.
 
@@ -72,7 +96,7 @@ class Symbols:
     them, reaches to the next symbol of any kind."""
 
     def __init__(self, paths):
-        self.sized, self.labels = {}, {}        # by start: (end, name, program)
+        self.sized, self.labels = {}, {}        # by start
         for path in paths:
             self.add(path)
         self.sized_starts, self.label_starts = sorted(self.sized), sorted(self.labels)
@@ -90,27 +114,26 @@ class Symbols:
         if not any(kind in CODE for _, _, kind, _ in symbols):
             raise Unreadable(f"{path}: no functions in its symbol table"
                              + (f" ({done.stderr.strip()})" if done.stderr else ""))
-        program = os.path.basename(path)
+        program, code = os.path.basename(path), Program(path)
         # The first program that names an address keeps it, and of several names the first.
         ends = sorted({start for start, *_ in symbols})
         for start, size, kind, name in symbols:
             if kind in CODE and size:
-                self.sized.setdefault(start, (start + size, name, program))
+                self.sized.setdefault(start, Function(start, start + size, name, program, True,
+                                                      code))
             elif kind in CODE:
                 after = bisect.bisect_right(ends, start)
                 end = ends[after] if after < len(ends) else start
-                self.labels.setdefault(start, (end, name, program))
+                self.labels.setdefault(start, Function(start, end, name, program, False, code))
 
     def find(self, pc):
-        """(function, program) of an address, (None, None) if it is in none."""
+        """The Function that an address is in, or None."""
         for starts, functions in ((self.sized_starts, self.sized),
                                   (self.label_starts, self.labels)):
             i = bisect.bisect_right(starts, pc) - 1
-            if i >= 0:
-                end, name, program = functions[starts[i]]
-                if pc < end:
-                    return name, program
-        return None, None
+            if i >= 0 and pc < functions[starts[i]].end:
+                return functions[starts[i]]
+        return None
 
 
 class Names:
@@ -119,11 +142,52 @@ class Names:
 
     def __init__(self, privileged, user):
         self.tables = {False: Symbols(privileged), True: Symbols(user)}
+        self.known, self.stacks = {}, {}
+
+    def function(self, address, user):
+        key = address, user
+        if key not in self.known:
+            self.known[key] = self.tables[user].find(address)
+        return self.known[key]
+
+    def at(self, address, user):
+        """(function, program); an address where there is no name."""
+        function = self.function(address, user)
+        return (function.name, function.program) if function else (f"0x{address:x}", "?")
 
     def name(self, sample):
-        """(function, program); an address where there is no name."""
-        function, program = self.tables[sample.user].find(sample.pc)
-        return function or f"0x{sample.pc:x}", program or "?"
+        return self.at(sample.pc, sample.user)
+
+    def is_link(self, address, user, link):
+        """Whether the code at this address has no frame of its own, so that it was called from
+        where the link register says."""
+        function, caller = self.function(address, user), self.function(link, user)
+        if not function or not caller:
+            return False
+        target = caller.code.called_from(link)
+        if target is None or not function.sized and target != function.start:
+            return False
+        return function.code.frameless(function, address)
+
+    def frames(self, sample):
+        """[(address, user)] of the functions that are active, from the inside outwards."""
+        inside = sample.pc, sample.user
+        if not sample.stack:
+            return [inside]
+        key = id(sample.stack), sample.user
+        if key not in self.stacks:
+            callers = []
+            for caller in sample.stack.callers:
+                before = callers[-1] if callers else (sample.stack.at, sample.user)
+                if not caller.link or (before[1] == caller.user
+                                       and self.is_link(*before, caller.address)):
+                    callers.append((caller.address, caller.user))
+            self.stacks[key] = callers
+        return [inside, *self.stacks[key]]
+
+    def named_frames(self, sample):
+        """[(function, program)], likewise."""
+        return [self.at(*frame) for frame in self.frames(sample)]
 
 
 def by_function(profile, names):
@@ -135,8 +199,25 @@ def by_function(profile, names):
     return table
 
 
+def with_callees(profile, names):
+    """{(function, program): samples of it, and of what it called}"""
+    table = collections.Counter()
+    for s in profile.samples:
+        for function in set(names.named_frames(s)):
+            table[function] += s.count
+    return table
+
+
 def percent(part, whole):
     return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def about_stacks(profile):
+    """What the callers do not say."""
+    if profile.callers:
+        cut = sum(s.count for s in profile.samples if s.stack and not s.stack.whole)
+        yield (f"call stacks: up to {profile.callers} callers; samples whose outer callers are not "
+               f"known: {cut}, without a stack: {profile.stackless}")
 
 
 def summary(profile, names, top):
@@ -153,18 +234,22 @@ def summary(profile, names, top):
                                         if n)
     if not profile.spins_seen:
         yield "sdb=off: nobody saw which VCPUs were spinning"
+    yield from about_stacks(profile)
     yield ""
-    heads = ["samples", "", *(r[0] for r in RUNNING), "function"]
+    inclusive = with_callees(profile, names) if profile.callers else {}
+    heads = ["samples", "", *(r[0] for r in RUNNING), *(["with callees"] if inclusive else []),
+             "function"]
     rows = [heads]
     order = sorted(table.items(), key=lambda item: (-sum(item[1]), item[0]))
     for (function, program), counts in order[:top]:
         rows.append([str(sum(counts)), percent(sum(counts), sum(running)),
                      *(str(n) if n else "." for n in counts),
+                     *([str(inclusive[function, program])] if inclusive else []),
                      f"{function} [{program}]" if program != "?" else function])
     rest = [sum(column) for column in zip(*(counts for _, counts in order[top:]))] if top else []
     if rest:
         rows.append([str(sum(rest)), percent(sum(rest), sum(running)), *map(str, rest),
-                     f"({len(order) - top} more)"])
+                     *(["."] if inclusive else []), f"({len(order) - top} more)"])
     widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
     for row in rows:
         yield "  ".join([*(cell.rjust(w) for cell, w in zip(row[:-1], widths)), row[-1]])
@@ -174,8 +259,11 @@ def folded(profile, names):
     """Lines of stacks with counts, from the outside to the inside, as flame graphs want them."""
     counts = collections.Counter()
     for s in profile.samples:
+        frames = [function for function, _ in names.named_frames(s)]
+        if s.stack and not s.stack.whole:
+            frames.append(CUT_OFF)
         counts[f"vm{s.vm};vcpu{s.vcpu};{'user' if s.user else 'privileged'};"
-               f"{'spinning' if s.spinning else 'running'};{names.name(s)[0]}"] += s.count
+               f"{'spinning' if s.spinning else 'running'};{';'.join(reversed(frames))}"] += s.count
     for vcpu, of in profile.waiting.items():
         for state, n in of.items():
             counts[f"vm{profile.vms[vcpu]};vcpu{vcpu};{state}"] += n
@@ -184,24 +272,78 @@ def folded(profile, names):
             yield f"{stack} {n}"
 
 
+def callers(profile, names, wanted, least=0.01):
+    """Lines: a tree of who called function @wanted, with samples of it and of what it called.  A
+    sample in which it is active several times counts for the innermost.  Callers with less than
+    @least of all these samples are left out."""
+    tree, total = {}, 0
+    for s in profile.samples:
+        frames = [function for function, _ in names.named_frames(s)]
+        if wanted not in frames:
+            continue
+        if s.stack and not s.stack.whole:
+            frames.append(CUT_OFF)
+        total += s.count
+        level = tree
+        for function in frames[frames.index(wanted) + 1:]:
+            entry = level.setdefault(function, [0, {}])
+            entry[0] += s.count
+            level = entry[1]
+    if not total:
+        raise Unreadable(f"no sample is in {wanted}, or in what it called: allowed are functions "
+                         "of the table and their callers, by the names that --symbols gives")
+    running = sum(s.count for s in profile.samples)
+    yield f"{total} samples, {percent(total, running)}: {wanted}, called by"
+
+    def lines(level, depth):
+        order = sorted(level.items(), key=lambda item: (-item[1][0], item[0]))
+        for function, (count, outer) in order:
+            if count >= least * total:
+                yield f"{count:9}  {percent(count, total):>7}  {'  ' * depth}{function}"
+                yield from lines(outer, depth + 1)
+    yield from lines(tree, 0)
+
+
 EVENTS = ("Samples", "User", "UserSpinning", "Privileged", "PrivilegedSpinning")
 
 
+def add_counts(to, sample):
+    to[0] += sample.count
+    to[1 + [r[1:] for r in RUNNING].index((sample.user, sample.spinning))] += sample.count
+
+
+def counts_by(keys):
+    """{key: {key: counts}} of as many levels as keys."""
+    if not keys:
+        return [0] * len(EVENTS)
+    return collections.defaultdict(lambda: counts_by(keys - 1))
+
+
 def callgrind(profile, names):
-    """Lines of Callgrind's profile format, for callgrind_annotate and KCachegrind."""
-    functions = collections.defaultdict(lambda: collections.defaultdict(lambda: [0] * len(EVENTS)))
-    totals = [0] * len(EVENTS)
+    """Lines of Callgrind's profile format, for callgrind_annotate and KCachegrind.
+
+    Calls have a cost "inclusive": samples in what was called from there.  How often it was called
+    is not known; a sample counts as one call."""
+    functions, calls, totals = counts_by(2), counts_by(2), [0] * len(EVENTS)
     for s in profile.samples:
-        for counts in functions[names.name(s)][s.pc], totals:
-            counts[0] += s.count
-            counts[1 + [r[1:] for r in RUNNING].index((s.user, s.spinning))] += s.count
+        add_counts(functions[names.name(s)][s.pc], s)
+        add_counts(totals, s)
+        frames = names.frames(s)
+        # Of a recursion, each call once.
+        edges = {(names.at(*outer), (outer[0], *inner_function)): None for inner_function, outer in
+                 zip(map(lambda f: names.at(*f), frames), frames[1:])}
+        for function, call in edges:
+            add_counts(calls[function][call], s)
     yield from ("# callgrind format", "version: 1", "creator: scripts/profile", "pid: 1",
                 f"cmd: {len(profile.waiting)} VCPUs", "part: 1",
                 f"desc: Trigger: {profile.rate} samples of a VCPU in a simulated second",
                 "positions: instr line", f"events: {' '.join(EVENTS)}",
                 f"summary: {' '.join(map(str, totals))}")
-    for (function, program), places in sorted(functions.items()):
+    for function, program in sorted(set(functions) | set(calls)):
         yield from ("", f"ob={program}", "fl=???", f"fn={function}")
-        for pc, counts in sorted(places.items()):
+        for pc, counts in sorted(functions.get((function, program), {}).items()):
             yield f"0x{pc:x} 0 {' '.join(map(str, counts))}"
+        for (address, callee, of), counts in sorted(calls.get((function, program), {}).items()):
+            yield from (f"cob={of}", "cfi=???", f"cfn={callee}", f"calls={counts[0]} 0x0 0",
+                        f"0x{address:x} 0 {' '.join(map(str, counts))}")
     yield from ("", f"totals: {' '.join(map(str, totals))}")
