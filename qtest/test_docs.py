@@ -187,7 +187,7 @@ class Pages(unittest.TestCase):
             return f"{value}ns"
 
         entries = re.split(r'\.name = "', read("accel-vsched/engine-object.c"))[1:]
-        self.assertEqual(len(entries), 9)
+        self.assertEqual(len(entries), 10)
         for entry in entries:
             if "VSCHED_SWITCH" not in entry:
                 write = time if "VSCHED_TIME" in entry else str
