@@ -113,7 +113,6 @@ int64_t cache_access_line(CacheRequest *r);
 
 /* cache-model.c */
 void cache_model_destroy(CacheModel *m);
-void cache_counters_add(CacheCounters *sum, const CacheCounters *more);
 
 /*
  * What tests put in.  Places of data are numbers: memory, the L3, a line on its

@@ -139,7 +139,7 @@ typedef struct CacheOutcome {
     int64_t stall;                  /* cycles */
     uint64_t taken;                 /* bit p: the L2 of PCPU p lost the line */
     CacheServer server;             /* or CACHE_BY_L1 */
-    CacheMiss l1, l2;               /* or CACHE_HIT, also if not asked */
+    CacheMiss l1, l2;               /* or CACHE_HIT, also if it was not asked */
 } CacheOutcome;
 
 typedef struct CacheModel CacheModel;
@@ -233,6 +233,7 @@ void cache_model_vcpu_counters(const CacheModel *m, unsigned vcpu, bool user,
 /* The sum over the VCPUs of @vm */
 void cache_model_vm_counters(const CacheModel *m, unsigned vm, bool user,
                              CacheCounters *counters);
+void cache_counters_add(CacheCounters *sum, const CacheCounters *more);
 const CacheEvents *cache_model_events(const CacheModel *m, unsigned pcpu);
 void cache_model_reset_counters(CacheModel *m);
 
