@@ -21,7 +21,7 @@
  *   Misses of other kinds, and those of true sharing, are essential.
  *
  * A word has 4 bytes.  Until such an access comes, or the lifetime ends, a miss
- * is undecided.  docs/caches.rst works an example by hand.
+ * is undecided.  docs/cache-reports.rst works an example by hand.
  *
  * For this rule every access to a line counts, hits as well.  A line is watched
  * from the first time on that a store takes it away from another PCPU; before

@@ -3,8 +3,9 @@
  *
  * A report as JSON, or as a table of 80 columns for the end of a run; records
  * of intervals, a line of JSON each; and names and values for whoever exports
- * statistics.  cache-report.schema.json describes the JSON, docs/caches.rst what
- * it means.  scripts/cache-report reads it, and names addresses.
+ * statistics.  cache-report.schema.json describes the JSON,
+ * docs/cache-reports.rst what it means.  scripts/cache-report reads it, and
+ * names addresses.
  *
  * Nothing here counts: a report reads the model and its attribution.
  *

@@ -429,6 +429,9 @@ static void test_needed_later(void)
  *   PCPU 1 misses for word 0                              true, since 0 is new
  *   PCPU 0 stores word 5; PCPU 1 misses for word 1        word 1 came with the
  *                                                         miss before: undecided
+ *   PCPU 1 loads word 5, a hit                            true
+ *
+ * The example of docs/cache-reports.rst.
  */
 static void test_since_the_last_essential(void)
 {
@@ -445,6 +448,8 @@ static void test_since_the_last_essential(void)
     store(&x, 0, A + 20);
     load(&x, 1, A + 4);
     assert_sharing(&x, 1, 1, 1, 0, 2);
+    g_assert_cmpint(load(&x, 1, A + 20), ==, 0);
+    assert_sharing(&x, 2, 1, 0, 0, 2);
     free_machine(&x);
 }
 

@@ -4,7 +4,10 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 
 from cachereports import SERVERS, both, objects, stalls
+from experiments import Fault           # of pyplot(): there is no matplotlib
 from figureplots import INCH, pyplot
+
+__all__ = ["Fault", "bars", "intervals_plot", "report_plot", "shares"]
 
 COLOURS = {"l2": "#9fb7a5", "upgrade": "#d8a05a", "transfer": "#c77d2e", "l3": "#5b6fb5",
            "memory": "#7a3b69"}

@@ -1,7 +1,7 @@
 """Reports of the cache model: read them, name addresses, print them.
 
-docs/caches.rst says what the numbers mean, plugin-cachetime/cache-report.schema.json describes the
-files.  Symbol tables are read by nm of binutils.
+docs/cache-reports.rst says what the numbers mean, plugin-cachetime/cache-report.schema.json
+describes the files.  Symbol tables are read by nm of binutils.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
