@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "attribution.h"
+#include "attribution-internal.h"
 
 const AttributionLimits attribution_limits = {
     .pcs = 1 << 17,
@@ -16,52 +16,6 @@ const AttributionLimits attribution_limits = {
     .watched = 1 << 13,
     .line_sites = 1 << 8,
     .sites = 1 << 17,
-};
-
-/*
- * A table of entries that begin with what tells them apart; the entry is the
- * key as well.  An entry has its stall cycles to be ranked by.
- */
-typedef struct Table {
-    GHashTable *entries;
-    unsigned limit;
-    uint64_t dropped;
-    uint64_t error;
-    AttributionCosts costs;         /* of entries that went */
-} Table;
-
-/* One PCPU and one watched line */
-typedef struct Lifetime {
-    uint64_t fresh;                 /* words that others have written since the
-                                       last essential miss */
-    AttributionSite *site;          /* of an undecided miss that counts */
-    uint64_t stall;                 /* of that miss, cycles */
-    bool known;                     /* @fresh has all of them */
-    bool undecided;                 /* so is the miss that began it */
-} Lifetime;
-
-typedef struct Watched {
-    AttributionWatched public;      /* first */
-    AttributionSite *sites;         /* the same as public.sites */
-    unsigned number_of_sites;
-    Lifetime lifetime[];            /* by PCPU */
-} Watched;
-
-#define MAYBE_BITS (1 << 16)
-
-struct Attribution {
-    AttributionLimits limits;
-    unsigned pcpus;
-    unsigned *vm;                   /* of each VCPU */
-    unsigned line_shift;
-    AttributionCosts all;
-    AttributionShares shares;
-    Table pcs, lines;
-    GHashTable *watched;            /* Watched, by line */
-    uint64_t watched_dropped;
-    GHashTable *sites;
-    /* A bit that is not set: no line with this hash is watched. */
-    uint64_t maybe[MAYBE_BITS / 64];
 };
 
 /* --- Keys --- */
@@ -308,8 +262,8 @@ static AttributionCosts *costs_of_line(Attribution *a,
 
 /* --- Sites --- */
 
-static AttributionSite *new_site(Attribution *a, Watched *w,
-                                 const AttributionSite *key)
+AttributionSite *attribution_add_site(Attribution *a, Watched *w,
+                                      const AttributionSite *key)
 {
     AttributionSite *site = g_memdup2(key, sizeof(*key));
 
@@ -338,9 +292,10 @@ static AttributionSite *find_site(Attribution *a, Watched *w,
     }
     if (w->number_of_sites < a->limits.line_sites &&
         g_hash_table_size(a->sites) < a->limits.sites) {
-        return new_site(a, w, &key);
+        return attribution_add_site(a, w, &key);
     }
-    return g_hash_table_lookup(a->sites, &others) ?: new_site(a, w, &others);
+    return g_hash_table_lookup(a->sites, &others) ?:
+           attribution_add_site(a, w, &others);
 }
 
 static void forget_sites(Attribution *a, Watched *w)
@@ -500,7 +455,7 @@ static void drop_watched(Attribution *a)
     }
 }
 
-static Watched *watch(Attribution *a, const AttributionPlace *place)
+Watched *attribution_watch(Attribution *a, const AttributionPlace *place)
 {
     Watched *w;
     uint64_t bit;
@@ -555,7 +510,7 @@ static void line_access(Attribution *a, const AttributionEvent *event,
         charge(costs_of_line(a, &place), o);
     }
     if (!w && o->taken) {
-        w = watch(a, &place);
+        w = attribution_watch(a, &place);
     }
     if (w) {
         watched_access(a, w, event, o, word_mask(first, last));
@@ -616,6 +571,21 @@ GPtrArray *attribution_top_watched(const Attribution *a, unsigned n)
     return top(a->watched, compare_watched, n);
 }
 
+GPtrArray *attribution_all_pcs(const Attribution *a)
+{
+    return sorted(a->pcs.entries, compare_pcs);
+}
+
+GPtrArray *attribution_all_lines(const Attribution *a)
+{
+    return sorted(a->lines.entries, compare_lines);
+}
+
+GPtrArray *attribution_all_watched(const Attribution *a)
+{
+    return sorted(a->watched, compare_watched);
+}
+
 size_t attribution_memory(const Attribution *a)
 {
     return sizeof(*a) +
@@ -628,6 +598,14 @@ size_t attribution_memory(const Attribution *a)
 
 /* --- Making one --- */
 
+static void init_tables(Attribution *a)
+{
+    table_init(&a->pcs, a->limits.pcs, pc_hash, pc_equal);
+    table_init(&a->lines, a->limits.lines, line_hash, line_equal);
+    a->watched = g_hash_table_new_full(line_hash, line_equal, g_free, NULL);
+    a->sites = g_hash_table_new_full(site_hash, site_equal, g_free, NULL);
+}
+
 Attribution *attribution_new(const CacheConfig *config,
                              const CacheMachine *machine,
                              const AttributionLimits *limits)
@@ -636,25 +614,51 @@ Attribution *attribution_new(const CacheConfig *config,
 
     a->limits = limits ? *limits : attribution_limits;
     a->pcpus = machine->pcpus;
+    a->vcpus = machine->vcpus;
+    a->vms = machine->vms;
     a->vm = g_memdup2(machine->vm, machine->vcpus * sizeof(machine->vm[0]));
     a->line_shift = __builtin_ctzll(config->line);
-    table_init(&a->pcs, a->limits.pcs, pc_hash, pc_equal);
-    table_init(&a->lines, a->limits.lines, line_hash, line_equal);
-    a->watched = g_hash_table_new_full(line_hash, line_equal, g_free, NULL);
-    a->sites = g_hash_table_new_full(site_hash, site_equal, g_free, NULL);
+    init_tables(a);
     return a;
+}
+
+Attribution *attribution_like(const Attribution *a)
+{
+    Attribution *other = g_new0(Attribution, 1);
+
+    other->limits = a->limits;
+    other->pcpus = a->pcpus;
+    other->vcpus = a->vcpus;
+    other->vms = a->vms;
+    other->vm = g_memdup2(a->vm, a->vcpus * sizeof(a->vm[0]));
+    other->line_shift = a->line_shift;
+    init_tables(other);
+    return other;
+}
+
+/* All but the structure itself */
+static void destroy(Attribution *a)
+{
+    table_destroy(&a->pcs);
+    table_destroy(&a->lines);
+    g_hash_table_destroy(a->watched);
+    g_hash_table_destroy(a->sites);
+    g_free(a->vm);
 }
 
 void attribution_free(Attribution *a)
 {
     if (a) {
-        table_destroy(&a->pcs);
-        table_destroy(&a->lines);
-        g_hash_table_destroy(a->watched);
-        g_hash_table_destroy(a->sites);
-        g_free(a->vm);
+        destroy(a);
         g_free(a);
     }
+}
+
+void attribution_become(Attribution *a, Attribution *from)
+{
+    destroy(a);
+    *a = *from;
+    g_free(from);
 }
 
 void attribution_reset(Attribution *a)

@@ -129,7 +129,7 @@ typedef struct AttributionSummary {
     AttributionShares shares;
     struct AttributionTable {
         unsigned entries;
-        uint64_t dropped;           /* entries that went, one counted each time */
+        uint64_t dropped;           /* entries that went */
         AttributionCosts costs;     /* theirs */
         /* No entry has lost more stall cycles than this. */
         uint64_t error;
@@ -188,6 +188,31 @@ GPtrArray *attribution_top_lines(const Attribution *a, unsigned n);
 GPtrArray *attribution_top_watched(const Attribution *a, unsigned n);
 
 uint64_t attribution_stall(const AttributionCosts *costs);
+
+/* --- Save and load --- */
+
+/*
+ * All that it knows, as a floating value of type ATTRIBUTION_STATE; equal for
+ * equal attributions.
+ */
+#define ATTRIBUTION_STATE \
+    "(a{su}(atat)(ttata(tubbat))(ttata(ttubat))" \
+    "ta(ttubata(ttubbtttat)a(ttubb)))"
+
+GVariant *attribution_save(const Attribution *a);
+
+/*
+ * Goes on from a state that attribution_save() gave, of type ATTRIBUTION_STATE.
+ * False, and why, if it is one of another machine or of other limits, or cannot
+ * be; then it goes on as before.
+ */
+bool attribution_load(Attribution *a, GVariant *state, char **why);
+
+/*
+ * Forgets everything, watched lines too: after a load without a state.  What
+ * misses bring of lines that were lost before is unknown.
+ */
+void attribution_forget(Attribution *a);
 
 /* Host memory that it uses, in bytes, without the allocator's own */
 size_t attribution_memory(const Attribution *a);

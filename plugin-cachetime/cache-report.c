@@ -615,7 +615,8 @@ static void put_percent(GString *out, uint64_t part, uint64_t whole)
     }
 }
 
-static void put_counters(GString *out, const CacheCounters *c, uint64_t retired)
+static void put_counters(GString *out, const CacheCounters *c,
+                         uint64_t retired)
 {
     uint64_t cycles = stall(c);
 

@@ -29,7 +29,7 @@
 typedef struct JsonWriter {
     GString *text;
     unsigned depth;
-    unsigned lines;         /* what is less deep than this gets lines of its own */
+    unsigned lines;         /* down to this depth, a line for each value */
     bool more;              /* a value came before, in this array or object */
 } JsonWriter;
 

@@ -428,7 +428,7 @@ static void test_needed_later(void)
  *   PCPU 0 stores word 1                                  false; 0 and 1 new
  *   PCPU 1 misses for word 0                              true, since 0 is new
  *   PCPU 0 stores word 5; PCPU 1 misses for word 1        word 1 came with the
- *                                                         miss before: undecided
+ *                                                         last one: undecided
  *   PCPU 1 loads word 5, a hit                            true
  *
  * The example of docs/cache-reports.rst.
@@ -467,7 +467,7 @@ static void test_evicted(void)
     for (unsigned way = 1; way <= 4; way++) {
         load(&x, 1, A + way * WAY);
     }
-    store(&x, 0, A + 4);                /* takes nothing away: it is the owner */
+    store(&x, 0, A + 4);                /* nobody else has it */
     assert_sharing(&x, 0, 0, 1, 0, 0);
     load(&x, 1, A + 16);
     g_assert_cmpuint(outcome(&x)->l2, ==, CACHE_CAPACITY);
@@ -727,6 +727,165 @@ static void test_random(void)
     free_machine(&x);
 }
 
+/* --- Saved states --- */
+
+/* Random traffic of all PCPUs, some of it of lines that nobody shares */
+static void traffic(Machine *x, GRand *rand, unsigned steps)
+{
+    for (unsigned i = 0; i < steps; i++) {
+        unsigned pcpu = g_rand_int_range(rand, 0, VCPUS);
+        uint64_t address = A + 4 * g_rand_int_range(rand, 0, 512) +
+                           (g_rand_boolean(rand) ? 0 : (pcpu + 1) * WAY);
+
+        x->pc = 0x400 + 4 * g_rand_int_range(rand, 0, 20);
+        x->user = g_rand_boolean(rand);
+        if (g_rand_boolean(rand)) {
+            load(x, pcpu, address);
+        } else {
+            store(x, pcpu, address);
+        }
+    }
+}
+
+static GVariant *save(const Machine *x)
+{
+    return g_variant_ref_sink(attribution_save(x->a));
+}
+
+static void assert_same(GVariant *a, GVariant *b)
+{
+    g_assert_cmpmem(g_variant_get_data(a), g_variant_get_size(a),
+                    g_variant_get_data(b), g_variant_get_size(b));
+}
+
+static AttributionLimits small_limits(void)
+{
+    return (AttributionLimits) {
+        .pcs = 30, .lines = 40, .watched = 20, .line_sites = 6, .sites = 90
+    };
+}
+
+/* Goes on as the one that was never saved. */
+static void test_save(void)
+{
+    AttributionLimits limits = small_limits();
+    Machine x = new_machine(NULL, &limits), y = new_machine(NULL, &limits);
+    g_autoptr(GRand) one = g_rand_new_with_seed(1);
+    g_autoptr(GRand) other = g_rand_new_with_seed(2);
+    g_autoptr(GVariant) state = NULL, later = NULL, again = NULL;
+    g_autoptr(GByteArray) model = NULL;
+    AttributionSummary s;
+    char *why = NULL;
+
+    traffic(&x, one, 5000);
+    attribution_reset(x.a);
+    traffic(&x, one, 5000);
+    traffic(&y, other, 3000);
+    state = save(&x);
+    model = cache_model_save(x.m);
+    g_assert_true(cache_model_load(y.m, model->data, model->len, &why));
+    g_assert_true(attribution_load(y.a, state, &why));
+    again = save(&y);
+    assert_same(state, again);
+    y.clock = x.clock;
+    g_rand_free(g_steal_pointer(&other));
+    other = g_rand_copy(one);
+    traffic(&x, one, 5000);
+    traffic(&y, other, 5000);
+    g_variant_unref(g_steal_pointer(&again));
+    later = save(&x);
+    again = save(&y);
+    assert_same(later, again);
+    /* All of it was there: full tables, all kinds of sharing. */
+    s = summary(&x);
+    g_assert_cmpuint(s.pcs.dropped, >, 0);
+    g_assert_cmpuint(s.watched_dropped, >, 0);
+    for (AttributionSharing k = 0; k < ATTRIBUTION_SHARINGS; k++) {
+        g_assert_cmpuint(s.shares.number[k], >, 0);
+    }
+    free_machine(&x);
+    free_machine(&y);
+}
+
+static void test_refused(void)
+{
+    AttributionLimits limits = small_limits(), others = small_limits();
+    Machine x = new_machine(NULL, &limits), y;
+    g_autoptr(GRand) rand = g_rand_new_with_seed(3);
+    g_autoptr(GVariant) state = NULL, before = NULL, after = NULL;
+    char *why = NULL;
+
+    traffic(&x, rand, 1000);
+    state = save(&x);
+    others.lines = 41;
+    y = new_machine(NULL, &others);
+    traffic(&y, rand, 1000);
+    before = save(&y);
+    g_assert_false(attribution_load(y.a, state, &why));
+    g_assert_cmpstr(why, ==,
+                    "state of attribution: lines: 40, this one has 41");
+    g_free(why);
+    after = save(&y);
+    assert_same(before, after);
+    free_machine(&x);
+    free_machine(&y);
+}
+
+/* Bytes that are wrong are refused, or are another state that can be. */
+static void test_damaged(void)
+{
+    AttributionLimits limits = small_limits();
+    Machine x = new_machine(NULL, &limits), y = new_machine(NULL, &limits);
+    g_autoptr(GRand) rand = g_rand_new_with_seed(4);
+    g_autoptr(GVariant) state = NULL;
+    unsigned refused = 0;
+
+    traffic(&x, rand, 500);
+    state = save(&x);
+    for (unsigned i = 0; i < 2000; i++) {
+        gsize size = g_variant_get_size(state);
+        uint8_t *bytes = g_memdup2(g_variant_get_data(state), size);
+        g_autoptr(GVariant) before = save(&y);
+        g_autoptr(GVariant) after = NULL, wrong = NULL;
+        char *why = NULL;
+
+        bytes[g_rand_int_range(rand, 0, size)] ^=
+            1 << g_rand_int_range(rand, 0, 8);
+        if (i % 10 == 0) {
+            size = g_rand_int_range(rand, 0, size);
+        }
+        wrong = g_variant_new_from_data(G_VARIANT_TYPE(ATTRIBUTION_STATE),
+                                        bytes, size, false, g_free, bytes);
+        g_variant_ref_sink(wrong);
+        if (attribution_load(y.a, wrong, &why)) {
+            traffic(&y, rand, 20);
+        } else {
+            refused++;
+            g_assert_true(g_str_has_prefix(why, "state of attribution: "));
+            g_free(why);
+            after = save(&y);
+            assert_same(before, after);
+        }
+    }
+    g_assert_cmpuint(refused, >, 300);
+    free_machine(&x);
+    free_machine(&y);
+}
+
+static void test_forget(void)
+{
+    Machine x = new_machine(NULL, NULL), y = new_machine(NULL, NULL);
+    g_autoptr(GRand) rand = g_rand_new_with_seed(5);
+    g_autoptr(GVariant) forgotten = NULL, none = save(&y);
+
+    traffic(&x, rand, 1000);
+    attribution_forget(x.a);
+    forgotten = save(&x);
+    assert_same(forgotten, none);
+    free_machine(&x);
+    free_machine(&y);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -746,5 +905,9 @@ int main(int argc, char **argv)
     g_test_add_func("/attribution/watched-limit", test_watched_limit);
     g_test_add_func("/attribution/site-limit", test_site_limit);
     g_test_add_func("/attribution/random", test_random);
+    g_test_add_func("/attribution/save", test_save);
+    g_test_add_func("/attribution/refused", test_refused);
+    g_test_add_func("/attribution/damaged", test_damaged);
+    g_test_add_func("/attribution/forget", test_forget);
     return g_test_run();
 }

@@ -176,7 +176,7 @@ static void test_json(void)
     text = cache_report_json(&run.report);
     assert_has(text, "\"format\": \"cmp8-caches\"");
     assert_has(text, "\"end\": 129280");
-    /* The rest is read by qtest/test_cache_report.py.  A report changes nothing. */
+    /* qtest/test_cache_report.py reads the rest.  A report changes nothing. */
     again = cache_report_json(&run.report);
     g_assert_cmpstr(text->str, ==, again->str);
     g_string_free(text, true);
