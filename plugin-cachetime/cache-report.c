@@ -358,32 +358,47 @@ static void write_lines(JsonWriter *w, const CacheReport *r,
     json_close(w, '}');
 }
 
-/* Sites come in the order of VCPU and program counter; "others" is the last. */
+/*
+ * Sites with most misses of false sharing come first, then those with most
+ * accesses; then in the order of VCPU and program counter.
+ */
 static int compare_sites(gconstpointer one, gconstpointer other)
 {
     const AttributionSite *a = *(AttributionSite *const *)one;
     const AttributionSite *b = *(AttributionSite *const *)other;
+    const uint64_t order[][2] = {
+        { b->shares.number[ATTRIBUTION_FALSE],
+          a->shares.number[ATTRIBUTION_FALSE] },
+        { b->accesses, a->accesses },
+        { a->others, b->others },
+        { a->vcpu, b->vcpu },
+        { a->pc, b->pc },
+        { a->user, b->user },
+    };
 
-    if (a->others != b->others) {
-        return a->others - b->others;
+    for (unsigned i = 0; i < G_N_ELEMENTS(order); i++) {
+        if (order[i][0] != order[i][1]) {
+            return order[i][0] < order[i][1] ? -1 : 1;
+        }
     }
-    if (a->vcpu != b->vcpu) {
-        return a->vcpu < b->vcpu ? -1 : 1;
-    }
-    if (a->pc != b->pc) {
-        return a->pc < b->pc ? -1 : 1;
-    }
-    return a->user - b->user;
+    return 0;
 }
 
-static void write_sites(JsonWriter *w, const AttributionWatched *watched)
+static GPtrArray *sites_of(const AttributionWatched *watched)
 {
-    g_autoptr(GPtrArray) sites = g_ptr_array_new();
+    GPtrArray *sites = g_ptr_array_new();
 
     for (const AttributionSite *s = watched->sites; s; s = s->next) {
         g_ptr_array_add(sites, (gpointer)s);
     }
     g_ptr_array_sort(sites, compare_sites);
+    return sites;
+}
+
+static void write_sites(JsonWriter *w, const AttributionWatched *watched)
+{
+    g_autoptr(GPtrArray) sites = sites_of(watched);
+
     json_open(w, "sites", '[');
     for (unsigned i = 0; i < sites->len; i++) {
         const AttributionSite *s = sites->pdata[i];
@@ -578,7 +593,7 @@ void cache_intervals_restart(CacheIntervals *i, const CacheReport *r)
 
 /* --- The table --- */
 
-/* Three digits after the point; fewer for large numbers: at most 7 characters */
+/* Three digits after the point, fewer for large numbers: at most 7 in all */
 static void put_ratio(GString *out, uint64_t thousandths)
 {
     if (thousandths < 1000 * 1000) {
@@ -785,7 +800,7 @@ static void put_bits(GString *out, uint64_t bits)
 
 static void put_watched(GString *out, const AttributionWatched *w)
 {
-    unsigned sites = 0;
+    g_autoptr(GPtrArray) sites = sites_of(w);
 
     g_string_append_printf(out, "line 0x%" PRIx64 " (0x%" PRIx64 ", %s, VM %u)"
                            ": %" PRIu64 " misses, %" PRIu64 " cycles\n",
@@ -793,11 +808,9 @@ static void put_watched(GString *out, const AttributionWatched *w)
                            w->place.user ? "user" : "priv.", w->place.vm,
                            w->shares.number[ATTRIBUTION_FALSE],
                            w->shares.stall[ATTRIBUTION_FALSE]);
-    for (const AttributionSite *s = w->sites; s; s = s->next) {
-        if (sites++ == TABLE_SITES) {
-            g_string_append(out, "  and others\n");
-            break;
-        }
+    for (unsigned i = 0; i < MIN(sites->len, TABLE_SITES); i++) {
+        const AttributionSite *s = sites->pdata[i];
+
         if (s->others) {
             g_string_append(out, "  others:");
         } else {
@@ -810,6 +823,10 @@ static void put_watched(GString *out, const AttributionWatched *w)
         put_bits(out, s->writes);
         g_string_append_printf(out, " misses %" PRIu64 "\n",
                                s->shares.number[ATTRIBUTION_FALSE]);
+    }
+    if (sites->len > TABLE_SITES) {
+        g_string_append_printf(out, "  and %u more\n",
+                               sites->len - TABLE_SITES);
     }
 }
 

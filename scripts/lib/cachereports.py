@@ -229,17 +229,17 @@ def numbered(values):
 
 
 def word_names(site, place, names, word):
-    """What it accesses: names of objects, with the numbers of words that have none."""
+    """What it accesses: each object, from the first of its words on."""
     out = {}
     for n in sorted({*site["reads"], *site["writes"]}):
-        name = names.object(place["mode"], int(place["virtual"], 16) + n * word)
-        out.setdefault(name or f"word {n}", None)
-    return list(out)
+        found = names.object(place["mode"], int(place["virtual"], 16) + n * word)
+        out.setdefault(found.split("+")[0] if found else None, found or "-")
+    return list(out.values())
 
 
-def sites_table(line, names, word):
+def sites_table(line, names, word, top):
     rows = [["", "VCPU", "PCPU", "reads", "writes", "accesses", "false", "true", "by", "of"]]
-    for site in line["sites"]:
+    for site in line["sites"][:top]:
         what = word_names(site, line, names, word)
         rows.append(["", str(site.get("vcpu", "others")), numbered(site["pcpus"]),
                      numbered(site["reads"]) or "-", numbered(site["writes"]) or "-",
@@ -247,7 +247,9 @@ def sites_table(line, names, word):
                      str(site["misses"]["true"]),
                      names.instruction(site["mode"], int(site["pc"], 16)) if "pc" in site else "-",
                      ", ".join(what[:3]) + (", ..." if len(what) > 3 else "")])
-    return table(rows, {3, 4, 8, 9})
+    yield from table(rows, {3, 4, 8, 9})
+    if len(line["sites"]) > top:
+        yield f"  ({len(line['sites']) - top} more)"
 
 
 def sharing(report, names, top):
@@ -267,7 +269,7 @@ def sharing(report, names, top):
             yield (f"{' '.join(dict.fromkeys(where))} ({line['mode']}, VM {line['vm']}): "
                    f"{line['misses']['false']} misses of false sharing, "
                    f"{line['stall']['false']} cycles")
-            yield from sites_table(line, names, of["word"])
+            yield from sites_table(line, names, of["word"], top)
 
 
 def summary(report, names, top, by_instruction=False):
