@@ -60,6 +60,9 @@ struct CacheModel {
     CacheWithdraw *withdraw;
     void *withdraw_opaque;
 
+    CacheOutcome *outcome;              /* of the lines of the last access */
+    unsigned outcomes, outcomes_max;
+
 #ifdef CACHE_MODEL_TEST
     int fault;                          /* CacheFault */
     void (*moved)(void *opaque, unsigned from, unsigned to, uint64_t line);
@@ -79,6 +82,7 @@ typedef struct CacheRequest {
     CacheSide side;
     bool write;
     bool l2_missed;
+    CacheOutcome outcome;
 } CacheRequest;
 
 #define COUNT(request, field, n) \
@@ -109,7 +113,6 @@ int64_t cache_access_line(CacheRequest *r);
 
 /* cache-model.c */
 void cache_model_destroy(CacheModel *m);
-void cache_counters_add(CacheCounters *sum, const CacheCounters *more);
 
 /*
  * What tests put in.  Places of data are numbers: memory, the L3, a line on its

@@ -173,6 +173,7 @@ void cache_model_destroy(CacheModel *m)
     first_touch_destroy(&m->touched);
     g_free(m->vcpu);
     g_free(m->vm);
+    g_free(m->outcome);
 }
 
 void cache_model_free(CacheModel *m)
@@ -188,11 +189,39 @@ const CacheConfig *cache_model_config(const CacheModel *m)
     return &m->config;
 }
 
+const CacheMachine *cache_model_machine(const CacheModel *m)
+{
+    return &m->machine;
+}
+
 /* --- Accesses --- */
 
 static CacheSide side_of(CacheKind kind)
 {
     return kind == CACHE_FETCH ? CACHE_SIDE_I : CACHE_SIDE_D;
+}
+
+/* The line of @r; what happened is remembered as the @n-th outcome. */
+static int64_t access_line(CacheRequest *r, unsigned n)
+{
+    int64_t stall;
+
+    r->outcome = (CacheOutcome) {
+        .line = r->line, .server = CACHE_BY_L1, .l1 = CACHE_HIT, .l2 = CACHE_HIT
+    };
+    stall = cache_access_line(r);
+    r->m->outcome[n] = r->outcome;
+    return stall;
+}
+
+/* There is room for the outcomes of @n lines. */
+static void expect_outcomes(CacheModel *m, unsigned n)
+{
+    m->outcomes = n;
+    if (n > m->outcomes_max) {
+        m->outcomes_max = n;
+        m->outcome = g_renew(CacheOutcome, m->outcome, n);
+    }
 }
 
 int64_t cache_model_access(CacheModel *m, const CacheAccess *access)
@@ -213,16 +242,23 @@ int64_t cache_model_access(CacheModel *m, const CacheAccess *access)
     unsigned more = (offset + access->size - 1) >> m->line_shift;
     int64_t stall;
 
+    expect_outcomes(m, more + 1);
     COUNT(&r, accesses[access->kind], 1);
-    stall = cache_access_line(&r);
-    for (; more; more--) {
+    stall = access_line(&r, 0);
+    for (unsigned n = 1; n <= more; n++) {
         r.line = (r.line + 1) & UINT64_MAX >> m->line_shift;
         r.time = access->cycle + stall;
         r.l2_missed = false;
         COUNT(&r, accesses[access->kind], 1);
-        stall += cache_access_line(&r);
+        stall += access_line(&r, n);
     }
     return stall;
+}
+
+const CacheOutcome *cache_model_outcomes(const CacheModel *m, unsigned *n)
+{
+    *n = m->outcomes;
+    return m->outcome;
 }
 
 void cache_model_forget_before(CacheModel *m, int64_t cycle)
@@ -460,7 +496,8 @@ size_t cache_model_memory(const CacheModel *m)
                  (sizeof(m->directory.entry[0]) << m->directory.bits) +
                  g_hash_table_size(m->touched.regions) *
                  first_touch_region_size(&m->touched) +
-                 m->machine.vcpus * (sizeof(m->vcpu[0]) + sizeof(m->vm[0]));
+                 m->machine.vcpus * (sizeof(m->vcpu[0]) + sizeof(m->vm[0])) +
+                 m->outcomes_max * sizeof(m->outcome[0]);
 
     for (unsigned i = 0; i < m->machine.pcpus; i++) {
         sum += pcpu_memory(m, &m->pcpu[i]);

@@ -51,7 +51,8 @@ typedef enum CacheMiss {
     CACHE_COMPULSORY,
     CACHE_CAPACITY,
     CACHE_COHERENCE,
-    CACHE_MISSES
+    CACHE_MISSES,
+    CACHE_HIT = CACHE_MISSES    /* in a CacheOutcome: no miss in this cache */
 } CacheMiss;
 
 /* Who answers an access that the L1 cannot answer alone */
@@ -61,7 +62,8 @@ typedef enum CacheServer {
     CACHE_BY_TRANSFER,      /* another L2 */
     CACHE_BY_L3,
     CACHE_BY_MEMORY,
-    CACHE_SERVERS
+    CACHE_SERVERS,
+    CACHE_BY_L1 = CACHE_SERVERS /* in a CacheOutcome: alone, without a stall */
 } CacheServer;
 
 typedef enum CacheResource {
@@ -131,6 +133,15 @@ typedef struct CacheAccess {
     bool user;
 } CacheAccess;
 
+/* What an access did to one line */
+typedef struct CacheOutcome {
+    uint64_t line;                  /* machine address / bytes of a line */
+    int64_t stall;                  /* cycles */
+    uint64_t taken;                 /* bit p: the L2 of PCPU p lost the line */
+    CacheServer server;             /* or CACHE_BY_L1 */
+    CacheMiss l1, l2;               /* or CACHE_HIT, also if it was not asked */
+} CacheOutcome;
+
 typedef struct CacheModel CacheModel;
 
 /* NULL, and why, if @config or @machine is impossible */
@@ -138,12 +149,19 @@ CacheModel *cache_model_new(const CacheConfig *config,
                             const CacheMachine *machine, char **why);
 void cache_model_free(CacheModel *m);
 const CacheConfig *cache_model_config(const CacheModel *m);
+const CacheMachine *cache_model_machine(const CacheModel *m);
 
 /*
  * An access that committed.  Returns stall cycles: those beyond that of the
  * instruction, which hides the latency of the L1.
  */
 int64_t cache_model_access(CacheModel *m, const CacheAccess *access);
+
+/*
+ * What the last access did to each line that it has, in the order of addresses;
+ * until the next access or load.  VCPU switches consist of accesses, too.
+ */
+const CacheOutcome *cache_model_outcomes(const CacheModel *m, unsigned *n);
 
 /*
  * No access before @cycle will come any more: reservations before it may be
@@ -215,6 +233,7 @@ void cache_model_vcpu_counters(const CacheModel *m, unsigned vcpu, bool user,
 /* The sum over the VCPUs of @vm */
 void cache_model_vm_counters(const CacheModel *m, unsigned vm, bool user,
                              CacheCounters *counters);
+void cache_counters_add(CacheCounters *sum, const CacheCounters *more);
 const CacheEvents *cache_model_events(const CacheModel *m, unsigned pcpu);
 void cache_model_reset_counters(CacheModel *m);
 

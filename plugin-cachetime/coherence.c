@@ -208,6 +208,7 @@ static void take_away(CacheRequest *r, unsigned other)
     CacheArray *l2 = &m->pcpu[other].l2;
 
     COUNT(r, invalidations, 1);
+    r->outcome.taken |= cache_bit(other);
     m->pcpu[other].events.taken++;
     if (!FAULT(m, KEEP_SHARER)) {
         drop_l1(m, other, CACHE_SIDE_I, r->line, CACHE_TAKEN);
@@ -395,8 +396,9 @@ static CacheServer miss_l2(CacheRequest *r)
     if (m->config.first_touches) {
         r->touched_by = first_touch(&m->touched, r->line, r->pcpu);
     }
+    r->outcome.l2 = kind_of_miss(r, l2);
     if (!FAULT(m, UNCOUNTED)) {
-        COUNT(r, misses[CACHE_L2][kind_of_miss(r, l2)], 1);
+        COUNT(r, misses[CACHE_L2][r->outcome.l2], 1);
     }
     server = fetch_line(r, &state);
     if (server == CACHE_BY_MEMORY) {
@@ -524,8 +526,9 @@ static int64_t ask_below(CacheRequest *r, int64_t place)
     CacheServer server = ask_l2(r);
 
     if (place == CACHE_NOWHERE) {
+        r->outcome.l1 = kind_of_miss(r, &r->p->l1[r->side]);
         COUNT(r, misses[r->side == CACHE_SIDE_I ? CACHE_L1I : CACHE_L1D]
-                       [kind_of_miss(r, &r->p->l1[r->side])], 1);
+                       [r->outcome.l1], 1);
     } else {
         COUNT(r, upgrades, 1);
     }
@@ -533,6 +536,8 @@ static int64_t ask_below(CacheRequest *r, int64_t place)
     stall = r->time - begin - r->m->l1_latency[r->side];
     COUNT(r, served[server], 1);
     COUNT(r, stall[server], stall);
+    r->outcome.server = server;
+    r->outcome.stall = stall;
     return stall;
 }
 

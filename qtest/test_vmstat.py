@@ -22,6 +22,7 @@ import tempfile
 import termios
 import threading
 import time
+import types
 import unittest
 
 from support import SLOWER, TOP, Guest
@@ -30,7 +31,9 @@ from test_save import end, program, snapshot
 from test_vms import of_kind, read_trace
 
 # pylint: disable=wrong-import-order
-from intervaltables import short                            # support.py knows where it is
+import top                                                  # support.py knows where it is
+from intervals import Machine
+from intervaltables import short
 # pylint: enable=wrong-import-order
 
 VM_STAT = os.path.join(TOP, "scripts/vm-stat")
@@ -349,6 +352,72 @@ class Intervals(Watched):
             self.assertIn(says, err)
         _, err = self.result(self.vm_stat("--top", "/nonexistent"), status=1)
         self.assertEqual(err, "error: --top needs a terminal\n")
+
+
+class Caches(unittest.TestCase):
+    """Columns of the cache-timing plugin, of a machine that is made up."""
+
+    COUNTERS = {"running-useful": 600, "running-spinning": 200, "ready": 100, "blocked": 50,
+                "switching": 50, "spin-periods": 1, "switched-in": 2, "migrations": 3,
+                "cross-calls-refused": 4, "insns-user": 300, "insns-privileged": 200}
+    # 80 of 800 cycles; 7 misses of 500 instructions
+    PLUGIN = {"cachetime.user-stall-l2": 50, "cachetime.privileged-stall-memory": 30,
+              "cachetime.user-wait-memory": 9, "cachetime.user-l2-misses-coherence": 3,
+              "cachetime.privileged-l2-misses-capacity": 4, "cachetime.user-l1d-misses-capacity": 99}
+
+    def lines(self, plugin, width, counters=COUNTERS):
+        view = top.Top.__new__(top.Top)
+        view.machine = types.SimpleNamespace(caches=bool(plugin), clock_hz=1000)
+        view.totals, view.first = True, 0
+        view.last = view.latest = types.SimpleNamespace(
+            info={"vcpus": [{"vcpu": 0, "vm": 0, "pcpu": 1, "state": "ready", "spinning": False}]},
+            vcpus={0: {**counters, **plugin}})
+        out = {}
+        view.put = lambda y, text, *_: out.update({y: text})
+        view.draw_vcpus(0, 24, width)
+        return out[1].split(), out[2].split(), max(map(len, out.values()))
+
+    def test_columns(self):
+        usual = ["0", "0", "1", "ready", "60.0", "20.0", "10.0", "5.0", "5.0", "1", "2"]
+        for plugin, width, heads, cells in (
+                ({}, 80, ["migr", "refused"], ["3", "4"]),
+                (self.PLUGIN, 80, ["stall", "mpki"], ["10.0", "14.0"]),
+                (self.PLUGIN, 91, ["stall", "mpki"], ["10.0", "14.0"]),
+                (self.PLUGIN, 92, ["migr", "refused", "stall", "mpki"],
+                 ["3", "4", "10.0", "14.0"])):
+            head, line, length = self.lines(plugin, width)
+            self.assertEqual(head, "VCPU VM PCPU state useful spin ready block swtch spins "
+                             "switch".split() + heads)
+            self.assertEqual(line, usual + cells)
+            self.assertLess(length, width)
+
+    def test_nothing_ran(self):
+        _, line, _ = self.lines(dict.fromkeys(self.PLUGIN, 0), 80, dict.fromkeys(self.COUNTERS, 0))
+        self.assertEqual(line[-2:], ["-", "-"])
+
+    def test_read(self):
+        """Statistics of both providers come together by the objects' paths."""
+        class Library:
+            ExecuteError = ValueError
+
+        def cmd(name, provider=None, target=None, providers=(), **_):
+            provider = provider or (providers and providers[0]["provider"])
+            if name == "query-stats-schemas":
+                return [{"stats": [{"name": n, "type": "cumulative"} for n in known[provider]]}]
+            if name == "query-stats" and target == "vcpu":
+                return [{"qom-path": "/machine/vcpu[0]", "stats": [
+                    {"name": n, "value": v} for n, v in known[provider].items()]}]
+            return {"query-vsched": {"time": 5, "vcpus": [{}]}, "query-stats": [
+                {"stats": [{"name": "time", "value": 5}]}]}.get(name, "/machine/vcpu[0]")
+        known = {"vsched": {"ready": 1, "running-on": [1, 2]},
+                 "plugin": {"cachetime.user-loads": 7, "other.loads": 8}}
+        machine = Machine(types.SimpleNamespace(cmd=cmd, library=Library))
+        self.assertTrue(machine.caches)
+        self.assertEqual(machine.look("running").vcpus, {0: {"ready": 1, "cachetime.user-loads": 7}})
+        known["plugin"] = {"other.loads": 8}
+        machine = Machine(types.SimpleNamespace(cmd=cmd, library=Library))
+        self.assertFalse(machine.caches)
+        self.assertEqual(machine.look("running").vcpus, {0: {"ready": 1}})
 
 
 class Screen:

@@ -24,6 +24,9 @@ from units import nanoseconds
 # The machine will not go on by itself: its last interval is over.
 ENDED = ("shutdown", "guest-panicked", "internal-error")
 
+# Names of the cache-timing plugin's statistics begin so, which QEMU offers under another provider.
+CACHES, PLUGINS = "cachetime.", "plugin"
+
 PAUSE = 0.05            # longest time between two looks at a machine that runs, in s of the host
 
 
@@ -63,6 +66,21 @@ def occupied(counters):
     return counters["busy"] + counters["stalled"] + counters["skipped"]
 
 
+def cache_stalls(counters):
+    """Cycles for which caches stalled a PCPU or VCPU; None if nobody models caches."""
+    stalls = [n for name, n in counters.items()
+              if name.startswith((f"{CACHES}user-stall-", f"{CACHES}privileged-stall-"))]
+    return sum(stalls) if stalls else None
+
+
+def cache_misses(counters, level="l2"):
+    """Misses of a level; None if nobody models caches."""
+    misses = [n for name, n in counters.items()
+              if name.startswith((f"{CACHES}user-{level}-misses-",
+                                  f"{CACHES}privileged-{level}-misses-"))]
+    return sum(misses) if misses else None
+
+
 class Machine:
     """A machine under the engine, over QMP.  monitor.library.ExecuteError: it is not."""
 
@@ -74,6 +92,24 @@ class Machine:
         self.peaks = {stat["name"] for target in schemas for stat in target["stats"]
                       if stat["type"] == "peak"}
         self.numbers = {}
+        self.caches = self.knows_caches()
+
+    def knows_caches(self):
+        """Whether the cache-timing plugin is there, and counts."""
+        try:
+            schemas = self.monitor.cmd("query-stats-schemas", provider=PLUGINS)
+        except self.monitor.library.ExecuteError:       # this QEMU knows no such provider
+            return False
+        return any(stat["name"].startswith(CACHES) for target in schemas
+                   for stat in target["stats"])
+
+    def add_caches(self, stats):
+        """The plugin's statistics of PCPUs and VCPUs, beside the engine's."""
+        for target, objects in statistics(self.monitor, PLUGINS).items():
+            for path, values in objects.items():
+                if target != "vm" and path in stats.get(target, {}):
+                    stats[target][path].update((name, n) for name, n in values.items()
+                                               if name.startswith(CACHES))
 
     def status(self):
         return self.monitor.cmd("query-status")["status"]
@@ -95,6 +131,8 @@ class Machine:
         """A Sample.  If the machine runs meanwhile, its parts are not of one moment."""
         status = status or self.status()
         stats = statistics(self.monitor)
+        if self.caches:
+            self.add_caches(stats)
         info = self.monitor.cmd("query-vsched")
         if not set(stats.get("vcpu", ())) <= set(self.numbers):
             self.number_vcpus(len(info["vcpus"]))

@@ -6,11 +6,13 @@ of binutils.
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
+import argparse
 import bisect
 import collections
 import json
 import os
 import subprocess
+import tempfile
 
 from programs import Program
 
@@ -19,7 +21,8 @@ FORMAT, VERSION = "cmp8-profile", 2
 # How a VCPU can run, in the order of columns: (heading, user mode, spinning)
 RUNNING = (("user", True, False), ("user spins", True, True),
            ("privileged", False, False), ("priv. spins", False, True))
-CODE = "TtWw"           # nm's letters for symbols of code
+CODE = "TtWw"           # nm's letters for symbols of code, and of data
+DATA = "BbCDdGgRrSsuVv"
 WAITING = ("ready", "blocked", "switching", "profiling")
 
 # stack: a Stack, or None where callers were not noted
@@ -41,6 +44,33 @@ def read_stack(data):
         *words, address = text.split()
         callers.append(Caller(int(address, 16), "user" in words, "link" in words))
     return Stack(int(data["at"], 16), data["end"] == "whole", callers)
+
+
+def number(text):
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is no number: allowed are 0 and more")
+    return int(text)
+
+
+def write(path, lines):
+    """All of it or nothing."""
+    where = os.path.dirname(os.path.abspath(path))
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):       # /dev/stdout
+            with open(path, "w", encoding="utf-8") as out:
+                out.writelines(line + "\n" for line in lines)
+            return
+        with tempfile.NamedTemporaryFile("w", dir=where, delete=False, encoding="utf-8") as out:
+            try:
+                out.writelines(line + "\n" for line in lines)
+                out.flush()
+                os.chmod(out.name, 0o644)
+                os.rename(out.name, path)
+            except BaseException:
+                os.unlink(out.name)
+                raise
+    except OSError as fault:
+        raise Unreadable(f"{path} cannot be written: {fault.strerror}") from fault
 
 
 class Profile:
@@ -90,12 +120,13 @@ Function = collections.namedtuple("Function", "start end name program sized code
 
 
 class Symbols:
-    """Functions of programs, by address.
+    """Functions of programs, or other symbols of some kinds of nm's, by address.
 
     A function whose size is known has all addresses in it.  One without, as assembly code has
     them, reaches to the next symbol of any kind."""
 
-    def __init__(self, paths):
+    def __init__(self, paths, kinds=CODE):
+        self.kinds = kinds
         self.sized, self.labels = {}, {}        # by start
         for path in paths:
             self.add(path)
@@ -111,17 +142,17 @@ class Symbols:
         for line in done.stdout.splitlines():
             *numbers, kind, name = line.split()
             symbols.append((*(int(n, 16) for n in (numbers + ["0"])[:2]), kind, name))
-        if not any(kind in CODE for _, _, kind, _ in symbols):
+        if self.kinds == CODE and not any(kind in CODE for _, _, kind, _ in symbols):
             raise Unreadable(f"{path}: no functions in its symbol table"
                              + (f" ({done.stderr.strip()})" if done.stderr else ""))
         program, code = os.path.basename(path), Program(path)
         # The first program that names an address keeps it, and of several names the first.
         ends = sorted({start for start, *_ in symbols})
         for start, size, kind, name in symbols:
-            if kind in CODE and size:
+            if kind in self.kinds and size:
                 self.sized.setdefault(start, Function(start, start + size, name, program, True,
                                                       code))
-            elif kind in CODE:
+            elif kind in self.kinds:
                 after = bisect.bisect_right(ends, start)
                 end = ends[after] if after < len(ends) else start
                 self.labels.setdefault(start, Function(start, end, name, program, False, code))
@@ -134,6 +165,11 @@ class Symbols:
             if i >= 0 and pc < functions[starts[i]].end:
                 return functions[starts[i]]
         return None
+
+    def place(self, address):
+        """(start, symbol, program) of an address, three times None if it is in none."""
+        found = self.find(address)
+        return (found.start, found.name, found.program) if found else (None, None, None)
 
 
 class Names:
