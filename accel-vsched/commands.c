@@ -16,6 +16,7 @@
 #include "qemu/osdep.h"
 #include "qemu/keyval.h"
 #include "qemu/option.h"
+#include "qemu/plugin.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-vsched.h"
 #include "qapi/qapi-events-vsched.h"
@@ -27,6 +28,7 @@
 #include "qobject/qnum.h"
 #include "qobject/qstring.h"
 #include "qom/object_interfaces.h"
+#include "system/system.h"
 #include "commands.h"
 #include "parameters.h"
 
@@ -58,6 +60,7 @@ static bool giving;             /* what comes now was given at the start */
     }
 
 COMMAND(VschedMove, vsched_move)
+COMMAND(VschedPluginCommand, vsched_plugin_command)
 COMMAND(VschedProfileSave, vsched_profile_save)
 COMMAND(VschedProfileStart, vsched_profile_start)
 COMMAND(VschedProfileStop, vsched_profile_stop)
@@ -85,6 +88,7 @@ static const struct {
 #define ENTRY(name, func, ...) \
     { name, visit_##func, run_##func, free_##func, __VA_ARGS__ }
     ENTRY("vsched-move", vsched_move),
+    ENTRY("vsched-plugin-command", vsched_plugin_command),
     ENTRY("vsched-profile-save", vsched_profile_save),
     ENTRY("vsched-profile-start", vsched_profile_start),
     ENTRY("vsched-profile-stop", vsched_profile_stop),
@@ -317,10 +321,12 @@ void vsched_commands_due(VschedEngine *e)
     while (vsched_commands_next() <= e->now) {
         Command *c = g_queue_pop_head(&pending);
         Error *err = NULL;
+        VschedDone *d = run(c->which, c->arguments, false, &err);
 
-        qapi_free_VschedDone(run(c->which, c->arguments, false, &err));
         qapi_event_send_vsched_command(c->id, table[c->which].name, e->now,
-                                       err ? error_get_pretty(err) : NULL);
+                                       err ? error_get_pretty(err) : NULL,
+                                       d ? d->answer : NULL);
+        qapi_free_VschedDone(d);
         if (err) {
             warn_report("%s at %" PRId64 " ns: %s", table[c->which].name,
                         e->now, error_get_pretty(err));
@@ -520,8 +526,24 @@ static void complete(UserCreatable *uc, Error **errp)
     }
 }
 
+/* Plugins are loaded after the engine has started. */
+static void check_plugins(Notifier *notifier, void *data)
+{
+    for (GList *l = pending.head; l; l = l->next) {
+        Command *c = l->data;
+
+        if (table[c->which].run == run_vsched_plugin_command) {
+            qemu_plugin_takes_commands(qdict_get_str(c->arguments, "plugin"),
+                                       &error_fatal);
+        }
+    }
+}
+
+static Notifier machine_done = { .notify = check_plugins };
+
 bool vsched_commands_start(VschedEngine *e, Error **errp)
 {
+    qemu_add_machine_init_done_notifier(&machine_done);
     for (int i = 0; early && i < early->len; i++) {
         if (!give(early->pdata[i], errp)) {
             error_prepend(errp, "vsched-command '%s': ",

@@ -644,7 +644,7 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
     vsched_stalls_changed(e);
 
     vsched_exec_init();
-    vsched_stats_init();
+    vsched_stats_init(e);
     vsched_save_init(e);
     return vsched_commands_start(e, errp);
 }

@@ -473,7 +473,7 @@ bool vsched_objects_given(VschedEngine *e, VschedCoreState *state,
                           Error **errp);
 
 /* stats.c */
-void vsched_stats_init(void);
+void vsched_stats_init(VschedEngine *e);
 
 /* save.c */
 void vsched_save_init(VschedEngine *e);

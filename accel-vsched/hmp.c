@@ -174,9 +174,16 @@ void hmp_vsched(Monitor *mon, const QDict *qdict)
         return;
     }
     done = vsched_commands_run(name, arguments, NULL, &err);
-    if (!hmp_handle_error(mon, err) && done->has_id) {
+    if (hmp_handle_error(mon, err)) {
+        return;
+    }
+    if (done->has_id) {
         monitor_printf(mon, "command %" PRIu64 " at %" PRIu64 "\n", done->id,
                        done->time);
+    } else if (done->answer) {
+        g_autofree char *answer = value_text(done->answer);
+
+        monitor_printf(mon, "%s\n", answer);
     }
     qapi_free_VschedDone(done);
 }

@@ -9,6 +9,7 @@
 #include "qapi/qapi-commands-vsched.h"
 #include "qapi/qapi-events-vsched.h"
 #include "qapi/qobject-output-visitor.h"
+#include "qemu/plugin.h"
 #include "qobject/qdict.h"
 #include "commands.h"
 #include "engine.h"
@@ -476,6 +477,34 @@ VschedProfileInfo *qmp_query_vsched_profile(Error **errp)
     VschedEngine *e = vsched_changeable(errp);
 
     return e ? vsched_sampling_info(e, errp) : NULL;
+}
+
+VschedDone *qmp_vsched_plugin_command(VschedPluginCommand *a, Error **errp)
+{
+    VschedEngine *e = vsched_changeable(errp);
+    bool early = a->has_at && !phase_check(PHASE_MACHINE_INITIALIZED);
+    VschedDone *done;
+    QObject *answer;
+
+    if (!e || (a->arguments && !object_of("arguments", a->arguments, errp))) {
+        return NULL;
+    }
+    /* What is given before plugins are loaded is checked when they are. */
+    if (!early && !qemu_plugin_takes_commands(a->plugin, errp)) {
+        return NULL;
+    }
+    if (a->has_at) {
+        a->has_at = false;
+        return vsched_commands_defer(e, "vsched-plugin-command", a, a->at,
+                                     errp);
+    }
+    answer = qemu_plugin_run_command(a->plugin, a->command, a->arguments, errp);
+    if (!answer) {
+        return NULL;
+    }
+    done = vsched_commands_done(e);
+    done->answer = answer;
+    return done;
 }
 
 VschedDone *qmp_vsched_stop(VschedStopArguments *a, Error **errp)

@@ -14,6 +14,7 @@
 #include "qapi/error.h"
 #include "qapi/qapi-types-stats.h"
 #include "qapi/qapi-visit-stats.h"
+#include "qemu/plugin.h"
 #include "system/stats.h"
 #include "hw/core/cpu.h"
 #include "engine.h"
@@ -280,6 +281,11 @@ static void query_vms(StatsResultList **result, VschedEngine *e,
     add_stats_entry(result, STATS_PROVIDER_VSCHED, NULL, list);
 }
 
+static char *pcpu_path(unsigned pcpu)
+{
+    return g_strdup_printf("/machine/vsched/pcpu[%u]", pcpu);
+}
+
 static void query(StatsResultList **result, StatsTarget target,
                   strList *names, strList *targets, Error **errp)
 {
@@ -293,8 +299,7 @@ static void query(StatsResultList **result, StatsTarget target,
         break;
     case STATS_TARGET_PCPU:
         for (int i = e->core->topology.pcpus - 1; i >= 0; i--) {
-            g_autofree char *path =
-                g_strdup_printf("/machine/vsched/pcpu[%d]", i);
+            g_autofree char *path = pcpu_path(i);
 
             list = NULL;
             prepend_all(&list, e, pcpu_stats, i, names);
@@ -360,7 +365,8 @@ static void schemas(StatsSchemaList **result, Error **errp)
     add_stats_schema(result, STATS_PROVIDER_VSCHED, STATS_TARGET_PCPU, list);
 }
 
-void vsched_stats_init(void)
+void vsched_stats_init(VschedEngine *e)
 {
+    qemu_plugin_set_cores(e->pcpus, pcpu_path);
     add_stats_callbacks(STATS_PROVIDER_VSCHED, query, schemas);
 }
