@@ -634,16 +634,24 @@ static void switch_in(VschedCore *core, int p, int vcpu)
 {
     VschedPCPU *pcpu = &core->pcpu[p];
     VschedVCPU *v = &core->vcpu[vcpu];
-    int before = pcpu->last;
+    int before = pcpu->last, holder = v->holder;
+    int64_t cost = core->switch_cost;
 
+    if (holder != VSCHED_NONE && core->pcpu[holder].last != vcpu) {
+        holder = VSCHED_NONE;
+    }
     set_state(v, VSCHED_SWITCHING, pcpu->clock);
     event(core, VSCHED_EVENT_SWITCH, p, vcpu, before, pcpu->clock);
-    pcpu->clock += core->switch_cost;
-    pcpu->switching += core->switch_cost;
+    if (core->host->switch_cost) {
+        cost = core->host->switch_cost(core->opaque, p, vcpu, before, holder,
+                                       pcpu->clock);
+    }
+    pcpu->clock += cost;
+    pcpu->switching += cost;
     pcpu->switches++;
     v->switches++;
-    if (v->holder != VSCHED_NONE && core->pcpu[v->holder].last == vcpu) {
-        core->pcpu[v->holder].last = VSCHED_NONE;
+    if (holder != VSCHED_NONE) {
+        core->pcpu[holder].last = VSCHED_NONE;
     }
     v->holder = p;
     pcpu->last = vcpu;

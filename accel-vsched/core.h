@@ -161,6 +161,14 @@ typedef struct VschedHost {
     VschedStop (*run)(void *opaque, VschedRun *run);
     /* @pcpu now holds @vcpu, and no longer @before, which may be nobody. */
     void (*switched)(void *opaque, int pcpu, int vcpu, int before);
+    /*
+     * May be NULL: VschedCore.switch_cost.  Cycles that it takes @pcpu, at
+     * cycle @now, to store the registers of @before, if that is anybody, and to
+     * load those of @vcpu, which another PCPU @holder still has, unless that is
+     * VSCHED_NONE.  At least 0.
+     */
+    int64_t (*switch_cost)(void *opaque, int pcpu, int vcpu, int before,
+                           int holder, int64_t now);
     /* Whether a VCPU that stopped with VSCHED_STOP_HALT may run on. */
     bool (*runnable)(void *opaque, int vcpu);
     /* Cycles that run() has used so far; 0 while it does not run. */
@@ -204,7 +212,7 @@ typedef struct VschedCore {
     void *policy;
 
     int64_t window;             /* cycles */
-    int64_t switch_cost;        /* cycles */
+    int64_t switch_cost;        /* cycles, unless VschedHost.switch_cost says */
     int64_t skip;               /* cycles; 0: never */
     int64_t window_start;       /* cycles: beginning of the same window */
     int64_t window_end;         /* cycles: end of the window that runs or ran */

@@ -243,11 +243,15 @@ static void devices_wanted(void)
 static void pass_idle_time(VschedEngine *e, int64_t until)
 {
     until = MIN(until, horizon(e));
+    if (e->plugin_next > e->core->window_end) {
+        until = MIN(until, e->plugin_next);
+    }
     if (until == INT64_MAX) {
         sleep_until_event(e);
     } else if (until > e->core->window_end) {
         vsched_core_jump(e->core, QEMU_ALIGN_UP(until, e->core->window));
         vsched_publish_time(e);
+        vsched_plugin_reached(e, e->core->window_end);
     }
 }
 
@@ -275,6 +279,7 @@ static void *vsched_thread(void *arg)
         do_queued_work(e);
     }
     vsched_devices_enter();
+    vsched_plugin_begin(e);
 
     for (;;) {
         if (qatomic_read(&e->attention)) {
@@ -292,7 +297,7 @@ static void *vsched_thread(void *arg)
         } else {
             bql_unlock();
             vsched_exec_enter();
-            vsched_core_window(e->core, horizon(e));
+            vsched_core_window(e->core, MIN(horizon(e), e->plugin_next));
             vsched_exec_leave();
             bql_lock();
             vsched_publish_time(e);
@@ -485,6 +490,7 @@ static void host_event(void *opaque, VschedEventKind kind, int pcpu, int vcpu,
         break;
     case VSCHED_EVENT_WINDOW:
         trace_vsched_window(now, other);
+        vsched_plugin_reached(e, now);
         break;
     case VSCHED_EVENT_POLICY:
         trace_vsched_policy(now, e->core->ops->name);
@@ -556,9 +562,16 @@ static void host_broken(void *opaque, const char *what)
     qemu_system_vmstop_request(RUN_STATE_INTERNAL_ERROR);
 }
 
+static int64_t host_switch_cost(void *opaque, int pcpu, int vcpu, int before,
+                                int holder, int64_t now)
+{
+    return vsched_plugin_switch_cost(opaque, pcpu, vcpu, before, holder, now);
+}
+
 static const VschedHost host = {
     .run = host_run,
     .switched = host_switched,
+    .switch_cost = host_switch_cost,
     .runnable = host_runnable,
     .elapsed = host_elapsed,
     .elapsed_unstalled = host_elapsed_unstalled,
@@ -644,6 +657,7 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
     vsched_stalls_changed(e);
 
     vsched_exec_init();
+    vsched_plugin_cores_init();
     vsched_stats_init(e);
     vsched_save_init(e);
     return vsched_commands_start(e, errp);

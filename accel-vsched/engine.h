@@ -194,6 +194,7 @@ struct VschedEngine {
     int switching;              /* VCPU that was switched in last */
     unsigned open_samples;      /* of a period that is not over */
 
+    int64_t plugin_next;        /* cycle that a plugin wants to hear of */
     int64_t now;                /* ns, end of the last window: atomic */
     bool attention;             /* look at all VCPUs between windows: atomic */
     bool dispatching;           /* delivering posts: nobody's doing just now */
@@ -322,6 +323,25 @@ int64_t vsched_exec_elapsed_unstalled(void);
 uint64_t vsched_exec_insns(void);
 /* On the engine's thread: something is to be done between two windows. */
 void vsched_cut(void);
+
+bool vsched_exec_is_running(void);
+/* The PCPU that runs @cpu just now, or VSCHED_NONE */
+int vsched_exec_pcpu(CPUState *cpu);
+/*
+ * Cycle of its PCPU's clock at which the instruction of @cpu began after which
+ * @after more of its block come; of a VCPU that does not run: the present.
+ */
+int64_t vsched_exec_cycle(CPUState *cpu, unsigned after);
+
+/* plugin-cores.c */
+void vsched_plugin_cores_init(void);
+/* The engine's thread begins; all plugins are there. */
+void vsched_plugin_begin(VschedEngine *e);
+/* As VschedHost.switch_cost */
+int64_t vsched_plugin_switch_cost(VschedEngine *e, int pcpu, int vcpu,
+                                  int before, int holder, int64_t now);
+/* A window is over: nothing happens before @cycle any more. */
+void vsched_plugin_reached(VschedEngine *e, int64_t cycle);
 
 /* periods.c */
 void vsched_periods_connect(VschedEngine *e, int pcpu);

@@ -708,6 +708,27 @@ int64_t vsched_exec_elapsed(void)
     return run.cpu ? cycles_until(position(run.cpu)) : 0;
 }
 
+bool vsched_exec_is_running(void)
+{
+    return run.cpu;
+}
+
+int vsched_exec_pcpu(CPUState *cpu)
+{
+    return cpu == run.cpu ? run.pcpu : VSCHED_NONE;
+}
+
+int64_t vsched_exec_cycle(CPUState *cpu, unsigned after)
+{
+    int64_t at;
+
+    if (cpu != run.cpu) {
+        return vsched_present(vsched_engine);
+    }
+    at = MAX(run.begin, position(cpu) - after - 1);
+    return vsched_engine->core->pcpu[run.pcpu].clock + cycles_until(at);
+}
+
 int64_t vsched_present(const VschedEngine *e)
 {
     const VschedCore *core = e->core;

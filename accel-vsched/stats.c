@@ -367,6 +367,6 @@ static void schemas(StatsSchemaList **result, Error **errp)
 
 void vsched_stats_init(VschedEngine *e)
 {
-    qemu_plugin_set_cores(e->pcpus, pcpu_path);
+    qemu_plugin_set_core_paths(e->pcpus, pcpu_path);
     add_stats_callbacks(STATS_PROVIDER_VSCHED, query, schemas);
 }

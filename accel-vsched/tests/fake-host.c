@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include <inttypes.h>
 #include <string.h>
 #include "../state.h"
 #include "fake-host.h"
@@ -407,6 +408,24 @@ static void fake_switched(void *opaque, int pcpu, int vcpu, int before)
     f->switched++;
 }
 
+/* With a log of them: ten cycles more for a VCPU that another PCPU holds */
+static int64_t fake_switch_cost(void *opaque, int pcpu, int vcpu, int before,
+                                int holder, int64_t now)
+{
+    Fake *f = opaque;
+    int64_t cost = f->core->switch_cost;
+
+    if (f->switches) {
+        cost += holder == VSCHED_NONE ? 0 : 10;
+        g_string_append_printf(f->switches, "%d:%d-%d", pcpu, vcpu, before);
+        if (holder != VSCHED_NONE) {
+            g_string_append_printf(f->switches, "/%d", holder);
+        }
+        g_string_append_printf(f->switches, "@%" PRId64 " ", now);
+    }
+    return cost;
+}
+
 static bool fake_runnable(void *opaque, int vcpu)
 {
     Fake *f = opaque;
@@ -485,6 +504,7 @@ static void fake_broken(void *opaque, const char *what)
 const VschedHost fake_host = {
     .run = fake_run,
     .switched = fake_switched,
+    .switch_cost = fake_switch_cost,
     .runnable = fake_runnable,
     .elapsed = fake_elapsed,
     .elapsed_unstalled = fake_elapsed_unstalled,

@@ -91,6 +91,8 @@ typedef struct Fake {
     bool mixed_speeds;          /* changed while running, 1/7 at least */
     bool lost_pcpus;            /* loaded from a state with other PCPUs */
     int switched;
+    /* NULL: switches cost the same.  Else who switches, as text, and costs: */
+    GString *switches;
     int64_t elapsed, elapsed_unstalled;
     bool merge;                 /* several windows at once */
     /* What the policy must not do, if @may_break; else the test fails. */

@@ -305,6 +305,36 @@ static void test_switch_cost_once(void)
     fake_free(&f);
 }
 
+/* The host says what a switch costs, by whose registers are where. */
+static void test_switch_cost_of_host(void)
+{
+    Fake f;
+
+    fake_init(&f, 2, 2, 100, 7, &vsched_policy_timeslice, 1000);
+    f.world.program[0] = f.world.program[1] = tens;
+    f.switches = g_string_new(NULL);
+    g_assert_true(vsched_core_set_affinity(f.core, 0, 1, NULL));
+    g_assert_true(vsched_core_set_affinity(f.core, 1, 2, NULL));
+    start_all(&f);
+    windows(&f, 1);
+    g_assert_cmpstr(f.switches->str, ==, "0:0--1@0 1:1--1@0 ");
+    g_string_truncate(f.switches, 0);
+    g_assert_true(vsched_core_set_affinity(f.core, 1, 1, NULL));
+    vsched_core_block(f.core, 0);
+    windows(&f, 2);
+    /*
+     * PCPU 0 stands at 7 + 9 * 10, as a tenth block did not fit.  PCPU 1 has
+     * the registers of VCPU 1, which takes 10 more.
+     */
+    g_assert_cmpstr(f.switches->str, ==, "0:1-0/1@97 ");
+    g_assert_cmpint(f.core->pcpu[0].switching, ==, 7 + 17);
+    g_assert_cmpint(f.core->pcpu[1].switching, ==, 7);
+    g_assert_cmpint(f.core->pcpu[1].last, ==, VSCHED_NONE);
+    assert_sums(&f);
+    g_string_free(f.switches, true);
+    fake_free(&f);
+}
+
 static void test_switch_longer_than_window(void)
 {
     Fake f;
@@ -978,6 +1008,7 @@ int main(int argc, char **argv)
     g_test_add_func("/core/slice-end-in-block",
                     test_slice_end_that_a_block_crosses);
     g_test_add_func("/core/switch-cost-once", test_switch_cost_once);
+    g_test_add_func("/core/switch-cost-of-host", test_switch_cost_of_host);
     g_test_add_func("/core/switch-longer-than-window",
                     test_switch_longer_than_window);
     g_test_add_func("/core/block-and-wake", test_block_and_wake);
