@@ -236,7 +236,7 @@ int64_t cache_model_access(CacheModel *m, const CacheAccess *access)
         .pcpu = access->pcpu,
         .side = side_of(access->kind),
         .write = access->kind == CACHE_STORE ||
-                 access->kind == CACHE_MODEL_STORE,
+                 access->kind == CACHE_MODEL_STORE || access->exclusive,
     };
     unsigned offset = access->address & (m->config.line - 1);
     unsigned more = (offset + access->size - 1) >> m->line_shift;

@@ -28,7 +28,7 @@
 typedef enum CacheKind {
     CACHE_FETCH,            /* through the L1I; all others through the L1D */
     CACHE_LOAD,
-    CACHE_STORE,            /* also a read-modify-write that did store */
+    CACHE_STORE,
     CACHE_MODEL_LOAD,
     CACHE_MODEL_STORE,
     CACHE_KINDS
@@ -131,6 +131,11 @@ typedef struct CacheAccess {
     unsigned vcpu;                  /* in whose name; says the VM as well */
     CacheKind kind;
     bool user;
+    /*
+     * Of a load that is the first half of an atomic operation: it asks for the
+     * right to write at once, so that the store that follows asks for nothing.
+     */
+    bool exclusive;
 } CacheAccess;
 
 /* What an access did to one line */

@@ -59,6 +59,8 @@ class Sun4u(unittest.TestCase):
     timeout = 120
     machine = "sun4u"
     vcpus = 1
+    # where ticks pass with instructions, not with the host's time
+    ticks = ("-icount", "shift=0,sleep=off")
 
     def good(self, name, *options, **parameters):
         status, report = run(name, self.machine, *options, **parameters)
@@ -135,6 +137,7 @@ class Cmp(Sun4u):
     timeout = 300
     machine = "cmp8,vcpus=24"
     vcpus = 24
+    ticks = ()
 
     def test_repeatable(self):
         # cycles, polls and NACKs included: to the instruction
@@ -164,6 +167,7 @@ class CmpWithoutSpinDetection(Sun4u):
     timeout = 300
     machine = "cmp,pcpus=2,vcpus=5,sched=timeslice"
     vcpus = 5
+    ticks = ()
 
 
 class Clock(unittest.TestCase):

@@ -357,8 +357,8 @@ class Control(unittest.TestCase):
         with open(path, "w", encoding="utf-8") as f:
             f.write("before")
         os.mkdir(os.path.join(guest.dir, "directory"))
-        for name, says in (("/dev/null", "is not a file"), ("", "no file can be made"),
-                           (guest.dir + "/directory", "is not a file"),
+        for name, says in (("/dev/null", "is not a regular file"), ("", "filename is empty"),
+                           (guest.dir + "/directory", "is not a regular file"),
                            (guest.dir + "/no/such", "No such file or directory")):
             for at in {}, {"at": 1000000}:
                 self.refuse(guest, says, "vsched-profile-save", filename=name, **at)
@@ -683,7 +683,7 @@ class Script(unittest.TestCase):
             self.assertIn("allowed are 1 to 1000000", self.run_script(
                 "--record", f"{self.guest.dir}/qmp2", "--for", "2ms", "--rate", "0",
                 os.path.join(guest.dir, "none"), status=1))
-        self.assertIn("profile:", self.run_script("--record", "/none", "--for", "2ms",
+        self.assertIn("error:", self.run_script("--record", "/none", "--for", "2ms",
                                                   os.path.join(self.guest.dir, "n"), status=1))
 
 

@@ -107,7 +107,7 @@ class CommandLine(unittest.TestCase):
                     self.assertNotRegex(f.read(), r"skip(Test|If|Unless)\(|unittest\.skip\(", name)
         for_run, for_check = (set(self.run_script("packages", "--list", purpose)[1].split())
                               for purpose in ("run", "check"))
-        self.assertEqual(for_check - for_run, {"gdb-multiarch", "python3-jsonschema",
+        self.assertEqual(for_check - for_run, {"gdb-multiarch", "python3-jsonschema", "valgrind",
                                                 "python3-matplotlib"})
         self.assertLess({"ninja-build", "gcc-sparc64-linux-gnu"}, for_run)
         status, text = self.run_script("packages", "--list", "chekc")
@@ -193,7 +193,7 @@ class VmStat(unittest.TestCase):
         def in_time(connection):
             self.say(connection, self.GREETING)
             vm = [{"stats": [{"name": "windows", "value": 1234}], "provider": "vsched"}]
-            self.answer(connection, [{}, vm, [], []])
+            self.answer(connection, [{}, vm, [], [], [], [], []])
 
         self.assertEqual(self.vm_stat(connections=[too_early, in_time]), (0, "windows  1,234\n"))
 

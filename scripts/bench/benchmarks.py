@@ -12,7 +12,7 @@ import re
 import subprocess
 import time
 
-from measure import (OURS, OURS_X86, STOCK, STOCK_FIRMWARE, STOCK_X86, Side, bare_metal,
+from measure import (OURS, OURS_X86, PLUGINS, STOCK, STOCK_FIRMWARE, STOCK_X86, Side, bare_metal,
                      cpu_seconds, in_turn, linux, linux_x86, run_work, spread, started)
 from marks import MARK, PARAMETER
 
@@ -374,7 +374,29 @@ def profile(options):
                                 *ratios(runs, "stacks=64", "without", "cycles")])
 
 
+def caches(options):
+    """caches of Wells et al.: host time for an executed instruction, with / without them"""
+    plugin = f"{PLUGINS}/libcachetime.so,config=wells-2006,table=off"
+    for machine, vcpus in (("cmp8,vcpus=24", 24), ("cmp,pcpus=1,vcpus=1", 1)):
+        without, whole, more = (
+            Side(f"{machine}{what}", OURS, ["-M", machine, *arguments], True)
+            for what, arguments in (
+                ("", []), (", caches", ["-plugin", plugin]),
+                (", caches and attribution", ["-plugin", plugin + ",attribution=on"])))
+        guests = {name: (steady(name, options.scale / 4, vcpus), None) for name in STEADY}
+        guests["Linux, coreloop"] = (computation("coreloop", options.scale / 4),
+                                     OK.format(name="coreloop"))
+        for name, (guest, end) in guests.items():
+            runs = in_turn(f"caches {name}", [without, whole, more], guest,
+                           ONLINE if end else None, end, options.repeats)
+            for side, goal in ((whole, ("at most", 3)), (more, None)):
+                yield result("caches", f"{name}: {side.label} / {machine}",
+                             [per_instruction(a) / per_instruction(b)
+                              for a, b in zip(runs[side.label], runs[without.label])], goal,
+                             seconds=seconds(runs))
+
+
 BENCHMARKS = {"syscalls": syscalls, "pgbench": pgbench, "load": load,
               "processes": processes, "one-vcpu": one_vcpu, "detectors": detectors, "many": many,
               "switch": switch, "policies": policies, "change": change, "memory": memory,
-              "boot": boot, "x86": x86, "profile": profile}
+              "boot": boot, "x86": x86, "profile": profile, "caches": caches}

@@ -27,6 +27,7 @@ QEMU_BUILD = os.environ.get("QEMU_BUILD") or os.path.join(BUILD, "qemu")
 GUESTS = os.path.join(BUILD, "guests")
 FIRMWARE = os.path.join(BUILD, "firmware")
 STOCK_FIRMWARE = os.path.join(BUILD, "stock/firmware")  # without patches-openbios
+PLUGINS = os.path.join(BUILD, "plugins")
 OURS = os.path.join(QEMU_BUILD, "qemu-system-sparc64")
 STOCK = os.environ.get("STOCK") or os.path.join(BUILD, "stock/qemu-system-sparc64")
 OURS_X86 = os.path.join(QEMU_BUILD, "qemu-system-x86_64")
