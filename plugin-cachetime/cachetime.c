@@ -996,9 +996,9 @@ static void register_statistics(qemu_plugin_id_t id)
 
 /*
  * Version, whether it is on and is wanted to be, cycles counted before, since
- * when it is on, until when it was, accesses of devices; of each vCPU: core, instructions, and those
- * counted, by mode; of each PCPU: instructions counted; the model; attribution,
- * if there is any.  All in the byte order of the host.
+ * when it is on, until when it was, accesses of devices; of each vCPU: core,
+ * instructions, and those counted, by mode; of each PCPU: instructions counted;
+ * the model; attribution, if there is any.  All in the byte order of the host.
  */
 #define STATE_TYPE "(ubbxxxta(itttt)a(tt)aym" ATTRIBUTION_STATE ")"
 #define STATE_VERSION 1
@@ -1024,8 +1024,9 @@ static GByteArray *save(qemu_plugin_id_t id, void *opaque)
                               C.pcpu_retired[i][1]);
     }
     state = g_variant_ref_sink(g_variant_new(
-        "(ubbxxxta(itttt)a(tt)@ay@m" ATTRIBUTION_STATE ")", STATE_VERSION, C.on,
-        C.wanted, C.counted, C.on_since, C.on_until, C.uncached, &vcpus, &pcpus,
+        "(ubbxxxta(itttt)a(tt)@ay@m" ATTRIBUTION_STATE ")", STATE_VERSION,
+        C.on, C.wanted, C.counted, C.on_since, C.on_until, C.uncached,
+        &vcpus, &pcpus,
         g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, model->data, model->len,
                                   1),
         g_variant_new_maybe(G_VARIANT_TYPE(ATTRIBUTION_STATE),
