@@ -326,6 +326,14 @@ static void stall(unsigned vcpu, VCPU *v, int64_t cycles)
     }
 }
 
+/* Whether attribution wants either line of an access that may have two. */
+static bool is_wanted(const CacheAccess *access)
+{
+    return attribution_wants(C.attribution, access->address) ||
+           attribution_wants(C.attribution,
+                             access->address + access->size - 1);
+}
+
 /* One access to the model; returns its stall. */
 static int64_t access_model(const CacheAccess *access, uint64_t pc,
                             uint64_t virtual)
@@ -337,8 +345,7 @@ static int64_t access_model(const CacheAccess *access, uint64_t pc,
         .virtual = virtual,
     };
 
-    if (C.attribution &&
-        (cycles || attribution_wants(C.attribution, access->address))) {
+    if (C.attribution && (cycles || is_wanted(access))) {
         attribution_access(C.attribution, C.model, &event);
     }
     return cycles;

@@ -192,7 +192,7 @@ static void test_implausible(void)
  *
  *     function         %i7 0x800100, in the trap entry
  *     trap entry       %i6, %i7 are the user's %o6, %o7; pt_regs: TPC 0x20040
- *     user's stub      %i7 0x30000
+ *     user's entry     %i7 0x30000
  *     main             on the user's stack: %i7 0x40000
  */
 static void test_linux_system_call(void)
@@ -217,7 +217,7 @@ static void test_linux_system_call(void)
     CHECK(&stack, VSCHED_STACK_WHOLE, { 0x800004, LINK }, { 0x800100, 0 },
           { 0x20040, USER }, { 0x20000, USER | LINK }, { 0x30000, USER },
           { 0x40000, USER });
-    /* The stub has called nothing since its window was cleaned. */
+    /* The entry has called nothing since its window was cleaned. */
     w.window[1].i7 = 0;
     vsched_stack_of_windows(&w, &m->of, 16, &stack);
     CHECK(&stack, VSCHED_STACK_WHOLE, { 0x800004, LINK }, { 0x800100, 0 },
