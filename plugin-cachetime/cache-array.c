@@ -11,6 +11,7 @@
 
 #include "cache-array.h"
 
+#define HOST_LINE 64            /* bytes */
 #define GOLDEN_GAMMA UINT64_C(0x9e3779b97f4a7c15)
 
 uint64_t cache_random(uint64_t seed, uint64_t number, uint64_t limit)
@@ -26,7 +27,7 @@ uint64_t cache_random(uint64_t seed, uint64_t number, uint64_t limit)
 void cache_array_init(CacheArray *a, uint32_t sets, uint32_t ways,
                       CacheReplacement replacement, uint64_t seed)
 {
-    size_t places = (size_t)sets * ways;
+    bool stamps = replacement == CACHE_LRU || replacement == CACHE_FIFO;
 
     *a = (CacheArray) {
         .sets = sets,
@@ -34,49 +35,34 @@ void cache_array_init(CacheArray *a, uint32_t sets, uint32_t ways,
         .mask = sets - 1,
         .masked = !(sets & (sets - 1)),
         .replacement = replacement,
+        .stride = stamps ? 2 * ways : ways,
         .seed = seed,
-        .line = g_new0(uint64_t, places),
-        .state = g_new0(uint8_t, places),
     };
-    if (replacement == CACHE_LRU || replacement == CACHE_FIFO) {
-        a->stamp = g_new0(uint64_t, places);
-    } else if (replacement == CACHE_PLRU) {
+    a->allocated = g_malloc0(cache_array_memory(a));
+    a->word = (uint64_t *)(((uintptr_t)a->allocated + HOST_LINE - 1) &
+                           ~(uintptr_t)(HOST_LINE - 1));
+    if (replacement == CACHE_PLRU) {
         a->tree = g_new0(uint64_t, sets);
     }
 }
 
 void cache_array_destroy(CacheArray *a)
 {
-    g_free(a->line);
-    g_free(a->state);
-    g_free(a->stamp);
+    g_free(a->allocated);
     g_free(a->tree);
     *a = (CacheArray) {};
 }
 
-/* Where @line is, or was before it was taken away */
-static int64_t find_taken(const CacheArray *a, uint64_t line)
+size_t cache_array_memory(const CacheArray *a)
 {
-    int64_t first = (int64_t)cache_array_set(a, line) * a->ways;
-
-    for (int64_t i = first; i < first + a->ways; i++) {
-        if (a->state[i] == CACHE_TAKEN && a->line[i] == line) {
-            return i;
-        }
-    }
-    return CACHE_NOWHERE;
+    return (size_t)a->sets * a->stride * sizeof(a->word[0]) + HOST_LINE +
+           (a->tree ? a->sets * sizeof(a->tree[0]) : 0);
 }
 
-bool cache_array_was_taken(const CacheArray *a, uint64_t line)
+void cache_array_tree_touch(CacheArray *a, int64_t place)
 {
-    return find_taken(a, line) != CACHE_NOWHERE;
-}
-
-/* Turns the bits on the way to @place away from it. */
-static void tree_touch(CacheArray *a, int64_t place)
-{
-    uint64_t *tree = &a->tree[place / a->ways];
-    uint32_t way = place % a->ways, node = 1;
+    uint64_t *tree = &a->tree[place / a->stride];
+    uint32_t way = place % a->stride, node = 1;
 
     for (uint32_t half = a->ways / 2; half; half /= 2) {
         bool upper = way & half;
@@ -96,39 +82,34 @@ static uint32_t tree_victim(const CacheArray *a, uint32_t set)
     return node - a->ways;
 }
 
-void cache_array_touch(CacheArray *a, int64_t place)
-{
-    if (a->replacement == CACHE_LRU) {
-        a->stamp[place] = ++a->clock;
-    } else if (a->replacement == CACHE_PLRU) {
-        tree_touch(a, place);
-    }
-}
-
 static uint32_t oldest(const CacheArray *a, int64_t first)
 {
+    const uint64_t *stamp = cache_array_stamp(a, first);
     uint32_t found = 0;
 
     for (uint32_t way = 1; way < a->ways; way++) {
-        if (a->stamp[first + way] < a->stamp[first + found]) {
-            found = way;
-        }
+        found = stamp[way] < stamp[found] ? way : found;
     }
     return found;
 }
 
-int64_t cache_array_victim(CacheArray *a, uint64_t line)
+int64_t cache_array_victim(CacheArray *a, int64_t first, uint64_t line,
+                           bool *taken)
 {
-    uint32_t set = cache_array_set(a, line);
-    int64_t first = (int64_t)set * a->ways;
-    int64_t place = find_taken(a, line);
+    uint64_t own = line << CACHE_STATE_BITS | CACHE_TAKEN;
+    int64_t place = CACHE_NOWHERE;
 
-    for (int64_t i = first; place < 0 && i < first + a->ways; i++) {
-        if (!cache_state_valid(a->state[i])) {
-            place = i;
+    *taken = false;
+    for (int64_t i = first; i < first + a->ways; i++) {
+        if (!cache_state_valid(cache_array_state(a, i))) {
+            if (a->word[i] == own) {
+                *taken = true;
+                return i;
+            }
+            place = place == CACHE_NOWHERE ? i : place;
         }
     }
-    if (place >= 0) {
+    if (place != CACHE_NOWHERE) {
         return place;
     }
     switch (a->replacement) {
@@ -136,20 +117,8 @@ int64_t cache_array_victim(CacheArray *a, uint64_t line)
     case CACHE_FIFO:
         return first + oldest(a, first);
     case CACHE_PLRU:
-        return first + tree_victim(a, set);
+        return first + tree_victim(a, first / a->stride);
     default:
         return first + cache_random(a->seed, a->clock++, a->ways);
-    }
-}
-
-void cache_array_fill(CacheArray *a, int64_t place, uint64_t line,
-                      CacheState state)
-{
-    a->line[place] = line;
-    a->state[place] = state;
-    if (a->replacement == CACHE_FIFO) {
-        a->stamp[place] = ++a->clock;
-    } else {
-        cache_array_touch(a, place);
     }
 }

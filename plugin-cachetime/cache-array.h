@@ -1,8 +1,7 @@
 /*
  * One cache: sets, ways, tags, states, and which line goes next
  *
- * It knows no other cache.  Lines are numbers (address / line size).  A place
- * is an index: set * ways + way.
+ * It knows no other cache.  Lines are numbers (address / line size).
  *
  * Replacement: LRU and FIFO by time stamps; pseudo-LRU by a binary tree of bits
  * in each set (a touch turns the bits on its path away from it, the victim is
@@ -46,26 +45,32 @@ typedef enum CacheState {
     CACHE_STATES
 } CacheState;
 
+/*
+ * A set is a row of words: one for each way with the line and its state, then,
+ * for LRU and FIFO, one for each way with a time stamp.  So a set of 4 ways is
+ * in one line of the host's cache.  A place is the index of its first word.
+ */
 typedef struct CacheArray {
     uint32_t sets, ways;
     uint32_t mask;          /* sets - 1 */
     bool masked;            /* @sets is a power of two */
     CacheReplacement replacement;
+    uint32_t stride;        /* words of a set */
     uint64_t seed;
     uint64_t clock;         /* touches, or random draws, so far */
-    /* each by place: */
-    uint64_t *line;
-    uint8_t *state;
-    uint64_t *stamp;        /* LRU: of the last touch; FIFO: of the fill */
+    uint64_t *word;         /* line << 3 | state; at place + ways, the stamp */
     uint64_t *tree;         /* PLRU, by set: bit n is node n; the root is 1 */
+    void *allocated;        /* @word lies in it, on a multiple of 64 bytes */
 } CacheArray;
 
 #define CACHE_NOWHERE (-1)
+#define CACHE_STATE_BITS 3
 
-/* @sets and @ways at least 1, @ways at most 64 */
+/* @sets and @ways at least 1, @ways at most 64; lines are below 2^61 */
 void cache_array_init(CacheArray *a, uint32_t sets, uint32_t ways,
                       CacheReplacement replacement, uint64_t seed);
 void cache_array_destroy(CacheArray *a);
+size_t cache_array_memory(const CacheArray *a);
 
 static inline bool cache_state_valid(CacheState state)
 {
@@ -82,39 +87,110 @@ static inline uint32_t cache_array_set(const CacheArray *a, uint64_t line)
     return a->masked ? line & a->mask : line % a->sets;
 }
 
+static inline int64_t cache_array_first(const CacheArray *a, uint64_t line)
+{
+    return (int64_t)cache_array_set(a, line) * a->stride;
+}
+
+/* Number of places; the @n-th of them, with those of set 0 first */
 static inline int64_t cache_array_places(const CacheArray *a)
 {
     return (int64_t)a->sets * a->ways;
 }
 
-/* The place of @line, or CACHE_NOWHERE */
-static inline int64_t cache_array_find(const CacheArray *a, uint64_t line)
+static inline int64_t cache_array_place(const CacheArray *a, int64_t n)
 {
-    int64_t first = (int64_t)cache_array_set(a, line) * a->ways;
+    return n / a->ways * a->stride + n % a->ways;
+}
 
-    for (uint32_t way = 0; way < a->ways; way++) {
-        if (a->line[first + way] == line &&
-            cache_state_valid(a->state[first + way])) {
-            return first + way;
+static inline uint64_t cache_array_line(const CacheArray *a, int64_t place)
+{
+    return a->word[place] >> CACHE_STATE_BITS;
+}
+
+static inline CacheState cache_array_state(const CacheArray *a, int64_t place)
+{
+    return a->word[place] & ((1 << CACHE_STATE_BITS) - 1);
+}
+
+static inline void cache_array_set_state(CacheArray *a, int64_t place,
+                                         CacheState state)
+{
+    a->word[place] = cache_array_line(a, place) << CACHE_STATE_BITS | state;
+}
+
+static inline bool cache_array_has_stamps(const CacheArray *a)
+{
+    return a->stride > a->ways;
+}
+
+static inline uint64_t *cache_array_stamp(const CacheArray *a, int64_t place)
+{
+    return &a->word[place + a->ways];
+}
+
+/* The place of @line in the set that begins at @first, or CACHE_NOWHERE */
+static inline int64_t cache_array_find_in(const CacheArray *a, int64_t first,
+                                          uint64_t line)
+{
+    uint64_t least = line << CACHE_STATE_BITS | CACHE_SHARED;
+    const uint64_t *word = &a->word[first], *end = word + a->ways;
+
+    do {
+        if (*word - least < CACHE_STATES - CACHE_SHARED) {
+            return word - a->word;
         }
-    }
+    } while (++word < end);
     return CACHE_NOWHERE;
 }
 
-/* Whether @line was in the cache and was taken away */
-bool cache_array_was_taken(const CacheArray *a, uint64_t line);
+/* The place of @line, or CACHE_NOWHERE */
+static inline int64_t cache_array_find(const CacheArray *a, uint64_t line)
+{
+    return cache_array_find_in(a, cache_array_first(a, line), line);
+}
+
+/* The host is to have the words of a set at hand soon. */
+static inline void cache_array_prefetch(const CacheArray *a, uint64_t line)
+{
+    const uint64_t *word = &a->word[cache_array_first(a, line)];
+
+    for (uint32_t i = 0; i < a->stride; i += 8) {
+        __builtin_prefetch(&word[i], 1);
+    }
+}
+
+/* cache-array.c: turns the bits on the way to @place away from it */
+void cache_array_tree_touch(CacheArray *a, int64_t place);
 
 /* A hit in @place */
-void cache_array_touch(CacheArray *a, int64_t place);
+static inline void cache_array_touch(CacheArray *a, int64_t place)
+{
+    if (a->replacement == CACHE_LRU) {
+        *cache_array_stamp(a, place) = ++a->clock;
+    } else if (a->replacement == CACHE_PLRU) {
+        cache_array_tree_touch(a, place);
+    }
+}
 
 /*
- * Where @line, which is not in the cache, is to go.  What is there goes first,
- * if it is valid.
+ * Where @line, which is not in the cache, is to go; its set begins at @first.
+ * What is there goes first, if it is valid.  @taken: whether the line was there
+ * before, and was taken away.
  */
-int64_t cache_array_victim(CacheArray *a, uint64_t line);
+int64_t cache_array_victim(CacheArray *a, int64_t first, uint64_t line,
+                           bool *taken);
 
-void cache_array_fill(CacheArray *a, int64_t place, uint64_t line,
-                      CacheState state);
+static inline void cache_array_fill(CacheArray *a, int64_t place, uint64_t line,
+                                    CacheState state)
+{
+    a->word[place] = line << CACHE_STATE_BITS | state;
+    if (a->replacement == CACHE_FIFO) {
+        *cache_array_stamp(a, place) = ++a->clock;
+    } else {
+        cache_array_touch(a, place);
+    }
+}
 
 /* A number from 0 to @limit - 1; equal for equal @seed and @number */
 uint64_t cache_random(uint64_t seed, uint64_t number, uint64_t limit);

@@ -41,24 +41,33 @@ static bool fault(char **why, const char *format, ...)
 static bool check_array(const CacheArray *a, const char *name, unsigned states,
                         char **why)
 {
-    for (int64_t i = 0; i < cache_array_places(a); i++) {
-        if (!cache_state_valid(a->state[i])) {
+    for (int64_t n = 0; n < cache_array_places(a); n++) {
+        int64_t place = cache_array_place(a, n);
+        uint64_t line = cache_array_line(a, place);
+        CacheState state = cache_array_state(a, place);
+
+        if (!cache_state_valid(state)) {
             continue;
         }
-        if (cache_array_set(a, a->line[i]) != i / a->ways) {
-            return fault(why, "%s: line " HEX " is in a wrong set", name,
-                         a->line[i]);
+        if (cache_array_set(a, line) != n / a->ways) {
+            return fault(why, "%s: line " HEX " is in a wrong set", name, line);
         }
-        if (cache_array_find(a, a->line[i]) != i) {
-            return fault(why, "%s: line " HEX " is there twice", name,
-                         a->line[i]);
+        if (cache_array_find(a, line) != place) {
+            return fault(why, "%s: line " HEX " is there twice", name, line);
         }
-        if (!(states & 1u << a->state[i])) {
-            return fault(why, "%s: line " HEX " is in state %c", name,
-                         a->line[i], state_letter[a->state[i]]);
+        if (!(states & 1u << state)) {
+            return fault(why, "%s: line " HEX " is in state %c", name, line,
+                         state_letter[state]);
         }
     }
     return true;
+}
+
+static CacheState state_of(const CacheArray *a, uint64_t line)
+{
+    int64_t place = cache_array_find(a, line);
+
+    return place == CACHE_NOWHERE ? CACHE_INVALID : cache_array_state(a, place);
 }
 
 #define STATE(name) (1u << CACHE_##name)
@@ -90,25 +99,24 @@ static bool check_inclusion(const CacheModel *m, unsigned pcpu, CacheSide side,
     const CachePcpu *p = &m->pcpu[pcpu];
     const CacheArray *l1 = &p->l1[side], *l1i = &p->l1[CACHE_SIDE_I];
 
-    for (int64_t i = 0; i < cache_array_places(l1); i++) {
-        CacheState state = l1->state[i];
-        int64_t place;
+    for (int64_t n = 0; n < cache_array_places(l1); n++) {
+        int64_t place = cache_array_place(l1, n);
+        uint64_t line = cache_array_line(l1, place);
+        CacheState state = cache_array_state(l1, place), below;
 
         if (!cache_state_valid(state)) {
             continue;
         }
-        place = cache_array_find(&p->l2, l1->line[i]);
-        if (place == CACHE_NOWHERE || !may_hold(state, p->l2.state[place])) {
+        below = state_of(&p->l2, line);
+        if (!may_hold(state, below)) {
             return fault(why, "PCPU %u: line " HEX " is %c in the L1%c, %c in "
-                         "the L2", pcpu, l1->line[i], state_letter[state],
-                         side == CACHE_SIDE_I ? 'I' : 'D',
-                         place == CACHE_NOWHERE ? 'I' :
-                         state_letter[p->l2.state[place]]);
+                         "the L2", pcpu, line, state_letter[state],
+                         side == CACHE_SIDE_I ? 'I' : 'D', state_letter[below]);
         }
         if (side == CACHE_SIDE_D && state != CACHE_SHARED &&
-            cache_array_find(l1i, l1->line[i]) != CACHE_NOWHERE) {
+            cache_array_find(l1i, line) != CACHE_NOWHERE) {
             return fault(why, "PCPU %u: line " HEX " is %c in the L1D, and in "
-                         "the L1I", pcpu, l1->line[i], state_letter[state]);
+                         "the L1I", pcpu, line, state_letter[state]);
         }
     }
     return true;
@@ -120,11 +128,20 @@ static bool check_rights(const CacheModel *m, unsigned pcpu, CacheSide side,
 {
     const CacheArray *l1 = &m->pcpu[pcpu].l1[side];
 
+    for (int64_t n = 0; side == CACHE_SIDE_I && n < cache_array_places(l1);
+         n++) {
+        int64_t place = cache_array_place(l1, n);
+
+        if (m->pcpu[pcpu].granted[place] &&
+            !cache_state_valid(cache_array_state(l1, place))) {
+            return fault(why, "PCPU %u: the filter may access line " HEX ", "
+                         "which is not in the L1I", pcpu,
+                         cache_array_line(l1, place));
+        }
+    }
     for (uint32_t set = 0; set < l1->sets; set++) {
         const CacheGrant *grant = &m->pcpu[pcpu].grant[side][set];
-        int64_t place = cache_array_find(l1, grant->line);
-        CacheState state = place == CACHE_NOWHERE ? CACHE_INVALID :
-                           l1->state[place];
+        CacheState state = state_of(l1, grant->line);
 
         if ((grant->rights && !cache_state_valid(state)) ||
             (grant->rights & CACHE_MAY_WRITE && state != CACHE_MODIFIED)) {
@@ -170,12 +187,16 @@ static bool check_directory(const CacheModel *m, char **why)
     for (unsigned p = 0; p < m->machine.pcpus; p++) {
         const CacheArray *l2 = &m->pcpu[p].l2;
 
-        for (int64_t i = 0; i < cache_array_places(l2); i++) {
-            if (!cache_state_valid(l2->state[i])) {
+        for (int64_t n = 0; n < cache_array_places(l2); n++) {
+            int64_t place = cache_array_place(l2, n);
+            CacheState state = cache_array_state(l2, place);
+
+            if (!cache_state_valid(state)) {
                 continue;
             }
             held++;
-            if (!check_line_of_l2(m, p, l2->line[i], l2->state[i], why)) {
+            if (!check_line_of_l2(m, p, cache_array_line(l2, place), state,
+                                  why)) {
                 return false;
             }
         }
@@ -200,11 +221,13 @@ static bool check_directory(const CacheModel *m, char **why)
 
 static bool check_exclusion(const CacheModel *m, char **why)
 {
-    for (int64_t i = 0; i < cache_array_places(&m->l3); i++) {
-        if (cache_state_valid(m->l3.state[i]) &&
-            directory_find(&m->directory, m->l3.line[i])) {
-            return fault(why, "line " HEX " is in the L3 and in an L2",
-                         m->l3.line[i]);
+    for (int64_t n = 0; n < cache_array_places(&m->l3); n++) {
+        int64_t place = cache_array_place(&m->l3, n);
+        uint64_t line = cache_array_line(&m->l3, place);
+
+        if (cache_state_valid(cache_array_state(&m->l3, place)) &&
+            directory_find(&m->directory, line)) {
+            return fault(why, "line " HEX " is in the L3 and in an L2", line);
         }
     }
     return true;
@@ -242,6 +265,11 @@ static bool check_flow(const CacheCounters *c, const char *who, unsigned n,
         c->served[CACHE_BY_L3] + c->served[CACHE_BY_MEMORY]) {
         return fault(why, "%s %u: L2 misses are not what others served", who,
                      n);
+    }
+    if (c->l2_fetch_misses > misses(c, CACHE_L2) ||
+        c->l2_fetch_misses > misses(c, CACHE_L1I)) {
+        return fault(why, "%s %u: fetches miss in the L2 that do not in the "
+                     "L1I, or are no misses", who, n);
     }
     if (misses(c, CACHE_L3) != c->served[CACHE_BY_MEMORY]) {
         return fault(why, "%s %u: L3 misses are not what memory served", who,

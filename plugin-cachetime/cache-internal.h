@@ -27,6 +27,7 @@ typedef struct CachePcpu {
     CacheArray l1[CACHE_SIDES];
     CacheArray l2;
     CacheGrant *grant[CACHE_SIDES];     /* by set of the L1 */
+    uint8_t *granted;                   /* by place of the L1I: with recency */
     Reservation *l2_bank;
     Reservation link_in, link_out;      /* lines; a command takes no slot */
     uint64_t memory_reads;              /* numbers the random additions */
@@ -58,6 +59,7 @@ struct CacheModel {
     CacheCounters (*vcpu)[2];           /* privileged, user */
 
     CacheWithdraw *withdraw;
+    CacheRecency *recency;              /* NULL: only to lines accessed last */
     void *withdraw_opaque;
 
     CacheOutcome *outcome;              /* of the lines of the last access */
@@ -82,7 +84,9 @@ typedef struct CacheRequest {
     CacheSide side;
     bool write;
     bool l2_missed;
-    CacheOutcome outcome;
+    int64_t l1_first;                   /* where its set in the L1 begins */
+    int64_t l2_place;                   /* of the line, once the L2 has it */
+    CacheOutcome *outcome;
 } CacheRequest;
 
 #define COUNT(request, field, n) \
@@ -94,6 +98,12 @@ typedef struct CacheRequest {
 static inline uint64_t cache_bit(unsigned pcpu)
 {
     return UINT64_C(1) << pcpu;
+}
+
+/* Whether the filter may have any line of the L1 */
+static inline bool cache_grants_all(const CacheModel *m, CacheSide side)
+{
+    return side == CACHE_SIDE_I && m->recency;
 }
 
 static inline bool cache_has_exclusive(const CacheModel *m)
@@ -108,11 +118,19 @@ static inline bool cache_has_owned(const CacheModel *m)
            m->config.protocol == CACHE_MOESI;
 }
 
+/*
+ * coherence.c: if the L1 of @pcpu has @line with the right that is needed, the
+ * access is done; else nothing has changed, and false is returned
+ */
+bool cache_hit_l1(CacheModel *m, unsigned pcpu, CacheSide side, uint64_t line,
+                  bool write);
+
 /* coherence.c: performs @r; returns its stall cycles */
 int64_t cache_access_line(CacheRequest *r);
 
 /* cache-model.c */
 void cache_model_destroy(CacheModel *m);
+void cache_model_settle_set(CacheModel *m, unsigned pcpu, int64_t first);
 
 /*
  * What tests put in.  Places of data are numbers: memory, the L3, a line on its

@@ -64,6 +64,8 @@ static void init_pcpu(CacheModel *m, unsigned pcpu)
     for (CacheSide side = 0; side < CACHE_SIDES; side++) {
         p->grant[side] = g_new0(CacheGrant, p->l1[side].sets);
     }
+    p->granted = g_new0(uint8_t, p->l1[CACHE_SIDE_I].sets *
+                                 p->l1[CACHE_SIDE_I].stride);
     p->l2_bank = new_banks(&c->l2);
     init_link(&p->link_in, c);
     init_link(&p->link_out, c);
@@ -153,6 +155,7 @@ static void destroy_pcpu(CacheModel *m, CachePcpu *p)
         cache_array_destroy(&p->l1[side]);
         g_free(p->grant[side]);
     }
+    g_free(p->granted);
     cache_array_destroy(&p->l2);
     free_banks(p->l2_bank, &m->config.l2);
     reservation_destroy(&p->link_in);
@@ -201,17 +204,22 @@ static CacheSide side_of(CacheKind kind)
     return kind == CACHE_FETCH ? CACHE_SIDE_I : CACHE_SIDE_D;
 }
 
+/* The L1 answers alone. */
+static void clear_outcome(CacheOutcome *outcome, uint64_t line)
+{
+    outcome->line = line;
+    outcome->stall = 0;
+    outcome->taken = 0;
+    outcome->server = CACHE_BY_L1;
+    outcome->l1 = outcome->l2 = CACHE_HIT;
+}
+
 /* The line of @r; what happened is remembered as the @n-th outcome. */
 static int64_t access_line(CacheRequest *r, unsigned n)
 {
-    int64_t stall;
-
-    r->outcome = (CacheOutcome) {
-        .line = r->line, .server = CACHE_BY_L1, .l1 = CACHE_HIT, .l2 = CACHE_HIT
-    };
-    stall = cache_access_line(r);
-    r->m->outcome[n] = r->outcome;
-    return stall;
+    r->outcome = &r->m->outcome[n];
+    clear_outcome(r->outcome, r->line);
+    return cache_access_line(r);
 }
 
 /* There is room for the outcomes of @n lines. */
@@ -224,25 +232,29 @@ static void expect_outcomes(CacheModel *m, unsigned n)
     }
 }
 
-int64_t cache_model_access(CacheModel *m, const CacheAccess *access)
+static bool is_write(const CacheAccess *access)
 {
-    CacheRequest r = {
-        .m = m,
-        .p = &m->pcpu[access->pcpu],
-        .counters = { &m->pcpu[access->pcpu].counters[access->user],
-                      &m->vcpu[access->vcpu][access->user] },
-        .line = access->address >> m->line_shift,
-        .time = access->cycle,
-        .pcpu = access->pcpu,
-        .side = side_of(access->kind),
-        .write = access->kind == CACHE_STORE ||
-                 access->kind == CACHE_MODEL_STORE || access->exclusive,
-    };
-    unsigned offset = access->address & (m->config.line - 1);
-    unsigned more = (offset + access->size - 1) >> m->line_shift;
+    return access->kind == CACHE_STORE || access->kind == CACHE_MODEL_STORE ||
+           access->exclusive;
+}
+
+/* An access that the L1 cannot answer alone, or that has @more lines */
+static int64_t access_lines(CacheModel *m, const CacheAccess *access,
+                            unsigned more)
+{
+    CacheRequest r;
     int64_t stall;
 
-    expect_outcomes(m, more + 1);
+    r.m = m;
+    r.p = &m->pcpu[access->pcpu];
+    r.counters[0] = &r.p->counters[access->user];
+    r.counters[1] = &m->vcpu[access->vcpu][access->user];
+    r.line = access->address >> m->line_shift;
+    r.time = access->cycle;
+    r.pcpu = access->pcpu;
+    r.side = side_of(access->kind);
+    r.write = is_write(access);
+    r.l2_missed = false;
     COUNT(&r, accesses[access->kind], 1);
     stall = access_line(&r, 0);
     for (unsigned n = 1; n <= more; n++) {
@@ -253,6 +265,23 @@ int64_t cache_model_access(CacheModel *m, const CacheAccess *access)
         stall += access_line(&r, n);
     }
     return stall;
+}
+
+int64_t cache_model_access(CacheModel *m, const CacheAccess *access)
+{
+    unsigned offset = access->address & (m->config.line - 1);
+    unsigned more = (offset + access->size - 1) >> m->line_shift;
+    uint64_t line = access->address >> m->line_shift;
+
+    expect_outcomes(m, more + 1);
+    if (!more && cache_hit_l1(m, access->pcpu, side_of(access->kind), line,
+                              is_write(access))) {
+        cache_model_add_hits(m, access->pcpu, access->vcpu, access->kind,
+                             access->user, 1);
+        clear_outcome(&m->outcome[0], line);
+        return 0;
+    }
+    return access_lines(m, access, more);
 }
 
 const CacheOutcome *cache_model_outcomes(const CacheModel *m, unsigned *n)
@@ -322,14 +351,24 @@ unsigned cache_model_grant(CacheModel *m, unsigned pcpu, CacheKind kind,
     CacheSide side = side_of(kind);
     CacheArray *l1 = &m->pcpu[pcpu].l1[side];
     uint64_t line = address >> m->line_shift;
-    CacheGrant *grant = &m->pcpu[pcpu].grant[side][cache_array_set(l1, line)];
-    int64_t place = cache_array_find(l1, line);
+    uint32_t set = cache_array_set(l1, line);
+    CacheGrant *grant = &m->pcpu[pcpu].grant[side][set];
+    int64_t place;
 
-    if (!m->withdraw || grant->line != line || place == CACHE_NOWHERE) {
+    if (!m->withdraw ||
+        (!cache_grants_all(m, side) && grant->line != line)) {
+        return 0;
+    }
+    place = cache_array_find_in(l1, (int64_t)set * l1->stride, line);
+    if (cache_grants_all(m, side)) {
+        m->pcpu[pcpu].granted[MAX(place, 0)] |= place != CACHE_NOWHERE;
+        return place != CACHE_NOWHERE ? CACHE_MAY_READ : 0;
+    }
+    if (place == CACHE_NOWHERE) {
         return 0;
     }
     grant->rights = CACHE_MAY_READ;
-    if (l1->state[place] == CACHE_MODIFIED) {
+    if (cache_array_state(l1, place) == CACHE_MODIFIED) {
         grant->rights |= CACHE_MAY_WRITE;
     }
     return grant->rights;
@@ -342,9 +381,95 @@ void cache_model_on_withdraw(CacheModel *m, CacheWithdraw *function,
     m->withdraw_opaque = opaque;
 }
 
+void cache_model_on_recency(CacheModel *m, CacheRecency *function)
+{
+    g_assert(m->withdraw);
+    if (m->config.l1i.replacement != CACHE_PLRU) {
+        m->recency = function;
+    }
+}
+
+bool cache_model_grants_all_code(const CacheModel *m)
+{
+    return cache_grants_all(m, CACHE_SIDE_I);
+}
+
+/* Only LRU depends on hits; elsewhere, the clock counts something else. */
+static bool has_recency(const CacheModel *m)
+{
+    return m->recency && m->config.l1i.replacement == CACHE_LRU;
+}
+
+uint64_t cache_model_code_clock(const CacheModel *m, unsigned pcpu)
+{
+    return m->pcpu[pcpu].l1[CACHE_SIDE_I].clock;
+}
+
+void cache_model_set_code_clock(CacheModel *m, unsigned pcpu, uint64_t clock)
+{
+    CacheArray *l1i = &m->pcpu[pcpu].l1[CACHE_SIDE_I];
+
+    if (has_recency(m)) {
+        l1i->clock = MAX(l1i->clock, clock);
+    }
+}
+
+/* A line of @place of the L1I was accessed at @clock, or later. */
+static void settle(CacheArray *l1i, int64_t place, uint64_t clock)
+{
+    uint64_t *stamp = cache_array_stamp(l1i, place);
+
+    *stamp = MAX(*stamp, clock);
+    l1i->clock = MAX(l1i->clock, clock);
+}
+
+void cache_model_settle_line(CacheModel *m, unsigned pcpu, uint64_t address,
+                             uint64_t clock)
+{
+    CacheArray *l1i = &m->pcpu[pcpu].l1[CACHE_SIDE_I];
+    int64_t place = cache_array_find(l1i, address >> m->line_shift);
+
+    if (has_recency(m) && place != CACHE_NOWHERE) {
+        settle(l1i, place, clock);
+    }
+}
+
+/* The filter tells when it saw lines of the set that begins at @first last. */
+void cache_model_settle_set(CacheModel *m, unsigned pcpu, int64_t first)
+{
+    CachePcpu *p = &m->pcpu[pcpu];
+    CacheArray *l1i = &p->l1[CACHE_SIDE_I];
+
+    for (int64_t i = first; has_recency(m) && i < first + l1i->ways; i++) {
+        if (p->granted[i]) {
+            settle(l1i, i, m->recency(m->withdraw_opaque, pcpu,
+                                      cache_array_line(l1i, i) <<
+                                      m->line_shift));
+        }
+    }
+}
+
+void cache_model_settle(CacheModel *m)
+{
+    for (unsigned pcpu = 0; pcpu < m->machine.pcpus; pcpu++) {
+        const CacheArray *l1i = &m->pcpu[pcpu].l1[CACHE_SIDE_I];
+
+        for (uint32_t set = 0; set < l1i->sets; set++) {
+            cache_model_settle_set(m, pcpu, (int64_t)set * l1i->stride);
+        }
+    }
+}
+
 uint32_t cache_model_l1_sets(const CacheModel *m, CacheKind kind)
 {
     return m->pcpu[0].l1[side_of(kind)].sets;
+}
+
+uint32_t cache_model_l1_set(const CacheModel *m, CacheKind kind,
+                            uint64_t address)
+{
+    return cache_array_set(&m->pcpu[0].l1[side_of(kind)],
+                           address >> m->line_shift);
 }
 
 void cache_model_add_hits(CacheModel *m, unsigned pcpu, unsigned vcpu,
@@ -374,6 +499,7 @@ const CacheCounterName cache_counter_names[] = {
     MISS("l2-misses-compulsory", CACHE_L2, CACHE_COMPULSORY),
     MISS("l2-misses-capacity", CACHE_L2, CACHE_CAPACITY),
     MISS("l2-misses-coherence", CACHE_L2, CACHE_COHERENCE),
+    COUNTER("l2-fetch-misses", l2_fetch_misses),
     /* Nothing is taken away from the L3. */
     MISS("l3-misses-compulsory", CACHE_L3, CACHE_COMPULSORY),
     MISS("l3-misses-capacity", CACHE_L3, CACHE_CAPACITY),
@@ -450,15 +576,6 @@ void cache_model_reset_counters(CacheModel *m)
 
 /* --- Memory --- */
 
-static size_t array_memory(const CacheArray *a)
-{
-    size_t places = cache_array_places(a);
-
-    return places * (sizeof(a->line[0]) + sizeof(a->state[0])) +
-           (a->stamp ? places * sizeof(a->stamp[0]) : 0) +
-           (a->tree ? a->sets * sizeof(a->tree[0]) : 0);
-}
-
 static size_t reservation_memory(const Reservation *r)
 {
     return sizeof(*r) + r->words * sizeof(r->taken[0]);
@@ -476,13 +593,13 @@ static size_t banks_memory(const Reservation *bank, uint64_t banks)
 
 static size_t pcpu_memory(const CacheModel *m, const CachePcpu *p)
 {
-    size_t sum = sizeof(*p) + array_memory(&p->l2) +
+    size_t sum = sizeof(*p) + cache_array_memory(&p->l2) +
                  banks_memory(p->l2_bank, m->config.l2.banks) +
                  reservation_memory(&p->link_in) +
                  reservation_memory(&p->link_out);
 
     for (CacheSide side = 0; side < CACHE_SIDES; side++) {
-        sum += array_memory(&p->l1[side]) +
+        sum += cache_array_memory(&p->l1[side]) +
                p->l1[side].sets * sizeof(p->grant[side][0]);
     }
     return sum;
@@ -490,7 +607,7 @@ static size_t pcpu_memory(const CacheModel *m, const CachePcpu *p)
 
 size_t cache_model_memory(const CacheModel *m)
 {
-    size_t sum = sizeof(*m) + array_memory(&m->l3) +
+    size_t sum = sizeof(*m) + cache_array_memory(&m->l3) +
                  banks_memory(m->l3_bank, m->config.l3.banks) +
                  reservation_memory(&m->memory) +
                  (sizeof(m->directory.entry[0]) << m->directory.bits) +

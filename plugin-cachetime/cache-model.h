@@ -87,6 +87,7 @@ typedef enum CacheResource {
 typedef struct CacheCounters {
     uint64_t accesses[CACHE_KINDS];
     uint64_t misses[CACHE_LEVELS][CACHE_MISSES];
+    uint64_t l2_fetch_misses;           /* part of L2's misses: of fetches */
     uint64_t upgrades;
     uint64_t served[CACHE_SERVERS];
     uint64_t stall[CACHE_SERVERS];      /* cycles */
@@ -196,7 +197,8 @@ int64_t cache_model_switch(CacheModel *m, const CacheSwitch *s);
 
 /*
  * An access that hits the line of its L1 set that was accessed last, with the
- * right that it needs, changes nothing in the model and does not stall.
+ * right that it needs, changes nothing in the model and does not stall.  (One
+ * that hits another line changes the order of lines, and nothing else.)
  * Whoever executes guest code may keep the rights to such lines and leave out
  * the call.  Such hits are counted by cache_model_add_hits().
  */
@@ -218,12 +220,41 @@ unsigned cache_model_grant(CacheModel *m, unsigned pcpu, CacheKind kind,
 typedef void CacheWithdraw(void *opaque, unsigned pcpu, CacheKind kind,
                            uint32_t set, uint64_t address, unsigned rights);
 
+/*
+ * When, by the clock of the L1I of @pcpu, the filter last recognised a fetch
+ * from the line at @address; any earlier number if it did not since the grant.
+ */
+typedef uint64_t CacheRecency(void *opaque, unsigned pcpu, uint64_t address);
+
 /* Before the first grant, and not NULL: without it nothing is granted. */
 void cache_model_on_withdraw(CacheModel *m, CacheWithdraw *function,
                              void *opaque);
 
+/*
+ * After on_withdraw(), and before the first grant.  With this, rights are
+ * granted to any line of the L1Is, not only to those accessed last, unless
+ * their replacement is pseudo-LRU, which depends on the order of all hits.  LRU
+ * depends on when each line was accessed last: for that, the clock of an L1I
+ * counts all fetches, those that the filter recognised too.  The caller sets it
+ * before each fetch that it tells of, to the number of fetches before it; the
+ * model asks when it needs to know about others.
+ */
+void cache_model_on_recency(CacheModel *m, CacheRecency *function);
+bool cache_model_grants_all_code(const CacheModel *m);
+uint64_t cache_model_code_clock(const CacheModel *m, unsigned pcpu);
+void cache_model_set_code_clock(CacheModel *m, unsigned pcpu, uint64_t clock);
+
+/* The filter forgets the line at @address, which it saw last at @clock. */
+void cache_model_settle_line(CacheModel *m, unsigned pcpu, uint64_t address,
+                             uint64_t clock);
+
+/* Asks about all lines: before the state is saved, or the filter emptied. */
+void cache_model_settle(CacheModel *m);
+
 /* Sets of the L1I (@kind is FETCH) or L1D: rights are to one line of each. */
 uint32_t cache_model_l1_sets(const CacheModel *m, CacheKind kind);
+uint32_t cache_model_l1_set(const CacheModel *m, CacheKind kind,
+                            uint64_t address);
 
 /* @n accesses that the filter recognised as hits */
 void cache_model_add_hits(CacheModel *m, unsigned pcpu, unsigned vcpu,

@@ -16,7 +16,7 @@
 
 #include "cache-internal.h"
 
-#define MAGIC     UINT64_C(0x314548434143504d)    /* "MPCACHE1" */
+#define MAGIC     UINT64_C(0x324548434143504d)    /* "MPCACHE2" */
 #define CYCLE_MAX (INT64_MAX / 512)     /* slots are at most 256 a cycle */
 
 /* --- Writing --- */
@@ -41,17 +41,22 @@ static void put_array(GByteArray *out, const CacheArray *a)
 {
     uint64_t used = 0;
 
-    for (int64_t i = 0; i < cache_array_places(a); i++) {
-        used += a->state[i] != CACHE_INVALID;
+    for (int64_t n = 0; n < cache_array_places(a); n++) {
+        int64_t place = cache_array_place(a, n);
+
+        used += cache_array_state(a, place) != CACHE_INVALID;
     }
     put(out, a->clock);
     put(out, used);
-    for (int64_t i = 0; i < cache_array_places(a); i++) {
-        if (a->state[i] != CACHE_INVALID) {
-            put(out, i);
-            put(out, a->state[i]);
-            put(out, a->line[i]);
-            put(out, a->stamp ? a->stamp[i] : 0);
+    for (int64_t n = 0; n < cache_array_places(a); n++) {
+        int64_t place = cache_array_place(a, n);
+
+        if (cache_array_state(a, place) != CACHE_INVALID) {
+            put(out, n);
+            put(out, cache_array_state(a, place));
+            put(out, cache_array_line(a, place));
+            put(out, cache_array_has_stamps(a) ? *cache_array_stamp(a, place)
+                                               : 0);
         }
     }
     if (a->tree) {
@@ -209,23 +214,28 @@ static void get_numbers(Reader *in, void *numbers, size_t size)
 static uint64_t get_place(Reader *in, CacheArray *a, uint64_t least,
                           unsigned shift)
 {
-    uint64_t i = get_within(in, least, cache_array_places(a) - 1,
+    uint64_t n = get_within(in, least, cache_array_places(a) - 1,
                             "a place in a cache");
+    int64_t place = cache_array_place(a, n);
+    CacheState state;
+    uint64_t line;
 
     if (in->fault) {
-        return i;
+        return n;
     }
-    a->state[i] = get_within(in, CACHE_TAKEN, CACHE_STATES - 1, "a state");
-    a->line[i] = get_within(in, 0, UINT64_MAX >> shift, "a line");
-    if (cache_array_set(a, a->line[i]) != i / a->ways) {
+    state = get_within(in, CACHE_TAKEN, CACHE_STATES - 1, "a state");
+    line = get_within(in, 0, UINT64_MAX >> shift, "a line");
+    if (cache_array_set(a, line) != n / a->ways) {
         fail(in, "a line is in a wrong set");
     }
-    if (a->stamp) {
-        a->stamp[i] = get_within(in, 0, a->clock, "a time stamp");
+    a->word[place] = line << CACHE_STATE_BITS | state;
+    if (cache_array_has_stamps(a)) {
+        *cache_array_stamp(a, place) = get_within(in, 0, a->clock,
+                                                  "a time stamp");
     } else {
         get(in);
     }
-    return i + 1;
+    return n + 1;
 }
 
 static void get_array(Reader *in, CacheArray *a, unsigned shift)
@@ -343,10 +353,13 @@ static void rebuild_directory(CacheModel *m)
     for (unsigned p = 0; p < m->machine.pcpus; p++) {
         const CacheArray *l2 = &m->pcpu[p].l2;
 
-        for (int64_t i = 0; i < cache_array_places(l2); i++) {
-            if (cache_state_valid(l2->state[i])) {
-                directory_add(&m->directory, l2->line[i], p,
-                              l2->state[i] != CACHE_SHARED);
+        for (int64_t n = 0; n < cache_array_places(l2); n++) {
+            int64_t place = cache_array_place(l2, n);
+            CacheState state = cache_array_state(l2, place);
+
+            if (cache_state_valid(state)) {
+                directory_add(&m->directory, cache_array_line(l2, place), p,
+                              state != CACHE_SHARED);
             }
         }
     }
@@ -390,6 +403,7 @@ bool cache_model_load(CacheModel *m, const uint8_t *bytes, size_t size,
         return false;
     }
     loaded->withdraw = m->withdraw;
+    loaded->recency = m->recency;
     loaded->withdraw_opaque = m->withdraw_opaque;
     cache_model_destroy(m);
     *m = *loaded;

@@ -14,9 +14,11 @@
  * was accessed last, with the right that they need, change nothing in the model
  * and do not stall.  The rights that the model grants to such lines are in
  * filters that generated code looks into, two for data (lines that may be read,
- * lines that may be written), by virtual address, and one for lines of code, by
- * physical address.  They belong to the vCPU that executes, and are emptied
- * when its PCPU takes another one in.  They count all accesses, in line.
+ * lines that may be written), by virtual address.  They belong to the vCPU that
+ * executes, and are emptied when its PCPU takes another one in.  The filter of
+ * code is by physical address, so its tables are those of PCPUs, and stay; it
+ * stamps lines when it finds them, so that it can have all lines of the L1I.
+ * Filters count all accesses, in line.
  *
  * Copyright (c) 2026 The cmp8 developers
  *
@@ -56,6 +58,12 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 
 enum { PRIVILEGED, USER, MODES };
 
+/* Places of the filter of code for each line of an L1I: fewer lines collide. */
+#define CODE_PLACES 16
+
+/* Counters of the filter of code: with stamps, the first one counts all. */
+enum { COUNT_ALL, COUNT_USER };
+
 /* Kinds of accesses that a guest's instructions make */
 #define KINDS (CACHE_STORE + 1)
 
@@ -67,6 +75,7 @@ typedef struct VCPU {
     bool started;
     uint64_t counted[KINDS][MODES];
     uint64_t called[KINDS][MODES];      /* since then, accesses that called */
+    unsigned code_table;        /* where its fetches are counted now */
     uint64_t retired[MODES];    /* what of its instructions is counted */
     uint64_t stalled;           /* cycles; where cores keep no time */
     /* Loads counted, up to that of an atomic operation that called last */
@@ -76,12 +85,16 @@ typedef struct VCPU {
 
 /*
  * What the filters of the vCPU that a PCPU holds have for sets of its L1D, and
- * the other way round.
+ * the other way round; and what the filter of code has, which is the PCPU's.
  */
 typedef struct PCPU {
     int vcpu;                   /* whose filters these are, or -1 */
     uint32_t *place_of_set;     /* or NONE */
     uint32_t *set_of_place;     /* or NONE */
+    uint64_t *code_line;        /* by place; or NO_LINE */
+    /* What its fetches are behind the clock of its L1I, once it is known */
+    bool clock_known;
+    int64_t clock_offset;
 } PCPU;
 
 /* A line of code in a block, where its first instruction executes */
@@ -132,6 +145,12 @@ static struct {
     struct qemu_plugin_filter *may[KINDS];
     struct qemu_plugin_scoreboard *insn_count;  /* where cores keep no time */
     uint32_t places;            /* of a filter of data */
+    /*
+     * Set of the L1D of a PCPU whose rights are granted anew after the access
+     * that is on its way, so that nothing need be withdrawn, or NONE
+     */
+    uint32_t set;
+    unsigned set_pcpu;
     uint32_t code_places;
     PCPU *pcpu;
     VCPU *vcpu;
@@ -159,6 +178,99 @@ static void unlock(void)
 
 /* --- Rights --- */
 
+/* Number of a PCPU's table of code: vCPUs that are new find theirs empty. */
+static unsigned code_table(unsigned pcpu)
+{
+    return C.vcpus + pcpu;
+}
+
+static uint32_t code_place(uint64_t line)
+{
+    return line & (C.code_places - 1);
+}
+
+/* When the filter found @line last, by the clock of the L1I */
+static uint64_t last_fetch(unsigned pcpu, uint64_t line)
+{
+    const PCPU *p = &C.pcpu[pcpu];
+    int64_t stamp;
+
+    if (p->code_line[code_place(line)] != line) {
+        return 0;
+    }
+    stamp = qemu_plugin_filter_stamp(C.may[CACHE_FETCH], code_table(pcpu),
+                                     code_place(line)) + p->clock_offset;
+    return MAX(stamp, 0);       /* one from before the clock was set back */
+}
+
+static uint64_t recency(void *opaque, unsigned pcpu, uint64_t address)
+{
+    return last_fetch(pcpu, address >> C.line_bits);
+}
+
+static void withdraw_code(unsigned pcpu, uint64_t line)
+{
+    uint32_t place = code_place(line);
+
+    if (C.pcpu[pcpu].code_line[place] == line) {
+        C.pcpu[pcpu].code_line[place] = NO_LINE;
+        qemu_plugin_filter_remove(C.may[CACHE_FETCH], code_table(pcpu), place);
+    }
+}
+
+/* The line at @address was fetched just now. */
+static void grant_code(unsigned pcpu, uint64_t address)
+{
+    uint64_t line = address >> C.line_bits;
+    uint64_t *old = &C.pcpu[pcpu].code_line[code_place(line)];
+
+    if ((C.attribution && attribution_wants(C.attribution, address)) ||
+        !cache_model_grant(C.model, pcpu, CACHE_FETCH, address)) {
+        withdraw_code(pcpu, line);
+        return;
+    }
+    if (*old != line && *old != NO_LINE) {
+        cache_model_settle_line(C.model, pcpu, *old << C.line_bits,
+                                last_fetch(pcpu, *old));
+    }
+    *old = line;
+    qemu_plugin_filter_add_key(C.may[CACHE_FETCH], code_table(pcpu), line);
+}
+
+/*
+ * Before a fetch that the filter of code did not know.  @counted: it did count
+ * it, in the PCPU's table.
+ */
+static void set_code_clock(unsigned pcpu, bool counted)
+{
+    PCPU *p = &C.pcpu[pcpu];
+    uint64_t before = qemu_plugin_filter_count(C.may[CACHE_FETCH],
+                                               code_table(pcpu), 0) - counted;
+
+    if (!p->clock_known) {
+        p->clock_known = true;
+        p->clock_offset = cache_model_code_clock(C.model, pcpu) - before;
+    }
+    cache_model_set_code_clock(C.model, pcpu, before + p->clock_offset);
+    p->clock_offset += !counted;
+}
+
+/* All lines of code are forgotten. */
+static void empty_code(unsigned pcpu)
+{
+    PCPU *p = &C.pcpu[pcpu];
+
+    for (uint32_t i = 0; i < C.code_places; i++) {
+        if (p->code_line[i] != NO_LINE) {
+            cache_model_settle_line(C.model, pcpu,
+                                    p->code_line[i] << C.line_bits,
+                                    last_fetch(pcpu, p->code_line[i]));
+            withdraw_code(pcpu, p->code_line[i]);
+        }
+    }
+    p->clock_known = false;
+}
+
 static void forget_place(PCPU *p, uint32_t place)
 {
     if (p->set_of_place[place] != NONE) {
@@ -167,23 +279,28 @@ static void forget_place(PCPU *p, uint32_t place)
     }
 }
 
+static void remove_place(PCPU *p, unsigned vcpu, uint32_t place)
+{
+    qemu_plugin_filter_remove(C.may[CACHE_LOAD], vcpu, place);
+    qemu_plugin_filter_remove(C.may[CACHE_STORE], vcpu, place);
+    forget_place(p, place);
+}
+
 static void withdraw(void *opaque, unsigned pcpu, CacheKind kind, uint32_t set,
                      uint64_t address, unsigned rights)
 {
     PCPU *p = &C.pcpu[pcpu];
     uint32_t place;
 
+    if (kind == CACHE_FETCH) {
+        withdraw_code(pcpu, address >> C.line_bits);
+        return;
+    }
     if (p->vcpu < 0) {
         return;
     }
-    if (kind == CACHE_FETCH) {
-        qemu_plugin_filter_remove(C.may[kind], p->vcpu,
-                                  (address >> C.line_bits) &
-                                  (C.code_places - 1));
-        return;
-    }
     place = p->place_of_set[set];
-    if (place == NONE) {
+    if (place == NONE || (set == C.set && pcpu == C.set_pcpu)) {
         return;
     }
     qemu_plugin_filter_remove(C.may[CACHE_STORE], p->vcpu, place);
@@ -200,22 +317,18 @@ static void withdraw(void *opaque, unsigned pcpu, CacheKind kind, uint32_t set,
 static void grant_data(PCPU *p, unsigned vcpu, const CacheAccess *access,
                        qemu_plugin_meminfo_t info, uint64_t vaddr)
 {
-    uint32_t set = (access->address >> C.line_bits) %
-                   cache_model_l1_sets(C.model, access->kind);
-    uint32_t place = p->place_of_set[set];
-    unsigned rights;
+    uint32_t set = cache_model_l1_set(C.model, CACHE_LOAD, access->address);
+    uint32_t old = p->place_of_set[set], place;
+    unsigned rights = 0;
 
-    if (place != NONE) {        /* the same line, at another address perhaps */
-        qemu_plugin_filter_remove(C.may[CACHE_LOAD], vcpu, place);
-        qemu_plugin_filter_remove(C.may[CACHE_STORE], vcpu, place);
-        forget_place(p, place);
+    if (!C.attribution || !attribution_wants(C.attribution, access->address)) {
+        rights = cache_model_grant(C.model, access->pcpu, access->kind,
+                                   access->address);
     }
-    if (C.attribution && attribution_wants(C.attribution, access->address)) {
-        return;
-    }
-    rights = cache_model_grant(C.model, access->pcpu, access->kind,
-                               access->address);
     if (!rights) {
+        if (old != NONE) {
+            remove_place(p, vcpu, old);
+        }
         return;
     }
     place = qemu_plugin_filter_add(C.may[CACHE_LOAD], vcpu, info, vaddr);
@@ -224,26 +337,87 @@ static void grant_data(PCPU *p, unsigned vcpu, const CacheAccess *access,
     } else {
         qemu_plugin_filter_remove(C.may[CACHE_STORE], vcpu, place);
     }
-    forget_place(p, place);
-    p->place_of_set[set] = place;
-    p->set_of_place[place] = set;
+    if (old != place) {
+        if (old != NONE) {      /* the same line, at another address perhaps */
+            remove_place(p, vcpu, old);
+        }
+        forget_place(p, place);
+        p->place_of_set[set] = place;
+        p->set_of_place[place] = set;
+    }
 }
 
-/* The filters of the vCPU that @p holds are not used any more. */
+/* Counts of the filter of @kind that are of @vcpu, from where @v counts */
+static uint64_t filter_count(unsigned vcpu, CacheKind kind, int mode)
+{
+    unsigned table = C.vcpu[vcpu].code_table;
+    uint64_t user;
+
+    if (kind != CACHE_FETCH) {
+        return qemu_plugin_filter_count(C.may[kind], vcpu, mode);
+    }
+    user = qemu_plugin_filter_count(C.may[kind], table, COUNT_USER);
+    return mode == USER ? user :
+           qemu_plugin_filter_count(C.may[kind], table, COUNT_ALL) - user;
+}
+
+/* Accesses that the filters recognised since the last time, of one kind */
+static uint64_t unharvested(unsigned vcpu, CacheKind kind, int mode)
+{
+    const VCPU *v = &C.vcpu[vcpu];
+
+    if (!C.may[kind] || !v->started || v->core < 0 ||
+        (kind == CACHE_FETCH && v->code_table != code_table(v->core))) {
+        return 0;
+    }
+    return filter_count(vcpu, kind, mode) - v->counted[kind][mode] -
+           v->called[kind][mode];
+}
+
+/* They go into counters. */
+static void harvest_kind(unsigned vcpu, CacheKind kind)
+{
+    VCPU *v = &C.vcpu[vcpu];
+
+    for (int mode = 0; mode < MODES; mode++) {
+        cache_model_add_hits(C.model, v->core, vcpu, kind, mode,
+                             unharvested(vcpu, kind, mode));
+        v->counted[kind][mode] = filter_count(vcpu, kind, mode);
+        v->called[kind][mode] = 0;
+    }
+}
+
+/* The filters of data of the vCPU that @p holds are not used any more. */
 static void empty_filters(PCPU *p)
 {
     if (p->vcpu < 0) {
         return;
     }
     if (C.may[CACHE_LOAD]) {
-        for (int kind = 0; kind < KINDS; kind++) {
-            qemu_plugin_filter_clear(C.may[kind], p->vcpu);
-        }
+        qemu_plugin_filter_clear(C.may[CACHE_LOAD], p->vcpu);
+        qemu_plugin_filter_clear(C.may[CACHE_STORE], p->vcpu);
         memset(p->place_of_set, 0xff,
                cache_model_l1_sets(C.model, CACHE_LOAD) * sizeof(uint32_t));
         memset(p->set_of_place, 0xff, C.places * sizeof(uint32_t));
     }
     p->vcpu = -1;
+}
+
+/* Nothing that the filters know holds any more. */
+static void forget_rights(void)
+{
+    for (unsigned p = 0; p < C.pcpus; p++) {
+        empty_filters(&C.pcpu[p]);
+        empty_code(p);
+    }
+}
+
+static void listen_to_model(void)
+{
+    if (C.may[CACHE_LOAD]) {
+        cache_model_on_withdraw(C.model, withdraw, NULL);
+        cache_model_on_recency(C.model, recency);
+    }
 }
 
 /* --- Accesses --- */
@@ -272,14 +446,27 @@ static void harvest(unsigned vcpu)
         return;
     }
     for (int kind = 0; kind < KINDS; kind++) {
-        for (int mode = 0; mode < MODES; mode++) {
-            uint64_t count = qemu_plugin_filter_count(C.may[kind], vcpu, mode);
+        harvest_kind(vcpu, kind);
+    }
+}
 
-            cache_model_add_hits(C.model, v->core, vcpu, kind, mode,
-                                 count - v->counted[kind][mode] -
-                                 v->called[kind][mode]);
-            v->counted[kind][mode] = count;
-            v->called[kind][mode] = 0;
+/*
+ * From now on, accesses on @p are those of @vcpu.  Those of the vCPU before it
+ * are in counters; so are its own ones elsewhere.
+ */
+static void hold(PCPU *p, unsigned vcpu)
+{
+    unsigned table = code_table(p - C.pcpu);
+    VCPU *v = &C.vcpu[vcpu];
+
+    empty_filters(p);
+    p->vcpu = vcpu;
+    if (C.may[CACHE_FETCH] && v->code_table != table &&
+        qemu_plugin_filter_use(C.may[CACHE_FETCH], vcpu, table)) {
+        v->code_table = table;
+        for (int mode = 0; mode < MODES; mode++) {
+            v->counted[CACHE_FETCH][mode] = filter_count(vcpu, CACHE_FETCH,
+                                                         mode);
         }
     }
 }
@@ -294,8 +481,7 @@ static PCPU *pcpu_of(unsigned vcpu, VCPU *v)
     }
     p = &C.pcpu[v->core];
     if (p->vcpu != (int)vcpu) {
-        empty_filters(p);
-        p->vcpu = vcpu;
+        hold(p, vcpu);
     }
     return p;
 }
@@ -371,7 +557,7 @@ static int64_t load_before(unsigned vcpu, VCPU *v, const CacheAccess *access,
                            qemu_plugin_meminfo_t info, uint64_t pc,
                            uint64_t virtual)
 {
-    CacheAccess load = *access;
+    CacheAccess load;
     uint64_t count;
 
     if (!C.may[CACHE_LOAD] || !qemu_plugin_mem_is_atomic(info)) {
@@ -386,6 +572,7 @@ static int64_t load_before(unsigned vcpu, VCPU *v, const CacheAccess *access,
         return 0;
     }
     v->called[CACHE_LOAD][access->user]++;
+    load = *access;
     load.kind = CACHE_LOAD;
     load.exclusive = true;
     return access_model(&load, pc, virtual);
@@ -424,8 +611,13 @@ static void access_data(unsigned vcpu, qemu_plugin_meminfo_t info,
     access.cycle = cycle_of(vcpu, v, after);
     stalled = load_before(vcpu, v, &access, info, packed_pc(packed), vaddr);
     access.cycle += stalled;
+    if (C.may[CACHE_LOAD] && size <= in_page) {
+        C.set = cache_model_l1_set(C.model, CACHE_LOAD, access.address);
+        C.set_pcpu = access.pcpu;
+    }
     stalled += access_model(&access, packed_pc(packed), vaddr);
     if (C.may[CACHE_LOAD] && size <= in_page) {
+        C.set = NONE;
         grant_data(p, vcpu, &access, info, vaddr);
     } else if (size > in_page) {
         /* The rest is in another page, which may be anywhere. */
@@ -453,19 +645,23 @@ static void access_code(unsigned vcpu, void *opaque)
         .address = fetch->address,
         .size = 1,
     };
+    unsigned table;
     int64_t stalled;
+    bool counted;
 
     lock();
-    v->called[CACHE_FETCH][fetch->user]++;
+    table = v->code_table;
     pcpu_of(vcpu, v);
     access.pcpu = v->core;
     access.cycle = cycle_of(vcpu, v, fetch->after);
+    if (C.may[CACHE_FETCH]) {
+        counted = table == code_table(v->core);
+        v->called[CACHE_FETCH][fetch->user] += counted;
+        set_code_clock(v->core, counted);
+    }
     stalled = access_model(&access, fetch->pc, fetch->pc);
-    if (C.may[CACHE_FETCH] &&
-        !(C.attribution && attribution_wants(C.attribution, access.address)) &&
-        cache_model_grant(C.model, v->core, CACHE_FETCH, fetch->address)) {
-        qemu_plugin_filter_add_key(C.may[CACHE_FETCH], vcpu,
-                                   fetch->address >> C.line_bits);
+    if (C.may[CACHE_FETCH]) {
+        grant_code(v->core, fetch->address);
     }
     stall(vcpu, v, stalled);
     unlock();
@@ -540,7 +736,7 @@ static void add_fetch(struct qemu_plugin_insn *insn, uint64_t address,
     if (C.may[CACHE_FETCH]) {
         qemu_plugin_register_vcpu_insn_exec_filtered_cb(
             insn, access_code, QEMU_PLUGIN_CB_NO_REGS, C.may[CACHE_FETCH],
-            user, line, fetch);
+            user ? COUNT_USER : COUNT_ALL, line, fetch);
     } else {
         qemu_plugin_register_vcpu_insn_exec_cb(insn, access_code,
                                                QEMU_PLUGIN_CB_NO_REGS, fetch);
@@ -626,6 +822,7 @@ static int64_t core_switched(qemu_plugin_id_t id,
                              void *opaque)
 {
     VCPU *v = &C.vcpu[s->vcpu_index];
+    PCPU *p = &C.pcpu[s->core];
     unsigned words = words_of(s->locked);
     CacheSwitch move = {
         .cycle = s->cycle,
@@ -635,12 +832,13 @@ static int64_t core_switched(qemu_plugin_id_t id,
 
     if (s->before >= 0) {
         harvest(s->before);
+        C.vcpu[s->before].code_table = s->before;
     }
     harvest(s->vcpu_index);
-    empty_filters(&C.pcpu[s->core]);
     if (s->holder >= 0) {
         empty_filters(&C.pcpu[s->holder]);
     }
+    hold(p, s->vcpu_index);
     v->core = s->core;
     if (!C.on) {
         return -1;
@@ -719,9 +917,7 @@ static void switch_on(bool on)
         return;
     }
     harvest_all();
-    for (unsigned p = 0; p < C.pcpus; p++) {
-        empty_filters(&C.pcpu[p]);
-    }
+    forget_rights();
     if (on) {
         C.on_since = C.now;
     } else {
@@ -934,16 +1130,6 @@ static char *command(qemu_plugin_id_t id, const char *name,
 
 /* --- Statistics --- */
 
-/* Accesses that the filters recognised since the last time, of one kind */
-static uint64_t unharvested(unsigned vcpu, CacheKind kind, int mode)
-{
-    const VCPU *v = &C.vcpu[vcpu];
-
-    return !C.may[kind] || !v->started ? 0 :
-           qemu_plugin_filter_count(C.may[kind], vcpu, mode) -
-           v->counted[kind][mode] - v->called[kind][mode];
-}
-
 static void read_statistics(qemu_plugin_id_t id,
                             enum qemu_plugin_stat_target target, unsigned index,
                             uint64_t *values, void *opaque)
@@ -1018,6 +1204,7 @@ static GByteArray *save(qemu_plugin_id_t id, void *opaque)
     GByteArray *bytes = g_byte_array_new();
 
     harvest_all();
+    cache_model_settle(C.model);
     model = cache_model_save(C.model);
     g_variant_builder_init(&vcpus, G_VARIANT_TYPE("a(itttt)"));
     for (unsigned i = 0; i < C.vcpus; i++) {
@@ -1044,14 +1231,6 @@ static GByteArray *save(qemu_plugin_id_t id, void *opaque)
     return bytes;
 }
 
-/* Nothing that the filters know holds any more. */
-static void forget_rights(void)
-{
-    for (unsigned p = 0; p < C.pcpus; p++) {
-        empty_filters(&C.pcpu[p]);
-    }
-}
-
 /* Time and counters are others than before. */
 static void begin_intervals_anew(void)
 {
@@ -1073,12 +1252,11 @@ static void begin_cold(void)
                                         cache_model_machine(C.model), &why);
 
     g_assert(model);
+    harvest_all();
     forget_rights();
     cache_model_free(C.model);
     C.model = model;
-    if (C.may[CACHE_LOAD]) {
-        cache_model_on_withdraw(C.model, withdraw, NULL);
-    }
+    listen_to_model();
     for (unsigned i = 0; i < C.vcpus; i++) {
         harvest(i);
         C.vcpu[i].core = -1;
@@ -1129,6 +1307,7 @@ static bool load_state(GVariant *state, char **why)
         }
     }
     bytes = g_variant_get_fixed_array(model, &size, 1);
+    harvest_all();
     forget_rights();
     before = cache_model_save(C.model);
     if (!cache_model_load(C.model, bytes, size, why)) {
@@ -1210,18 +1389,19 @@ static unsigned bits_for(uint32_t n)
 static void create_filters(void)
 {
     unsigned bits = bits_for(cache_model_l1_sets(C.model, CACHE_LOAD));
-    unsigned code_bits = bits_for(cache_model_l1_sets(C.model, CACHE_FETCH));
+    unsigned code_bits = bits_for(CODE_PLACES * C.config.l1i.size /
+                                  C.config.line);
 
     if (C.config.line < 32) {
         return;
     }
     C.places = 1u << bits;
     C.code_places = 1u << code_bits;
-    C.may[CACHE_FETCH] = qemu_plugin_filter_new(0, code_bits);
-    C.may[CACHE_LOAD] = qemu_plugin_filter_new(C.line_bits, bits);
-    C.may[CACHE_STORE] = qemu_plugin_filter_new(C.line_bits, bits);
+    C.may[CACHE_FETCH] = qemu_plugin_filter_new(0, code_bits, true);
+    C.may[CACHE_LOAD] = qemu_plugin_filter_new(C.line_bits, bits, false);
+    C.may[CACHE_STORE] = qemu_plugin_filter_new(C.line_bits, bits, false);
     g_assert(C.may[CACHE_STORE]);
-    cache_model_on_withdraw(C.model, withdraw, NULL);
+    listen_to_model();
 }
 
 static uint64_t cycles_of(uint64_t ns)
@@ -1300,6 +1480,8 @@ static char *machine_ready(qemu_plugin_id_t id, void *opaque)
         C.pcpu[p].vcpu = -1;
         C.pcpu[p].place_of_set = g_new(uint32_t, sets);
         C.pcpu[p].set_of_place = g_new(uint32_t, C.places);
+        C.pcpu[p].code_line = g_new(uint64_t, C.code_places);
+        memset(C.pcpu[p].code_line, 0xff, C.code_places * sizeof(uint64_t));
         memset(C.pcpu[p].place_of_set, 0xff, sets * sizeof(uint32_t));
         memset(C.pcpu[p].set_of_place, 0xff, C.places * sizeof(uint32_t));
     }
@@ -1538,6 +1720,7 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id,
     g_autofree char *why = NULL;
 
     C.id = id;
+    C.set = NONE;
     C.target = g_strdup(info->target_name);
     C.config_name = g_strdup("wells-2006");
     C.state_words = default_state_words(info->target_name);
@@ -1568,6 +1751,7 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id,
     C.vcpu = g_new0(VCPU, C.vcpus);
     for (unsigned i = 0; i < C.vcpus; i++) {
         C.vcpu[i].core = -1;
+        C.vcpu[i].code_table = i;
     }
     C.fetches = g_ptr_array_new_with_free_func(g_free);
     qemu_plugin_register_machine_ready_cb(id, machine_ready, NULL);

@@ -22,18 +22,24 @@
 
 /* --- Slots --- */
 
+/* Sets go round the banks.  Divisions are slow, and @banks a power of two. */
+static uint32_t bank_of(uint32_t set, uint64_t banks)
+{
+    return banks & (banks - 1) ? set % (uint32_t)banks : set & (banks - 1);
+}
+
 static Reservation *l2_bank(CacheModel *m, unsigned pcpu, uint64_t line)
 {
     CachePcpu *p = &m->pcpu[pcpu];
 
-    return &p->l2_bank[cache_array_set(&p->l2, line) %
-                       (uint32_t)m->config.l2.banks];
+    return &p->l2_bank[bank_of(cache_array_set(&p->l2, line),
+                               m->config.l2.banks)];
 }
 
 static Reservation *l3_bank(CacheModel *m, uint64_t line)
 {
-    return &m->l3_bank[cache_array_set(&m->l3, line) %
-                       (uint32_t)m->config.l3.banks];
+    return &m->l3_bank[bank_of(cache_array_set(&m->l3, line),
+                               m->config.l3.banks)];
 }
 
 /* A slot on the way of the request */
@@ -77,16 +83,37 @@ static void withdraw(CacheModel *m, unsigned pcpu, CacheSide side,
     }
 }
 
-/* @r->line is now the one of its L1 set that was accessed last. */
-static void make_most_recent(CacheRequest *r)
+/* A line leaves @place of an L1, or left it: all rights to it end. */
+static void withdraw_all(CacheModel *m, unsigned pcpu, CacheSide side,
+                         int64_t place, uint64_t line)
 {
-    uint32_t set = cache_array_set(&r->p->l1[r->side], r->line);
-    CacheGrant *grant = &r->p->grant[r->side][set];
+    uint8_t *granted = m->pcpu[pcpu].granted;
 
-    if (grant->line != r->line) {
-        withdraw(r->m, r->pcpu, r->side, grant->line,
-                 CACHE_MAY_READ | CACHE_MAY_WRITE);
-        *grant = (CacheGrant) { .line = r->line };
+    if (!cache_grants_all(m, side)) {
+        withdraw(m, pcpu, side, line, CACHE_MAY_READ | CACHE_MAY_WRITE);
+    } else if (granted[place] && !FAULT(m, KEEP_RIGHT)) {
+        granted[place] = 0;
+        m->withdraw(m->withdraw_opaque, pcpu, CACHE_FETCH,
+                    cache_array_set(&m->pcpu[pcpu].l1[side], line),
+                    line << m->line_shift, CACHE_MAY_READ);
+    }
+}
+
+/* @line is now the one of its L1 @set that was accessed last. */
+static inline void make_most_recent(CacheModel *m, unsigned pcpu,
+                                    CacheSide side, uint32_t set, uint64_t line)
+{
+    CacheGrant *grant = &m->pcpu[pcpu].grant[side][set];
+
+    if (cache_grants_all(m, side)) {
+        return;
+    }
+    if (grant->line != line) {
+        if (grant->rights) {
+            withdraw(m, pcpu, side, grant->line,
+                     CACHE_MAY_READ | CACHE_MAY_WRITE);
+        }
+        *grant = (CacheGrant) { .line = line };
     }
 }
 
@@ -100,8 +127,8 @@ static void drop_l1(CacheModel *m, unsigned pcpu, CacheSide side,
     int64_t place = cache_array_find(l1, line);
 
     if (place != CACHE_NOWHERE) {
-        l1->state[place] = state;
-        withdraw(m, pcpu, side, line, CACHE_MAY_READ | CACHE_MAY_WRITE);
+        cache_array_set_state(l1, place, state);
+        withdraw_all(m, pcpu, side, place, line);
     }
 }
 
@@ -110,15 +137,18 @@ static void clean_l1d(CacheRequest *r, unsigned pcpu, uint64_t line)
 {
     CacheArray *l1 = &r->m->pcpu[pcpu].l1[CACHE_SIDE_D];
     int64_t place = cache_array_find(l1, line);
+    CacheState state;
 
-    if (place == CACHE_NOWHERE || l1->state[place] == CACHE_SHARED) {
+    state = place == CACHE_NOWHERE ? CACHE_SHARED
+                                   : cache_array_state(l1, place);
+    if (state == CACHE_SHARED) {
         return;
     }
-    if (l1->state[place] == CACHE_MODIFIED) {
+    if (state == CACHE_MODIFIED) {
         COUNT(r, write_backs[CACHE_L1D], 1);
         cache_moved(r->m, CACHE_PLACE_L1D(pcpu), CACHE_PLACE_L2(pcpu), line);
     }
-    l1->state[place] = CACHE_SHARED;
+    cache_array_set_state(l1, place, CACHE_SHARED);
     withdraw(r->m, pcpu, CACHE_SIDE_D, line, CACHE_MAY_WRITE);
 }
 
@@ -129,12 +159,15 @@ static void give_to_l3(CacheRequest *r, uint64_t line, bool dirty)
 {
     CacheModel *m = r->m;
     int64_t cycle = post(r, &r->p->link_out, r->time) + m->hop;
-    int64_t place = cache_array_victim(&m->l3, line);
+    bool taken;
+    int64_t place = cache_array_victim(&m->l3, cache_array_first(&m->l3, line),
+                                       line, &taken);
 
     cycle = post(r, l3_bank(m, line), cycle);
-    if (m->l3.state[place] == CACHE_MODIFIED && !FAULT(m, LOSE_DIRTY_L3)) {
+    if (cache_array_state(&m->l3, place) == CACHE_MODIFIED &&
+        !FAULT(m, LOSE_DIRTY_L3)) {
         COUNT(r, write_backs[CACHE_L3], 1);
-        write_memory(r, CACHE_PLACE_L3, m->l3.line[place], cycle);
+        write_memory(r, CACHE_PLACE_L3, cache_array_line(&m->l3, place), cycle);
     }
     if (dirty) {
         COUNT(r, write_backs[CACHE_L2], 1);
@@ -151,8 +184,8 @@ static void evict_l2(CacheRequest *r, int64_t place)
 {
     CacheModel *m = r->m;
     CacheArray *l2 = &r->p->l2;
-    uint64_t line = l2->line[place];
-    bool dirty = cache_state_dirty(l2->state[place]);
+    uint64_t line = cache_array_line(l2, place);
+    bool dirty = cache_state_dirty(cache_array_state(l2, place));
     DirectoryEntry *entry = directory_find(&m->directory, line);
 
     if (!FAULT(m, KEEP_L1_COPY)) {
@@ -170,7 +203,7 @@ static void evict_l2(CacheRequest *r, int64_t place)
         write_memory(r, CACHE_PLACE_L2(r->pcpu), line,
                      post(r, &r->p->link_out, r->time) + m->hop);
     }
-    l2->state[place] = CACHE_INVALID;
+    cache_array_set_state(l2, place, CACHE_INVALID);
 }
 
 /* --- Other L2s --- */
@@ -208,12 +241,12 @@ static void take_away(CacheRequest *r, unsigned other)
     CacheArray *l2 = &m->pcpu[other].l2;
 
     COUNT(r, invalidations, 1);
-    r->outcome.taken |= cache_bit(other);
+    r->outcome->taken |= cache_bit(other);
     m->pcpu[other].events.taken++;
     if (!FAULT(m, KEEP_SHARER)) {
         drop_l1(m, other, CACHE_SIDE_I, r->line, CACHE_TAKEN);
         drop_l1(m, other, CACHE_SIDE_D, r->line, CACHE_TAKEN);
-        l2->state[cache_array_find(l2, r->line)] = CACHE_TAKEN;
+        cache_array_set_state(l2, cache_array_find(l2, r->line), CACHE_TAKEN);
     }
 }
 
@@ -248,6 +281,7 @@ static void downgrade_owner(CacheRequest *r, DirectoryEntry *entry)
 {
     CacheModel *m = r->m;
     unsigned owner = entry->owner;
+    CacheState state;
     CacheArray *l2;
     int64_t place;
 
@@ -256,20 +290,21 @@ static void downgrade_owner(CacheRequest *r, DirectoryEntry *entry)
     }
     l2 = &m->pcpu[owner].l2;
     place = cache_array_find(l2, r->line);
-    if (l2->state[place] != CACHE_OWNED) {
+    state = cache_array_state(l2, place);
+    if (state != CACHE_OWNED) {
         m->pcpu[owner].events.downgraded++;
     }
     clean_l1d(r, owner, r->line);
-    if (l2->state[place] == CACHE_EXCLUSIVE) {
-        l2->state[place] = CACHE_SHARED;
+    if (state == CACHE_EXCLUSIVE) {
+        cache_array_set_state(l2, place, CACHE_SHARED);
         entry->owner = DIRECTORY_NO_OWNER;
     } else if (cache_has_owned(m)) {
-        l2->state[place] = CACHE_OWNED;
+        cache_array_set_state(l2, place, CACHE_OWNED);
     } else {
         COUNT(r, write_backs[CACHE_L2], 1);
         write_memory(r, CACHE_PLACE_L2(owner), r->line,
                      post(r, &m->pcpu[owner].link_out, r->time) + m->hop);
-        l2->state[place] = CACHE_SHARED;
+        cache_array_set_state(l2, place, CACHE_SHARED);
         entry->owner = DIRECTORY_NO_OWNER;
     }
 }
@@ -316,10 +351,10 @@ static CacheServer from_l3(CacheRequest *r, int64_t place, CacheState *state)
 {
     CacheModel *m = r->m;
 
-    *state = m->l3.state[place] == CACHE_MODIFIED ? CACHE_MODIFIED :
-             state_of_only_copy(r);
+    *state = cache_array_state(&m->l3, place) == CACHE_MODIFIED ?
+             CACHE_MODIFIED : state_of_only_copy(r);
     if (!FAULT(m, KEEP_L3_COPY)) {
-        m->l3.state[place] = CACHE_INVALID;
+        cache_array_set_state(&m->l3, place, CACHE_INVALID);
     }
     r->time += m->l3_array - m->config.directory_latency;
     deliver(r, CACHE_PLACE_L3);
@@ -374,14 +409,14 @@ static CacheServer fetch_line(CacheRequest *r, CacheState *state)
 
 /* --- The L2 --- */
 
-static CacheMiss kind_of_miss(const CacheRequest *r, const CacheArray *a)
+/* @taken: the cache had the line, and another's store took it away */
+static CacheMiss kind_of_miss(const CacheRequest *r, bool taken)
 {
     if (r->l2_missed && r->m->config.first_touches &&
         !(r->touched_by & cache_bit(r->pcpu))) {
         return CACHE_COMPULSORY;
     }
-    return cache_array_was_taken(a, r->line) ? CACHE_COHERENCE :
-                                               CACHE_CAPACITY;
+    return taken ? CACHE_COHERENCE : CACHE_CAPACITY;
 }
 
 static CacheServer miss_l2(CacheRequest *r)
@@ -390,26 +425,37 @@ static CacheServer miss_l2(CacheRequest *r)
     CacheArray *l2 = &r->p->l2;
     CacheServer server;
     CacheState state;
-    int64_t place;
+    bool taken;
+    int64_t place = cache_array_victim(l2, cache_array_first(l2, r->line),
+                                       r->line, &taken);
 
     r->l2_missed = true;
+    cache_array_prefetch(&m->l3, r->line);
+    directory_prefetch(&m->directory, r->line);
+    if (cache_state_valid(cache_array_state(l2, place))) {
+        uint64_t victim = cache_array_line(l2, place);
+
+        cache_array_prefetch(&m->l3, victim);
+        directory_prefetch(&m->directory, victim);
+    }
     if (m->config.first_touches) {
         r->touched_by = first_touch(&m->touched, r->line, r->pcpu);
     }
-    r->outcome.l2 = kind_of_miss(r, l2);
+    r->outcome->l2 = kind_of_miss(r, taken);
     if (!FAULT(m, UNCOUNTED)) {
-        COUNT(r, misses[CACHE_L2][r->outcome.l2], 1);
+        COUNT(r, misses[CACHE_L2][r->outcome->l2], 1);
+        COUNT(r, l2_fetch_misses, r->side == CACHE_SIDE_I);
     }
     server = fetch_line(r, &state);
     if (server == CACHE_BY_MEMORY) {
         COUNT(r, misses[CACHE_L3][m->config.first_touches && !r->touched_by ?
                                   CACHE_COMPULSORY : CACHE_CAPACITY], 1);
     }
-    place = cache_array_victim(l2, r->line);
-    if (cache_state_valid(l2->state[place])) {
+    if (cache_state_valid(cache_array_state(l2, place))) {
         evict_l2(r, place);
     }
     cache_array_fill(l2, place, r->line, state);
+    r->l2_place = place;
     directory_add(&m->directory, r->line, r->pcpu, state != CACHE_SHARED);
     cache_moved(m, CACHE_PLACE_FLIGHT, CACHE_PLACE_L2(r->pcpu), r->line);
     return server;
@@ -426,7 +472,7 @@ static CacheServer upgrade(CacheRequest *r, int64_t place)
     entry = directory_find(&m->directory, r->line);
     answered = take_from_all(r, entry, r->time, DIRECTORY_NO_OWNER);
     r->time = MAX(r->time + m->hop, answered);
-    r->p->l2.state[place] = CACHE_MODIFIED;
+    cache_array_set_state(&r->p->l2, place, CACHE_MODIFIED);
     directory_add(&m->directory, r->line, r->pcpu, true);
     return CACHE_BY_UPGRADE;
 }
@@ -437,6 +483,7 @@ static CacheServer ask_l2(CacheRequest *r)
     CacheModel *m = r->m;
     CacheArray *l2 = &r->p->l2;
     int64_t place = cache_array_find(l2, r->line);
+    CacheState state;
 
     r->time += m->l1_latency[r->side];
     take(r, l2_bank(m, r->pcpu, r->line), CACHE_L2_BANK);
@@ -445,8 +492,9 @@ static CacheServer ask_l2(CacheRequest *r)
         return miss_l2(r);
     }
     cache_array_touch(l2, place);
-    if (r->write && (l2->state[place] == CACHE_SHARED ||
-                     l2->state[place] == CACHE_OWNED)) {
+    r->l2_place = place;
+    state = cache_array_state(l2, place);
+    if (r->write && (state == CACHE_SHARED || state == CACHE_OWNED)) {
         return upgrade(r, place);
     }
     return CACHE_BY_L2;
@@ -467,22 +515,25 @@ static void settle_other_l1(CacheRequest *r)
 static void evict_l1(CacheRequest *r, int64_t place)
 {
     CacheArray *l1 = &r->p->l1[r->side];
-    uint64_t line = l1->line[place];
+    uint64_t line = cache_array_line(l1, place);
 
-    if (l1->state[place] == CACHE_MODIFIED &&
+    if (cache_array_state(l1, place) == CACHE_MODIFIED &&
         !FAULT(r->m, LOSE_DIRTY_L1)) {
         COUNT(r, write_backs[CACHE_L1D], 1);
         post(r, l2_bank(r->m, r->pcpu, line), r->time);
         cache_moved(r->m, CACHE_PLACE_L1D(r->pcpu), CACHE_PLACE_L2(r->pcpu),
                     line);
     }
-    l1->state[place] = CACHE_INVALID;
+    cache_array_set_state(l1, place, CACHE_INVALID);
+    if (cache_grants_all(r->m, r->side)) {
+        withdraw_all(r->m, r->pcpu, r->side, place, line);
+    }
 }
 
-/* State of a line that the L1 gets from its L2, which is at @l2_place there */
-static CacheState state_in_l1(const CacheRequest *r, int64_t l2_place)
+/* State of a line that the L1 gets from its L2 */
+static CacheState state_in_l1(const CacheRequest *r)
 {
-    CacheState state = r->p->l2.state[l2_place];
+    CacheState state = cache_array_state(&r->p->l2, r->l2_place);
 
     if (r->write) {
         return CACHE_MODIFIED;
@@ -495,26 +546,36 @@ static CacheState state_in_l1(const CacheRequest *r, int64_t l2_place)
     return CACHE_SHARED;
 }
 
-/* The L2 has the line with the right that is needed; so has the L1 now. */
+/*
+ * The L2 has the line with the right that is needed; so has the L1 now, which
+ * had it at @place without the right, or not.
+ */
 static void fill_l1(CacheRequest *r, int64_t place)
 {
     CacheArray *l1 = &r->p->l1[r->side];
     CacheArray *l2 = &r->p->l2;
-    int64_t l2_place = cache_array_find(l2, r->line);
+    bool taken;
 
     settle_other_l1(r);
     if (r->write) {
-        l2->state[l2_place] = CACHE_MODIFIED;
+        cache_array_set_state(l2, r->l2_place, CACHE_MODIFIED);
     }
-    if (place != CACHE_NOWHERE) {           /* it had the line, not the right */
-        l1->state[place] = CACHE_MODIFIED;
+    if (place != CACHE_NOWHERE) {
+        COUNT(r, upgrades, 1);
+        cache_array_set_state(l1, place, CACHE_MODIFIED);
         return;
     }
-    place = cache_array_victim(l1, r->line);
-    if (cache_state_valid(l1->state[place])) {
+    if (cache_grants_all(r->m, r->side)) {
+        cache_model_settle_set(r->m, r->pcpu, r->l1_first);
+    }
+    place = cache_array_victim(l1, r->l1_first, r->line, &taken);
+    r->outcome->l1 = kind_of_miss(r, taken);
+    COUNT(r, misses[r->side == CACHE_SIDE_I ? CACHE_L1I : CACHE_L1D]
+                   [r->outcome->l1], 1);
+    if (cache_state_valid(cache_array_state(l1, place))) {
         evict_l1(r, place);
     }
-    cache_array_fill(l1, place, r->line, state_in_l1(r, l2_place));
+    cache_array_fill(l1, place, r->line, state_in_l1(r));
     cache_moved(r->m, CACHE_PLACE_L2(r->pcpu), r->side == CACHE_SIDE_I ?
                 CACHE_PLACE_L1I(r->pcpu) : CACHE_PLACE_L1D(r->pcpu), r->line);
 }
@@ -525,19 +586,12 @@ static int64_t ask_below(CacheRequest *r, int64_t place)
     int64_t begin = r->time, stall;
     CacheServer server = ask_l2(r);
 
-    if (place == CACHE_NOWHERE) {
-        r->outcome.l1 = kind_of_miss(r, &r->p->l1[r->side]);
-        COUNT(r, misses[r->side == CACHE_SIDE_I ? CACHE_L1I : CACHE_L1D]
-                       [r->outcome.l1], 1);
-    } else {
-        COUNT(r, upgrades, 1);
-    }
     fill_l1(r, place);
     stall = r->time - begin - r->m->l1_latency[r->side];
     COUNT(r, served[server], 1);
     COUNT(r, stall[server], stall);
-    r->outcome.server = server;
-    r->outcome.stall = stall;
+    r->outcome->server = server;
+    r->outcome->stall = stall;
     return stall;
 }
 
@@ -546,22 +600,41 @@ static void write_exclusive(CacheRequest *r, int64_t place)
 {
     CacheArray *l2 = &r->p->l2;
 
-    r->p->l1[CACHE_SIDE_D].state[place] = CACHE_MODIFIED;
-    l2->state[cache_array_find(l2, r->line)] = CACHE_MODIFIED;
+    cache_array_set_state(&r->p->l1[CACHE_SIDE_D], place, CACHE_MODIFIED);
+    cache_array_set_state(l2, cache_array_find(l2, r->line), CACHE_MODIFIED);
+}
+
+bool cache_hit_l1(CacheModel *m, unsigned pcpu, CacheSide side, uint64_t line,
+                  bool write)
+{
+    CacheArray *l1 = &m->pcpu[pcpu].l1[side];
+    uint32_t set = cache_array_set(l1, line);
+    int64_t place = cache_array_find_in(l1, (int64_t)set * l1->stride, line);
+
+    if (place == CACHE_NOWHERE ||
+        (write && cache_array_state(l1, place) != CACHE_MODIFIED)) {
+        return false;
+    }
+    make_most_recent(m, pcpu, side, set, line);
+    cache_array_touch(l1, place);
+    return true;
 }
 
 int64_t cache_access_line(CacheRequest *r)
 {
     CacheArray *l1 = &r->p->l1[r->side];
-    int64_t place = cache_array_find(l1, r->line);
+    uint32_t set = cache_array_set(l1, r->line);
+    int64_t place;
 
-    make_most_recent(r);
+    r->l1_first = (int64_t)set * l1->stride;
+    make_most_recent(r->m, r->pcpu, r->side, set, r->line);
+    place = cache_array_find_in(l1, r->l1_first, r->line);
     if (place != CACHE_NOWHERE) {
         cache_array_touch(l1, place);
-        if (!r->write || l1->state[place] == CACHE_MODIFIED) {
+        if (!r->write || cache_array_state(l1, place) == CACHE_MODIFIED) {
             return 0;
         }
-        if (l1->state[place] == CACHE_EXCLUSIVE) {
+        if (cache_array_state(l1, place) == CACHE_EXCLUSIVE) {
             write_exclusive(r, place);
             return 0;
         }

@@ -50,6 +50,11 @@ static DirectoryEntry *place_of(const Directory *d, uint64_t line)
     return &d->entry[i];
 }
 
+void directory_prefetch(const Directory *d, uint64_t line)
+{
+    __builtin_prefetch(&d->entry[home(d, line)], 1);
+}
+
 DirectoryEntry *directory_find(const Directory *d, uint64_t line)
 {
     DirectoryEntry *entry = place_of(d, line);

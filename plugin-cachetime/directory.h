@@ -40,6 +40,9 @@ void directory_destroy(Directory *d);
 /* The entry of @line, or NULL; valid until the next change of the directory */
 DirectoryEntry *directory_find(const Directory *d, uint64_t line);
 
+/* The host is to have the entry of @line at hand soon. */
+void directory_prefetch(const Directory *d, uint64_t line);
+
 /* The L2 of @pcpu now holds @line, and is its owner if @owner. */
 void directory_add(Directory *d, uint64_t line, unsigned pcpu, bool owner);
 

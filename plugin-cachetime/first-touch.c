@@ -14,6 +14,7 @@
 
 void first_touch_init(FirstTouch *t, unsigned pcpus)
 {
+    *t = (FirstTouch) {};
     t->bytes = pcpus <= 8 ? 1 : pcpus <= 16 ? 2 : pcpus <= 32 ? 4 : 8;
     t->regions = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free,
                                        g_free);
@@ -44,10 +45,21 @@ uint8_t *first_touch_region(FirstTouch *t, uint64_t region)
     return masks;
 }
 
+static uint8_t *mask_of(FirstTouch *t, uint64_t line)
+{
+    uint64_t region = line / FIRST_TOUCH_REGION;
+    unsigned i = region % FIRST_TOUCH_RECENT;
+
+    if (!t->recent[i].masks || t->recent[i].region != region) {
+        t->recent[i].region = region;
+        t->recent[i].masks = first_touch_region(t, region);
+    }
+    return t->recent[i].masks + line % FIRST_TOUCH_REGION * t->bytes;
+}
+
 uint64_t first_touch(FirstTouch *t, uint64_t line, unsigned pcpu)
 {
-    uint8_t *mask = first_touch_region(t, line / FIRST_TOUCH_REGION) +
-                    line % FIRST_TOUCH_REGION * t->bytes;
+    uint8_t *mask = mask_of(t, line);
     uint64_t before = 0;
 
     /* Byte n has PCPUs 8n to 8n + 7, on every host. */

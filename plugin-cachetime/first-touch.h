@@ -20,10 +20,16 @@
 #include <glib.h>
 
 #define FIRST_TOUCH_REGION 1024     /* lines */
+#define FIRST_TOUCH_RECENT 64       /* a power of two */
 
 typedef struct FirstTouch {
     unsigned bytes;         /* for each line: 1, 2, 4 or 8 */
     GHashTable *regions;    /* number of the region -> its masks */
+    /* Regions found lately, by number: most need not be searched for. */
+    struct {
+        uint64_t region;
+        uint8_t *masks;     /* NULL: none */
+    } recent[FIRST_TOUCH_RECENT];
 } FirstTouch;
 
 void first_touch_init(FirstTouch *t, unsigned pcpus);

@@ -29,9 +29,13 @@ void reservation_init(Reservation *r, int64_t cycles, int64_t slots)
 {
     int64_t divisor = greatest_common_divisor(cycles, slots);
 
+    cycles /= divisor;
+    slots /= divisor;
     *r = (Reservation) {
-        .cycles = cycles / divisor,
-        .slots = slots / divisor,
+        .cycles = cycles,
+        .slots = slots,
+        .shift = cycles & (cycles - 1) ? -1 : __builtin_ctzll(cycles),
+        .exact = INT64_MAX / slots,
         .words = FIRST_WORDS,
         .taken = g_new0(uint64_t, FIRST_WORDS),
     };
@@ -43,26 +47,11 @@ void reservation_destroy(Reservation *r)
     r->taken = NULL;
 }
 
-/* The slot in which @cycle lies: cycle * slots / cycles, without overflow */
-static int64_t slot_of(const Reservation *r, int64_t cycle)
-{
-    if (r->slots == 1) {
-        return cycle / r->cycles;
-    }
-    return cycle / r->cycles * r->slots +
-           cycle % r->cycles * r->slots / r->cycles;
-}
-
 /* The cycle in which @slot begins, rounded up */
 static int64_t start_of(const Reservation *r, int64_t slot)
 {
     return slot / r->slots * r->cycles +
            (slot % r->slots * r->cycles + r->slots - 1) / r->slots;
-}
-
-static uint64_t *word_of(const Reservation *r, int64_t slot)
-{
-    return &r->taken[slot / 64 & (r->words - 1)];
 }
 
 static int64_t end(const Reservation *r)
@@ -80,7 +69,7 @@ static void forget(Reservation *r, int64_t slot)
         r->base = base;
     }
     for (; r->base < base; r->base += 64) {
-        *word_of(r, r->base) = 0;
+        *reservation_word(r, r->base) = 0;
     }
 }
 
@@ -91,7 +80,7 @@ static void grow(Reservation *r)
     r->words *= 2;
     r->taken = g_new0(uint64_t, r->words);
     for (int64_t slot = old.base; slot < end(&old); slot += 64) {
-        *word_of(r, slot) = *word_of(&old, slot);
+        *reservation_word(r, slot) = *reservation_word(&old, slot);
     }
     g_free(old.taken);
 }
@@ -107,21 +96,21 @@ static void reach(Reservation *r, int64_t slot)
     }
 }
 
-int64_t reservation_take(Reservation *r, int64_t horizon, int64_t cycle)
+int64_t reservation_search(Reservation *r, int64_t horizon, int64_t cycle)
 {
-    int64_t own = slot_of(r, cycle), slot = own;
+    int64_t own = reservation_slot(r, cycle), slot = own;
     uint64_t *word, free;
 
     if (horizon != r->horizon) {
         r->horizon = horizon;
-        forget(r, slot_of(r, horizon));
+        forget(r, reservation_slot(r, horizon));
     }
     if (own < r->base) {
         return cycle;
     }
     for (;;) {
         reach(r, slot);
-        word = word_of(r, slot);
+        word = reservation_word(r, slot);
         free = ~*word & ~UINT64_C(0) << (slot & 63);
         if (free) {
             break;
@@ -135,8 +124,8 @@ int64_t reservation_take(Reservation *r, int64_t horizon, int64_t cycle)
 
 bool reservation_is_taken(const Reservation *r, int64_t cycle)
 {
-    int64_t slot = slot_of(r, cycle);
+    int64_t slot = reservation_slot(r, cycle);
 
     return slot >= r->base && slot < end(r) &&
-           *word_of(r, slot) >> (slot & 63) & 1;
+           *reservation_word(r, slot) >> (slot & 63) & 1;
 }

@@ -30,6 +30,8 @@
 
 typedef struct Reservation {
     int64_t cycles, slots;  /* @slots slots take @cycles cycles; no divisor */
+    int shift;              /* log2 of @cycles, or -1: divisions are slow */
+    int64_t exact;          /* cycles that can be multiplied by @slots */
     int64_t horizon;        /* cycle before which slots were forgotten last */
     int64_t base;           /* first slot remembered; a multiple of 64 */
     uint32_t words;         /* of @taken; a power of two */
@@ -52,9 +54,47 @@ void reservation_destroy(Reservation *r);
  * more, so slots before it can be forgotten.  A request for a forgotten slot
  * starts at once, and leaves no trace.
  */
-int64_t reservation_take(Reservation *r, int64_t horizon, int64_t cycle);
+static inline int64_t reservation_take(Reservation *r, int64_t horizon,
+                                       int64_t cycle);
 
 /* Whether the slot in which @cycle lies is taken, and not forgotten. */
 bool reservation_is_taken(const Reservation *r, int64_t cycle);
+
+/* --- What is inline --- */
+
+/* reservation.c: when more than one bit has to be looked at */
+int64_t reservation_search(Reservation *r, int64_t horizon, int64_t cycle);
+
+/* The slot in which @cycle lies: cycle * slots / cycles, without overflow */
+static inline int64_t reservation_slot(const Reservation *r, int64_t cycle)
+{
+    if (r->shift >= 0 && cycle < r->exact) {
+        return (cycle * r->slots) >> r->shift;
+    }
+    return cycle / r->cycles * r->slots +
+           cycle % r->cycles * r->slots / r->cycles;
+}
+
+static inline uint64_t *reservation_word(const Reservation *r, int64_t slot)
+{
+    return &r->taken[slot / 64 & (r->words - 1)];
+}
+
+static inline int64_t reservation_take(Reservation *r, int64_t horizon,
+                                       int64_t cycle)
+{
+    int64_t slot = reservation_slot(r, cycle);
+    uint64_t bit = UINT64_C(1) << (slot & 63), *word;
+
+    if (horizon == r->horizon &&
+        (uint64_t)(slot - r->base) < (uint64_t)r->words * 64) {
+        word = reservation_word(r, slot);
+        if (!(*word & bit)) {
+            *word |= bit;
+            return cycle;
+        }
+    }
+    return reservation_search(r, horizon, cycle);
+}
 
 #endif /* CACHETIME_RESERVATION_H */

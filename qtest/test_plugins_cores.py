@@ -46,6 +46,7 @@ class Filter(Refusals, unittest.TestCase):
             self.assertEqual(said["wrong-line"], 0)
             self.assertEqual(said["moved"], 0)
             self.assertEqual(said["crossing-known"], 0)
+            self.assertEqual(said["wrong-stamp"], 0)
             self.assertGreater(said["known"], 0.5 * said["all"])
             self.assertGreater(said["executions"], said["executions-called"])
             self.assertGreater(said["executions-called"], 0)
@@ -56,6 +57,14 @@ class Filter(Refusals, unittest.TestCase):
         for name, parameters in PROGRAMS:
             atomics += self.check(name, parameters, "")["atomics"]
         self.assertGreater(atomics, 100)
+
+    def test_stamps_and_tables(self):
+        """What is found is stamped; tables that are not those of the vCPUs' numbers do the
+        same as these."""
+        for name, parameters in PROGRAMS:
+            plain = self.check(name, parameters, "")
+            self.assertEqual(self.check(name, parameters, ",stamps=on"), plain)
+            self.assertEqual(self.check(name, parameters, ",stamps=on,tables=40"), plain)
 
     def test_sizes(self):
         for options in (",line=5,index=1", ",line=8,index=4", ",line=12,index=16"):

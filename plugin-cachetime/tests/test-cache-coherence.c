@@ -148,14 +148,16 @@ static void check_data(World *w, unsigned line)
         const CacheArray *l1d = &p->l1[CACHE_SIDE_D];
         int64_t l1_place = cache_array_find(l1d, line);
 
-        if (p->l2.state[cache_array_find(&p->l2, line)] != CACHE_EXCLUSIVE) {
+        int64_t l2_place = cache_array_find(&p->l2, line);
+
+        if (cache_array_state(&p->l2, l2_place) != CACHE_EXCLUSIVE) {
             where = l1_place != CACHE_NOWHERE &&
-                    l1d->state[l1_place] == CACHE_MODIFIED ?
+                    cache_array_state(l1d, l1_place) == CACHE_MODIFIED ?
                     CACHE_PLACE_L1D(entry->owner) :
                     CACHE_PLACE_L2(entry->owner);
         }
     } else if (place != CACHE_NOWHERE &&
-               m->l3.state[place] == CACHE_MODIFIED) {
+               cache_array_state(&m->l3, place) == CACHE_MODIFIED) {
         where = CACHE_PLACE_L3;
     }
     if (w->version[where][line] != w->latest[line]) {

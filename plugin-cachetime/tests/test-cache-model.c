@@ -969,6 +969,103 @@ static void test_save_and_load(void)
     }
 }
 
+/* --- A filter of code that may have any line --- */
+
+#define CODE_LINES 512          /* four times what the L1I has */
+
+/* What a filter of one PCPU knows: lines, and when each was found last */
+typedef struct Recent {
+    bool known[CODE_LINES];
+    uint64_t stamp[CODE_LINES];
+    uint64_t fetches;
+} Recent;
+
+static Recent recent[4];
+
+static void forget_code(void *opaque, unsigned pcpu, CacheKind kind,
+                        uint32_t set, uint64_t address, unsigned rights)
+{
+    if (kind == CACHE_FETCH) {
+        g_assert_true(recent[pcpu].known[address / LINE]);
+        recent[pcpu].known[address / LINE] = false;
+    }
+}
+
+static uint64_t last_found(void *opaque, unsigned pcpu, uint64_t address)
+{
+    return recent[pcpu].stamp[address / LINE];
+}
+
+/* A fetch that @x hears of only if the filter does not know the line */
+static void fetch_filtered(Machine *x, unsigned pcpu, uint64_t address)
+{
+    Recent *r = &recent[pcpu];
+    unsigned line = address / LINE;
+
+    r->fetches++;
+    if (r->known[line]) {
+        r->stamp[line] = r->fetches;
+        cache_model_add_hits(x->m, pcpu, pcpu, CACHE_FETCH, false, 1);
+        x->clock[pcpu]++;
+        return;
+    }
+    cache_model_set_code_clock(x->m, pcpu, r->fetches - 1);
+    fetch(x, pcpu, address);
+    r->known[line] = cache_model_grant(x->m, pcpu, CACHE_FETCH, address);
+}
+
+/*
+ * Random code, of which most is near the last, on four PCPUs, and stores into
+ * it: with the filter and without, the whole state is the same in the end.
+ */
+static void compare_filtered(CacheReplacement replacement, bool all)
+{
+    CacheConfig c = small(replacement);
+    Machine *x = new_machine(&c, 4, 1), *y = new_machine(&c, 4, 1);
+    GRand *rand = g_rand_new_with_seed(11);
+    g_autoptr(GByteArray) a = NULL, b = NULL;
+    unsigned at[4] = {}, told = 0;
+
+    memset(recent, 0, sizeof(recent));
+    cache_model_on_withdraw(x->m, forget_code, NULL);
+    cache_model_on_recency(x->m, last_found);
+    g_assert_true(cache_model_grants_all_code(x->m) == all);
+    for (unsigned i = 0; i < 200000; i++) {
+        unsigned pcpu = g_rand_int_range(rand, 0, 4);
+        uint64_t address;
+
+        at[pcpu] = g_rand_int_range(rand, 0, 100) < 5 ?
+                   (unsigned)g_rand_int_range(rand, 0, CODE_LINES) :
+                   (at[pcpu] + g_rand_int_range(rand, 0, 6)) % CODE_LINES;
+        address = (uint64_t)at[pcpu] * LINE;
+        if (g_rand_int_range(rand, 0, 200) == 0) {
+            store(x, pcpu, address);
+            store(y, pcpu, address);
+            continue;
+        }
+        told += !recent[pcpu].known[at[pcpu]];
+        fetch_filtered(x, pcpu, address);
+        fetch(y, pcpu, address);
+        g_assert_cmpint(x->clock[pcpu], ==, y->clock[pcpu]);
+    }
+    g_assert_cmpuint(told, <, 190000);
+    cache_model_settle(x->m);
+    a = cache_model_save(x->m);
+    b = cache_model_save(y->m);
+    g_assert_cmpmem(a->data, a->len, b->data, b->len);
+    g_rand_free(rand);
+    free_machine(x);
+    free_machine(y);
+}
+
+static void test_filter_of_code(void)
+{
+    compare_filtered(CACHE_LRU, true);
+    compare_filtered(CACHE_FIFO, true);
+    compare_filtered(CACHE_RANDOM, true);
+    compare_filtered(CACHE_PLRU, false);
+}
+
 static void assert_refused(Machine *x, const GByteArray *saved, size_t size,
                            const char *expected)
 {
@@ -1133,6 +1230,7 @@ int main(int argc, char **argv)
     g_test_add_func("/model/first-touches", test_without_first_touches);
     g_test_add_func("/model/variation", test_variation);
     g_test_add_func("/model/save", test_save_and_load);
+    g_test_add_func("/model/filter-of-code", test_filter_of_code);
     g_test_add_func("/model/refused", test_what_does_not_fit_is_refused);
     g_test_add_func("/model/damaged", test_damaged_states);
     g_test_add_func("/model/impossible", test_impossible_machines);

@@ -210,6 +210,21 @@ static void test_memory_is_bounded(void)
 
 /* --- One cache --- */
 
+static int64_t victim(CacheArray *a, uint64_t line)
+{
+    bool taken;
+
+    return cache_array_victim(a, cache_array_first(a, line), line, &taken);
+}
+
+static bool was_taken(CacheArray *a, uint64_t line)
+{
+    bool taken;
+
+    cache_array_victim(a, cache_array_first(a, line), line, &taken);
+    return taken;
+}
+
 /* Fills in order, hits as told; then says which way goes. */
 static unsigned victim_after(CacheReplacement replacement, unsigned ways,
                              const char *hits)
@@ -219,7 +234,7 @@ static unsigned victim_after(CacheReplacement replacement, unsigned ways,
 
     cache_array_init(&a, 1, ways, replacement, 7);
     for (unsigned i = 0; i < ways; i++) {
-        int64_t place = cache_array_victim(&a, i);
+        int64_t place = victim(&a, i);
 
         g_assert_cmpint(place, ==, i);
         cache_array_fill(&a, place, i, CACHE_SHARED);
@@ -227,7 +242,7 @@ static unsigned victim_after(CacheReplacement replacement, unsigned ways,
     for (; *hits; hits++) {
         cache_array_touch(&a, cache_array_find(&a, *hits - '0'));
     }
-    way = cache_array_victim(&a, 99);
+    way = victim(&a, 99);
     cache_array_destroy(&a);
     return way;
 }
@@ -263,10 +278,10 @@ static void test_random_replacement_is_even(void)
     for (uint64_t seed = 0; seed < 2; seed++) {
         cache_array_init(&a, 1, 8, CACHE_RANDOM, seed);
         for (unsigned i = 0; i < 8; i++) {
-            cache_array_fill(&a, cache_array_victim(&a, i), i, CACHE_SHARED);
+            cache_array_fill(&a, victim(&a, i), i, CACHE_SHARED);
         }
         for (unsigned i = 0; i < 8000; i++) {
-            drawn[seed][cache_array_victim(&a, 99)]++;
+            drawn[seed][victim(&a, 99)]++;
         }
         cache_array_destroy(&a);
     }
@@ -286,19 +301,20 @@ static void test_sets_and_marks(void)
 
     cache_array_init(&a, 6, 2, CACHE_LRU, 0);
     g_assert_cmpuint(cache_array_set(&a, 15), ==, 3);
-    place = cache_array_victim(&a, 15);
-    g_assert_cmpint(place, ==, 6);
+    place = victim(&a, 15);
+    g_assert_cmpint(place, ==, cache_array_place(&a, 6));
     cache_array_fill(&a, place, 15, CACHE_SHARED);
-    cache_array_fill(&a, cache_array_victim(&a, 21), 21, CACHE_MODIFIED);
-    g_assert_cmpint(cache_array_find(&a, 21), ==, 7);
+    cache_array_fill(&a, victim(&a, 21), 21, CACHE_MODIFIED);
+    g_assert_cmpint(cache_array_find(&a, 21), ==, cache_array_place(&a, 7));
 
-    a.state[7] = CACHE_TAKEN;
+    cache_array_set_state(&a, cache_array_place(&a, 7), CACHE_TAKEN);
     g_assert_cmpint(cache_array_find(&a, 21), ==, CACHE_NOWHERE);
-    g_assert_true(cache_array_was_taken(&a, 21));
-    g_assert_false(cache_array_was_taken(&a, 15));
-    a.state[6] = CACHE_INVALID;
-    g_assert_cmpint(cache_array_victim(&a, 21), ==, 7);  /* its own mark */
-    g_assert_cmpint(cache_array_victim(&a, 27), ==, 6);  /* the first free */
+    g_assert_true(was_taken(&a, 21));
+    g_assert_false(was_taken(&a, 15));
+    cache_array_set_state(&a, place, CACHE_INVALID);
+    /* Its own mark, and the first that is free */
+    g_assert_cmpint(victim(&a, 21), ==, cache_array_place(&a, 7));
+    g_assert_cmpint(victim(&a, 27), ==, place);
     cache_array_destroy(&a);
 }
 

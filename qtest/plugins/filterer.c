@@ -1,7 +1,7 @@
 /*
  * filterer: a test plugin that asks of each access what a filter should say
  *
- *   -plugin libfilterer.so[,line=BITS][,index=BITS]
+ *   -plugin libfilterer.so[,line=BITS][,index=BITS][,stamps=on][,tables=N]
  *
  * Each access is counted three times: in line, by a callback that is always
  * called, and by a filter, whose callback puts the line into the table.  The
@@ -9,7 +9,9 @@
  * last, of which address space, so a filtered callback that does not come tells
  * what the filter has.  Besides: the physical address of a line that the filter
  * has is that of the time when it was put there.  It does the same for the
- * execution of instructions, whose keys are their addresses / 64.
+ * execution of instructions, whose keys are their addresses / 64.  With stamps,
+ * the place of an access that was recognised is stamped with the number of all
+ * accesses so far.  With tables=N, vCPU v uses table N + v.
  *
  * Command "counts": all of that as JSON.
  *
@@ -34,7 +36,8 @@ typedef struct Place {
 } Place;
 
 static struct {
-    unsigned line_bits, index_bits;
+    unsigned line_bits, index_bits, tables;
+    bool stamps;
     struct qemu_plugin_filter *filter, *keys;
     qemu_plugin_u64 in_line;
     Place *place[VCPUS];        /* what was put there */
@@ -47,11 +50,17 @@ static struct {
     uint64_t wrong_line;        /* of @known: not what was put there */
     uint64_t moved;             /* of @known: the physical address changed */
     uint64_t crossing_known;
+    uint64_t wrong_stamp;       /* of @known: not the number of accesses */
     uint64_t dropped;           /* called, though the line was put there */
     uint64_t executed, executed_called;
 
     bool now_called;            /* the filter called for the present access */
 } F = { .line_bits = 6, .index_bits = 7 };
+
+static unsigned table_of(unsigned vcpu)
+{
+    return F.tables + vcpu;
+}
 
 static void filtered(unsigned int vcpu, qemu_plugin_meminfo_t info,
                      uint64_t vaddr, void *userdata)
@@ -86,12 +95,17 @@ static void every(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr,
         F.wrong_line += p->line != line;
         F.moved += p->line == line && p->physical != physical;
         F.crossing_known += crossing;
+        F.wrong_stamp += F.stamps &&
+            qemu_plugin_filter_stamp(F.filter, table_of(vcpu),
+                                     p - F.place[vcpu]) !=
+            qemu_plugin_filter_count(F.filter, table_of(vcpu), 0);
         return;
     }
     F.now_called = false;
     F.dropped += !crossing && p->line == line;
     if (hw) {
-        unsigned place = qemu_plugin_filter_add(F.filter, vcpu, info, vaddr);
+        unsigned place = qemu_plugin_filter_add(F.filter, table_of(vcpu), info,
+                                                vaddr);
 
         g_assert(place == (line & ((1u << F.index_bits) - 1)));
         *p = (Place) { line, physical };
@@ -101,7 +115,17 @@ static void every(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr,
 static void executed(unsigned int vcpu, void *key)
 {
     F.executed_called++;
-    qemu_plugin_filter_add_key(F.keys, vcpu, (uintptr_t)key);
+    qemu_plugin_filter_add_key(F.keys, table_of(vcpu), (uintptr_t)key);
+}
+
+static void started(qemu_plugin_id_t id, unsigned int vcpu)
+{
+    if (F.tables) {
+        g_assert(!qemu_plugin_filter_use(F.filter, vcpu,
+                                         QEMU_PLUGIN_FILTER_TABLES));
+        g_assert(qemu_plugin_filter_use(F.filter, vcpu, table_of(vcpu)));
+        g_assert(qemu_plugin_filter_use(F.keys, vcpu, table_of(vcpu)));
+    }
 }
 
 static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
@@ -134,8 +158,8 @@ static char *command(qemu_plugin_id_t id, const char *name,
         return NULL;
     }
     for (int i = 0; i < qemu_plugin_num_vcpus(); i++) {
-        counted += qemu_plugin_filter_count(F.filter, i, COUNTER);
-        executions += qemu_plugin_filter_count(F.keys, i, COUNTER);
+        counted += qemu_plugin_filter_count(F.filter, table_of(i), COUNTER);
+        executions += qemu_plugin_filter_count(F.keys, table_of(i), COUNTER);
     }
     return g_strdup_printf(
         "{\"in-line\": %" PRIu64 ", \"all\": %" PRIu64 ", \"filter\": %" PRIu64
@@ -143,10 +167,11 @@ static char *command(qemu_plugin_id_t id, const char *name,
         ", \"crossing\": %" PRIu64 ", \"atomics\": %" PRIu64
         ", \"crossing-known\": %" PRIu64 ", \"wrong-line\": %" PRIu64
         ", \"moved\": %" PRIu64 ", \"dropped\": %" PRIu64
+        ", \"wrong-stamp\": %" PRIu64
         ", \"executions\": %" PRIu64 ", \"executions-called\": %" PRIu64 "}",
         qemu_plugin_u64_sum(F.in_line), F.all, counted, F.called, F.known,
         F.crossing, F.atomics, F.crossing_known, F.wrong_line, F.moved,
-        F.dropped, executions, F.executed_called);
+        F.dropped, F.wrong_stamp, executions, F.executed_called);
 }
 
 QEMU_PLUGIN_EXPORT
@@ -158,10 +183,14 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc,
             F.line_bits = atoi(argv[i] + 5);
         } else if (g_str_has_prefix(argv[i], "index=")) {
             F.index_bits = atoi(argv[i] + 6);
+        } else if (g_str_has_prefix(argv[i], "tables=")) {
+            F.tables = atoi(argv[i] + 7);
+        } else if (g_str_equal(argv[i], "stamps=on")) {
+            F.stamps = true;
         }
     }
-    F.filter = qemu_plugin_filter_new(F.line_bits, F.index_bits);
-    F.keys = qemu_plugin_filter_new(0, KEYS_BITS);
+    F.filter = qemu_plugin_filter_new(F.line_bits, F.index_bits, F.stamps);
+    F.keys = qemu_plugin_filter_new(0, KEYS_BITS, F.stamps);
     if (!F.filter || !F.keys) {
         fprintf(stderr, "filterer: no filter with line=%u,index=%u\n",
                 F.line_bits, F.index_bits);
@@ -173,6 +202,7 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc,
         F.place[i] = g_new(Place, 1u << F.index_bits);
         memset(F.place[i], 0xff, sizeof(Place) << F.index_bits);
     }
+    qemu_plugin_register_vcpu_init_cb(id, started);
     qemu_plugin_register_vcpu_tb_trans_cb(id, translate);
     qemu_plugin_register_command_cb(id, command, NULL);
     return 0;
