@@ -9,7 +9,8 @@ help:
 	@echo 'make bench       measure: ratios to stock QEMU and between machines, with goals'
 	@echo '                 (BENCH="boot memory", REPEATS=3, SCALE=1; scripts/bench/run --help)'
 	@echo 'make figures     run the experiments of docs/figures.rst, write its tables and plots'
-	@echo '                 (FIGURES="waits vms", JOBS=2; scripts/figures --help)'
+	@echo '                 (FIGURES="waits vms", JOBS=2; FILE=caches: those of'
+	@echo '                 docs/cache-figures.rst; scripts/figures --help)'
 	@echo 'make lint        style of code, patches and scripts'
 	@echo 'make setup       only build: QEMU, firmware, kernel, root file system'
 	@echo 'make clean       remove what was built, keep what was downloaded'
@@ -33,7 +34,7 @@ figures:
 	@scripts/setup run
 	@scripts/packages figures
 	@scripts/build/bare-metal
-	@scripts/figures $(FIGURES)
+	@scripts/figures $(if $(FILE),--file $(FILE)) $(FIGURES)
 
 lint:
 	@scripts/lint

@@ -239,7 +239,8 @@ class Script(unittest.TestCase):
         out = os.path.join(DIRECTORY.name, "out.csv")
         self.printed(REPORT, "--csv", out)
         with open(out, encoding="utf-8", newline="") as f:
-            rows = list(csv.DictReader(f))
+            reader = csv.DictReader(f)
+            rows, columns = list(reader), reader.fieldnames
         # PCPUs, VCPUs and VMs, two modes each
         self.assertEqual(len(rows), 2 * (2 + 3 + 2))
         row, = [r for r in rows if (r["object"], r["number"], r["mode"]) == ("vcpu", "2", "user")]
@@ -247,7 +248,9 @@ class Script(unittest.TestCase):
                           row["stall-memory"]), ("0", "129280", "1", "4000", "25.000", "36400"))
         self.printed(INTERVALS, "--csv", out)
         with open(out, encoding="utf-8", newline="") as f:
-            rows = list(csv.DictReader(f))
+            reader = csv.DictReader(f)
+            rows = list(reader)
+        self.assertEqual(reader.fieldnames, columns)
         self.assertEqual(len(rows), 2 * 2 * (2 + 3))
         row = [r for r in rows if (r["object"], r["number"], r["mode"]) == ("vcpu", "2", "user")]
         self.assertEqual([(r["begin"], r["end"], r["loads"], r["instructions"]) for r in row],

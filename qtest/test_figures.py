@@ -102,11 +102,12 @@ class Declarations(unittest.TestCase):
         tiny = self.declare(TINY)["tiny"]
         self.assertEqual(tiny.limit, 500 * 10**6)
         self.assertEqual(len(experiments.runs_of([tiny])), 4)
-        shapes = experiments.declared(os.path.join(TOP, "configs/experiments/shapes.toml"))
-        for e in shapes.values():
-            self.assertEqual(e.seeds, (1, 2, 3, 4, 5))
-            for column in e.columns:
-                figuretables.heading(column)
+        for name in ("shapes", "caches"):
+            there = experiments.declared(os.path.join(TOP, f"configs/experiments/{name}.toml"))
+            for e in there.values():
+                self.assertEqual(e.seeds, (1, 2, 3) if e.name == "spread" else (1, 2, 3, 4, 5))
+                for column in e.columns:
+                    figuretables.heading(column)
         # A setting that two experiments share is run once.
         runs = experiments.runs_of([tiny, tiny])
         self.assertEqual(len(runs), 4)
@@ -130,6 +131,8 @@ class Declarations(unittest.TestCase):
                  "baseline: gang is none of timeslice, sdb"),
                 ("limit = \"500ms\"", "limit = \"500\"", "a number with ns, us, ms or s"),
                 ("limit =", "limits =", "limits is not possible: allowed are .*limit"),
+                ("limit =", "caches = \"none\"\n    limit =",
+                 "caches: none is not possible: allowed are .*wells-2006"),
                 ("program = \"ticket\"", "programs = \"ticket\"", "programs is not possible"),
                 ("program = \"ticket\", ", "", "either program or workload is needed"),
                 ("title = \"Two policies\"", "", "title is missing"),
@@ -150,7 +153,7 @@ class Tiny(unittest.TestCase):
         # A build directory with results of its own
         self.build = os.path.join(self.directory, "build")
         os.mkdir(self.build)
-        for name in ("guests", "firmware", "src"):
+        for name in ("guests", "firmware", "src", "plugins"):
             os.symlink(os.path.join(BUILD, name), os.path.join(self.build, name))
         self.file = os.path.join(self.directory, "tiny.toml")
         self.page = os.path.join(self.directory, "page.rst")
@@ -208,6 +211,43 @@ class Tiny(unittest.TestCase):
                     both(cycles1, cycles2, 1e6, 2), both(switches1, switches2, 1, 0)]
             line = re.search(rf"^{policy} .*$", page, re.MULTILINE)[0]
             self.assertEqual(line.split(), " ".join([policy, *want]).split())
+
+    def stalls(self, seed):
+        """(cycles that PCPUs stalled, instructions, L1 misses) of the work under sdb with caches,
+        from the plugin's own report."""
+        with Guest(*program("ticket", "cmp,pcpus=2,vcpus=6,sched=sdb,slice=20us",
+                            f"rounds=20 {PARAMETER}", *DEVICE),
+                   "-seed", str(seed), "-plugin", os.path.join(
+                       BUILD, "plugins/libcachetime.so,config=wells-2006,table=off")) as guest:
+            counted = []
+            for mark in (1, 2):
+                guest.event_wait("VSCHED_MARK", timeout=30 * SLOWER,
+                                 match={"data": {"number": mark}})
+                guest.event_wait("STOP", timeout=30 * SLOWER)
+                modes = [pcpu[mode] for pcpu in guest.cmd(
+                    "plugin-command", plugin="cachetime", command="report")["pcpus"]
+                         for mode in ("privileged", "user")]
+                machine = guest.stats()["vm"]
+                counted.append((
+                    sum(mode[f"stall-{by}"] for mode in modes
+                        for by in ("l2", "upgrade", "transfer", "l3", "memory")),
+                    machine["vcpu-insns-privileged"] + machine["vcpu-insns-user"],
+                    sum(mode[f"{l1}-misses-{kind}"] for mode in modes for l1 in ("l1i", "l1d")
+                        for kind in ("compulsory", "capacity", "coherence"))))
+                guest.cmd("cont")
+        return [after - before for before, after in zip(*counted)]
+
+    def test_caches(self):
+        """Counters of the caches, of the work alone, against the plugin's own report."""
+        with open(self.file, "w", encoding="utf-8") as file:
+            file.write(textwrap.dedent(TINY).replace("limit =", "caches = \"wells-2006\"\nlimit =")
+                       .replace('"time", "switches"', '"stall", "l1-misses"'))
+        self.run_script("--no-plots", "--seeds", "1")
+        with open(self.page, encoding="utf-8") as file:
+            line = re.search(r"^sdb .*$", file.read(), re.MULTILINE)[0].split()
+        cycles, insns, misses = self.stalls(1)
+        self.assertGreater(misses, 100)
+        self.assertEqual(line[3:], [f"{cycles / 1e6:.2f}", f"{1000 * misses / insns:.1f}"])
 
     def test_goes_on(self):
         """What has a result is not run again; a line cut short is."""

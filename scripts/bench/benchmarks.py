@@ -8,12 +8,16 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 
 import itertools
+import os
 import re
 import subprocess
+import sys
+import tempfile
 import time
 
 from measure import (OURS, OURS_X86, PLUGINS, STOCK, STOCK_FIRMWARE, STOCK_X86, Side, bare_metal,
-                     cpu_seconds, in_turn, linux, linux_x86, run_work, spread, started)
+                     cpu_seconds, in_turn, linux, linux_x86, run_work, spread, started,
+                     while_it_runs)
 from marks import MARK, PARAMETER
 
 ONLINE = r"CPUs online, workload"
@@ -394,6 +398,65 @@ def caches(options):
                              [per_instruction(a) / per_instruction(b)
                               for a, b in zip(runs[side.label], runs[without.label])], goal,
                              seconds=seconds(runs))
+    yield from wide(options)
+
+
+# 16-bit code at 0x10000 for all VCPUs of a PC: adds up 512 KB, four bytes at a time, for ever.
+SWEEP = bytes.fromhex(
+    "ba0010"            # 0: mov $0x1000, %dx
+    "8eda"              # 3: mov %dx, %ds
+    "b90040"            # mov $0x4000, %cx
+    "31f6"              # xor %si, %si
+    "66ad6601c3e2f9"    # 1: lodsl; add %eax, %ebx; loop 1b
+    "81c20010"          # add $0x1000, %dx
+    "81fa0090"          # cmp $0x9000, %dx
+    "72e8"              # jb 3b
+    "ebe3")             # jmp 0b
+
+
+def sweep_rom(path):
+    """A ROM in which VCPU 0 starts all others (x2APIC), and all execute SWEEP."""
+    image = bytearray(0x10000)
+    image[0:len(SWEEP)] = SWEEP
+    start = bytes.fromhex(
+        "fa6631d2"                              # cli; xor %edx, %edx
+        "66b91b00000066b8000de0fe0f30"          # APIC on, its registers are MSRs
+        "66b93008000066b8f0460c000f30"          # start all others at F000:0000
+        "e9")                                   # jmp to SWEEP
+    image[0x100:0x100 + len(start)] = start
+    image[0x100 + len(start):0x102 + len(start)] = \
+        (-(0x102 + len(start)) & 0xffff).to_bytes(2, "little")
+    image[0xfff0:0xfff3] = b"\xe9" + (0x100 - 0xfff3 & 0xffff).to_bytes(2, "little")
+    with open(path, "wb") as file:
+        file.write(image)
+
+
+def wide(options):
+    """The same with 64 PCPUs as with 8, on x86, as many VCPUs as PCPUs"""
+    with tempfile.TemporaryDirectory() as directory:
+        rom = os.path.join(directory, "rom")
+        sweep_rom(rom)
+        runs, memory = {}, 0
+        for turn in range(options.repeats):
+            for pcpus in (8, 64):
+                for on in (False, True):
+                    plugin = ["-plugin", f"{PLUGINS}/libcachetime.so,config=wells-2006,table=off"]
+                    side = Side(f"{pcpus} PCPUs{', caches' * on}", OURS_X86, [
+                        "-M", "q35", "-cpu", "max", "-smp", str(pcpus), "-bios", rom,
+                        "-accel", f"tcg,thread=vsched,pcpus={pcpus}", *(plugin if on else [])])
+                    used, status = while_it_runs(side, 6 * options.scale, on)
+                    memory = max(memory, status.get("host-memory", 0))
+                    runs.setdefault(side.label, []).append(used)
+                    print(f"caches, wide {turn + 1}/{options.repeats}: {side.label}: "
+                          f"{1e9 * per_instruction(used):.2f} ns", file=sys.stderr, flush=True)
+    ratio = {pcpus: [per_instruction(a) / per_instruction(b) for a, b in zip(
+        runs[f"{pcpus} PCPUs, caches"], runs[f"{pcpus} PCPUs"])] for pcpus in (8, 64)}
+    for pcpus, values in ratio.items():
+        yield result("caches", f"x86, all read 512 KB: {pcpus} PCPUs, caches / none", values, None)
+    yield result("caches", "that ratio with 64 PCPUs / with 8",
+                 [a / b for a, b in zip(ratio[64], ratio[8])], ("at most", 1.5))
+    yield result("caches", "memory of the model, 64 PCPUs", [memory / 2**20],
+                 ("at most", 200), "MiB")
 
 
 BENCHMARKS = {"syscalls": syscalls, "pgbench": pgbench, "load": load,

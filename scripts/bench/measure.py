@@ -175,6 +175,30 @@ def started(side, guest):
                 monitor.close()
 
 
+def while_it_runs(side, seconds, caches):
+    """(what a machine that never ends uses in a stretch of the host's time, from a moment when it
+    has run for half as long; status of the plugin cachetime, if caches)."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "qmp")
+        with subprocess.Popen([side.binary, "-display", "none", "-nic", "none", "-monitor", "none",
+                               "-L", side.firmware, *side.args,
+                               "-qmp", f"unix:{path},server=on,wait=off"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as qemu:
+            monitor, used = Monitor(path), []
+            try:
+                for pause in (seconds / 2, seconds):
+                    time.sleep(pause)
+                    monitor.cmd("stop")
+                    used.append({"seconds": cpu_seconds(qemu.pid), **totals(monitor)})
+                    monitor.cmd("cont")
+                status = monitor.cmd("plugin-command", plugin="cachetime",
+                                     command="status") if caches else {}
+            finally:
+                qemu.kill()
+                monitor.close()
+    return {name: used[1][name] - used[0][name] for name in used[0]}, status
+
+
 def wait_for(monitor, status):
     end = time.monotonic() + TIMEOUT
     while (now := monitor.cmd("query-status")["status"]) != status:

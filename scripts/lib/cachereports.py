@@ -10,6 +10,7 @@ import collections
 import csv
 import io
 import json
+import os
 
 from profiles import CODE, DATA, Symbols, Unreadable, percent
 
@@ -317,11 +318,18 @@ TIMES = ("begin", "end")
 DERIVED = ("instructions", *(f"{level}-mpki" for level in LEVELS))
 
 
+SCHEMA = os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                      "../../plugin-cachetime/cache-report.schema.json")
+
+
 def csv_rows(reports):
-    """Lines: a line for each report or interval, object and mode.  Times are cycles."""
-    known = dict.fromkeys(name for r in reports for _, item in csv_objects(r) for mode in MODES
-                          for name in item[mode])
-    counters = [name for name in known
+    """Lines: a line for each report or interval, object and mode.  Times are cycles.  The columns
+    are always those of the schema, also where an interval leaves out what is 0."""
+    with open(SCHEMA, encoding="utf-8") as file:
+        names = json.load(file)["$defs"]["counters"]["properties"]
+    known = {name for r in reports for _, item in csv_objects(r) for mode in MODES
+             for name in item[mode]}
+    counters = [name for name in names
                 if name not in ("instructions", "mpki", "memory-bytes-per-cycle")]
     yield csv_line([*TIMES, "object", "number", "vm", "mode", *DERIVED, *counters])
     for r in reports:

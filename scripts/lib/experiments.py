@@ -13,6 +13,10 @@ seed, under sdb, and saved while its shell waits for a command; each workload un
 continues from that state, and what had been counted by then is taken off (Wells et al., PACT
 2006, section 4.1, do the same).
 
+With caches=, the plugin cachetime gives PCPUs the caches of a configuration of configs/caches,
+from the start on, so that those of Linux are warm; its counters, summed up, are a part of the
+statistics.
+
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
@@ -32,12 +36,14 @@ import time
 import tomllib
 
 from marks import DEVICE, PARAMETER
-from monitor import BUILD, Monitor, statistics
+from monitor import BUILD, TOP, Monitor, statistics
 
 QEMU_BUILD = os.environ.get("QEMU_BUILD") or os.path.join(BUILD, "qemu")
 QEMU = os.path.join(QEMU_BUILD, "qemu-system-sparc64")
 GUESTS = os.path.join(BUILD, "guests")
 FIRMWARE = os.path.join(BUILD, "firmware")
+PLUGIN = os.path.join(BUILD, "plugins", "libcachetime.so")
+CACHES = os.path.join(TOP, "configs", "caches")
 RESULTS = os.path.join(BUILD, "figures", "results.jsonl")
 TIMEOUT = 900                           # seconds of the host's time for a run
 
@@ -65,8 +71,14 @@ class Case:
     workload: str = ""                  # Linux
     arguments: str = ""
     asked: tuple = ()                   # share of the machine that each VM is to get, in percent
+    caches: str = ""                    # a configuration, or none
     # (workload, arguments) of all cases that go on from the same state of Linux, in order
     state: tuple = ()
+
+    @property
+    def booted(self):
+        """What Linux was booted with: cases that have the same begin from one state."""
+        return self.machine, self.caches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +97,7 @@ class Experiment:
 
 
 KEYS = {"title", "machine", "cases", "policies", "baseline", "seeds", "columns", "limit", "plot",
-        "overview"}
+        "overview", "caches"}
 CASE_KEYS = {"machine", "program", "workload", "arguments", "asked"}
 
 
@@ -109,9 +121,9 @@ def with_states(experiments):
     for e in experiments.values():
         for case in e.cases:
             if case.workload:
-                together.setdefault(case.machine, {})[case.workload, case.arguments] = None
+                together.setdefault(case.booted, {})[case.workload, case.arguments] = None
     return {name: dataclasses.replace(e, cases=tuple(
-        dataclasses.replace(case, state=tuple(together[case.machine])) if case.workload else case
+        dataclasses.replace(case, state=tuple(together[case.booted])) if case.workload else case
         for case in e.cases)) for name, e in experiments.items()}
 
 
@@ -133,14 +145,17 @@ def experiment(name, values, sets):
         policies.update(sets[each])
     if values["baseline"] not in policies:
         raise Fault(f"{name}: baseline: {values['baseline']} is none of {', '.join(policies)}")
+    if values.get("caches"):
+        known(f"{name}: caches", [values["caches"]],
+              [file.removesuffix(".conf") for file in os.listdir(CACHES)])
     cases = []
     for case, what in values["cases"].items():
         known(f"{name}: {case}", what, CASE_KEYS)
         if ("program" in what) == ("workload" in what):
             raise Fault(f"{name}: {case}: either program or workload is needed")
         asked = tuple(what.get("asked", ()))
-        cases.append(Case(name=case, **{"machine": values.get("machine", ""), **what,
-                                        "asked": asked}))
+        cases.append(Case(name=case, caches=values.get("caches", ""),
+                          **{"machine": values.get("machine", ""), **what, "asked": asked}))
     return Experiment(name, values["title"], tuple(cases), policies, values["baseline"],
                       tuple(values.get("seeds", range(1, 6))), tuple(values["columns"]),
                       nanoseconds(values.get("limit", "10s")), values.get("plot", {}),
@@ -182,9 +197,10 @@ def digest(path):
 
 def files(case):
     """What a run reads."""
+    caches = [PLUGIN, os.path.join(CACHES, case.caches + ".conf")] if case.caches else []
     if case.program:
-        return [QEMU, os.path.join(GUESTS, "bare-metal", case.program + ".elf")]
-    return [QEMU, os.path.join(FIRMWARE, "openbios-cmp"), os.path.join(GUESTS, "vmlinux"),
+        return [QEMU, *caches, os.path.join(GUESTS, "bare-metal", case.program + ".elf")]
+    return [QEMU, *caches, os.path.join(FIRMWARE, "openbios-cmp"), os.path.join(GUESTS, "vmlinux"),
             os.path.join(GUESTS, "rootfs.cpio.gz")]
 
 
@@ -194,7 +210,7 @@ def key(run):
         if not os.path.exists(path):
             raise Fault(f"{path} is missing: scripts/setup check builds it")
     what = [run.machine, run.case.program, run.case.workload, run.case.arguments, run.seed,
-            run.case.state,
+            run.case.state, *filter(None, [run.case.caches]),
             *map(digest, files(run.case))]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
@@ -304,6 +320,18 @@ class Machine:
         return {name.rsplit("/", 1)[-1]: values
                 for name, values in statistics(self.monitor)["vm"].items()}
 
+    def all_counted(self, case):
+        """Counters of the caches as well, of all PCPUs and both modes; the machine stands still."""
+        counted = self.counted()
+        if case.caches:
+            counted["caches"] = sums = {}
+            report = self.monitor.cmd("plugin-command", plugin="cachetime", command="report")
+            for mode in (of[mode] for of in report["pcpus"] for mode in ("privileged", "user")):
+                for name, value in mode.items():
+                    if isinstance(value, int):
+                        sums[name] = sums.get(name, 0) + value
+        return counted
+
     def until(self, done):
         """Wait until done(); looks at the machine now and then, which changes nothing in it."""
         pause = 0.01
@@ -341,11 +369,11 @@ class Machine:
         limit = before["vm"]["time"] + run.limit
         after = None
         while (ended := self.until_status(("paused", "shutdown"), limit)) == "paused":
-            after = self.counted()
+            after = self.all_counted(run.case)
             self.monitor.cmd("cont")
         if ended and not well():
             raise self.fault("the guest says that something was wrong")
-        return {"statistics": less(after or self.counted(), before) if ended else None,
+        return {"statistics": less(after or self.all_counted(run.case), before) if ended else None,
                 "report": self.report() if ended and run.case.program else None,
                 "seconds": self.cpu_seconds()}
 
@@ -363,25 +391,31 @@ def nothing(_monitor):
     """What is done where the work of a run begins."""
 
 
+def caches_of(case):
+    """Arguments of QEMU."""
+    return ["-plugin", f"{PLUGIN},config={case.caches},table=off"] if case.caches else []
+
+
 def bare_metal(run, begin=nothing):
     program = os.path.join(GUESTS, "bare-metal", run.case.program + ".elf")
     # The machine stops when all VCPUs are up and the program begins with its work.
     arguments = ["-M", run.machine, "-nodefaults", "-seed", str(run.seed), "-bios", program,
                  "-fw_cfg", f"name=opt/args,string= {run.case.arguments} {PARAMETER}",
-                 *DEVICE]
+                 *DEVICE, *caches_of(run.case)]
     with tempfile.TemporaryDirectory() as directory, Machine(arguments, directory) as machine:
         machine.monitor.cmd("cont")
         if not machine.until_status(("paused",), run.limit):
             return {"statistics": None, "report": None, "seconds": machine.cpu_seconds()}
-        before, seconds = machine.counted(), machine.cpu_seconds()
+        before, seconds = machine.all_counted(run.case), machine.cpu_seconds()
         begin(machine.monitor)
         machine.monitor.cmd("cont")
         result = machine.end(run, before, lambda: machine.report()["ok"])
         result["work-seconds"] = result["seconds"] - seconds
         # Each policy that has a bound for how long a VCPU waits says it; this holds it to that.
+        # With caches, a switch of VCPUs costs what it costs there, and no policy knows it.
         bound = machine.monitor.cmd("query-vsched").get("longest-wait")
         waited = machine.counted()["vm"]["vcpu-longest-wait"]
-        if bound and waited > bound:
+        if bound and waited > bound and not run.case.caches:
             raise machine.fault(f"a VCPU has waited for {waited} ns, and the longest wait of the "
                                 f"policy is {bound} ns")
         return result
@@ -399,7 +433,8 @@ def linux_arguments(run, machine, parameters):
     return ["-M", machine, "-m", "256", "-L", FIRMWARE, "-seed", str(run.seed), "-vga", "none",
             "-kernel", os.path.join(GUESTS, "vmlinux"),
             "-initrd", os.path.join(GUESTS, "rootfs.cpio.gz"), "-no-reboot",
-            "-append", f"console=ttyS0 quiet workload=shell {parameters}".strip()]
+            "-append", f"console=ttyS0 quiet workload=shell {parameters}".strip(),
+            *caches_of(run.case)]
 
 
 class State:
@@ -434,7 +469,7 @@ class State:
         with tempfile.TemporaryDirectory() as directory, Machine(arguments, directory) as machine:
             machine.monitor.cmd("migrate-incoming", uri=f"file:{self.path}")
             machine.until(machine.migrated)
-            before, seconds = machine.counted(), machine.cpu_seconds()
+            before, seconds = machine.all_counted(run.case), machine.cpu_seconds()
             begin(machine.monitor)
             machine.say(self.letters[run.case.workload, run.case.arguments] + "\n")
             machine.monitor.cmd("cont")
@@ -449,7 +484,7 @@ def groups_of(runs):
     """What one worker does in a row: a bare-metal run, or the runs from one state of Linux."""
     groups = {}
     for run in runs:
-        name = (run.case.machine, run.seed) if run.case.workload else run
+        name = (run.case.booted, run.seed) if run.case.workload else run
         groups.setdefault(name, []).append(run)
     return list(groups.values())
 

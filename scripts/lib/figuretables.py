@@ -44,6 +44,22 @@ def share(counted, vm):
     return 100 * ran(f"vm[{vm}]") / (ran("vm") + counted["vm"]["pcpu-idle"])
 
 
+LEVELS = {"l1": ("l1i", "l1d"), "l2": ("l2",), "l3": ("l3",)}
+KINDS = ("compulsory", "capacity", "coherence")
+
+
+def misses(counted, level):
+    """For 1000 instructions, those that spin included"""
+    caches = counted["caches"]
+    return 1000 * sum(caches.get(f"{cache}-misses-{kind}", 0) for cache in LEVELS[level]
+                      for kind in KINDS) / instructions(counted)
+
+
+def stalls(counted):
+    """Cycles that PCPUs waited for memory, all levels and all of them together"""
+    return sum(value for name, value in counted["caches"].items() if name.startswith("stall-"))
+
+
 # name: (heading, of one run: counters and report, digits after the point)
 MEASURES = {
     "instructions": ("instructions, 10^6", lambda c, r: instructions(c) / 1e6, 1),
@@ -56,6 +72,18 @@ MEASURES = {
     "refused": ("refused", lambda c, r: c["vm"]["vcpu-cross-calls-refused"], 0),
     "migrations": ("migrations", lambda c, r: c["vm"]["vcpu-migrations"], 0),
     "longest-wait": ("longest wait, us", lambda c, r: c["vm"]["vcpu-longest-wait"] / 1e3, 0),
+    "stall": ("stalls, 10^6 cycles", lambda c, r: stalls(c) / 1e6, 2),
+    "stalled": ("PCPUs stalled, %", lambda c, r: pcpu_time(c, "stalled"), 1),
+    "speed": ("performance", lambda c, r: 1e9 / (r["cycles"] if r else c["vm"]["time"]), 2),
+    "l1-misses": ("L1 misses, 1/1000", lambda c, r: misses(c, "l1"), 1),
+    "l2-misses": ("L2 misses, 1/1000", lambda c, r: misses(c, "l2"), 2),
+    "l2-code-misses": ("L2 instruction misses, 1/1000", lambda c, r:
+                       1000 * c["caches"]["l2-fetch-misses"] / instructions(c), 2),
+    "l2-data-misses": ("L2 data misses, 1/1000", lambda c, r: misses(c, "l2") -
+                       1000 * c["caches"]["l2-fetch-misses"] / instructions(c), 2),
+    "l3-misses": ("L3 misses, 1/1000", lambda c, r: misses(c, "l3"), 3),
+    "transfers": ("transfers, 1/1000", lambda c, r:
+                  1000 * c["caches"]["served-by-transfer"] / instructions(c), 2),
     "done": ("done by VM 0", lambda c, r: r["done"], 0),
     "others": ("done by VM 1", lambda c, r: r["done_by_others"], 0),
     "total": ("done by all", lambda c, r: r["done"] + r["done_by_others"], 0),

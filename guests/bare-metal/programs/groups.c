@@ -7,7 +7,8 @@
  *   first=1 (work of the first group)   others=first (work of all other groups)
  *   active=0 (how many VCPUs of a group work, the others idle; 0: all)
  *   turns=200 (of a loop in a piece of work)
- *   words=20000 (of each of the three arrays of work 4)
+ *   words=20000 (of each of the three arrays of work 4)   other_words=words (of
+ *   those of all other groups)
  * Work, and what is counted of it:
  *   0 computes: turns of the loop     1 an MCS lock, held for turns and then not
  *   2 a barrier after each turns      for as long: how often a VCPU had it
@@ -39,13 +40,14 @@ static struct group {
     volatile uint64_t sense __attribute__((aligned(64)));
     volatile bool over;
     unsigned int first, work;
+    uint64_t words;
 } group[MAX_VCPUS];
 
 static Node nodes[MAX_VCPUS];
 static volatile uint64_t phase[MAX_VCPUS];
 static uint64_t sent[MAX_VCPUS];                /* cross-calls to each of the others */
 static uint64_t *array[MAX_VCPUS];
-static uint64_t groups, size, active, turns, words, end, duration;
+static uint64_t groups, size, active, turns, end, duration;
 static volatile uint64_t begun, working;
 static volatile uint8_t seen;                   /* that the time is up */
 
@@ -153,8 +155,9 @@ static void do_crosscalls(struct vcpu *me, struct group *mine)
     }
 }
 
-static void do_stream(struct vcpu *me)
+static void do_stream(struct vcpu *me, const struct group *mine)
 {
+    uint64_t words = mine->words;
     uint64_t *a = array[me->index], *b = a + words, *c = b + words;
 
     for (uint64_t i = 0; i < words; i++) {
@@ -220,7 +223,7 @@ static void work(struct vcpu *me)
         do_crosscalls(me, mine);
         break;
     case STREAM:
-        do_stream(me);
+        do_stream(me, mine);
         break;
     }
     __atomic_sub_fetch(&working, 1, __ATOMIC_ACQ_REL);
@@ -247,7 +250,7 @@ static bool all_have_come(void)
 
 bool program(void)
 {
-    uint64_t first, others, done = 0;
+    uint64_t first, others, words, other_words, done = 0;
     bool ok;
 
     needs_privileged_mode();
@@ -262,6 +265,7 @@ bool program(void)
     active = parameter("active", 0, 0, size) ?: size;
     turns = parameter("turns", 200, 1, 1ul << 32);
     words = parameter("words", 20000, 1, 1ul << 24);
+    other_words = parameter("other_words", words, 1, 1ul << 24);
     if (first == CROSSCALL || others == CROSSCALL) {
         needs_interrupts();
     }
@@ -269,12 +273,13 @@ bool program(void)
     for (unsigned int k = 0; k < groups; k++) {
         group[k].first = k * size;
         group[k].work = k ? others : first;
+        group[k].words = k ? other_words : words;
         group[k].missing = active;
         group[k].owner = MAX_VCPUS;
     }
     for (unsigned int i = 0; i < vcpus; i++) {
         if (group[i / size].work == STREAM) {
-            array[i] = allocate(3 * words * sizeof(uint64_t));
+            array[i] = allocate(3 * group[i / size].words * sizeof(uint64_t));
         }
     }
     report("cycles", run_on_all(work));
