@@ -258,6 +258,11 @@ static void prepend_sums(StatsList **list, VschedEngine *e, const Stat *stats,
     }
 }
 
+static char *vm_path(unsigned vm)
+{
+    return g_strdup_printf("/machine/vm[%u]", vm);
+}
+
 /* An entry is put in front of those that there are: the last comes first. */
 static void query_vms(StatsResultList **result, VschedEngine *e,
                       strList *names)
@@ -266,7 +271,7 @@ static void query_vms(StatsResultList **result, VschedEngine *e,
     StatsList *list;
 
     for (int i = t->vms - 1; t->vms > 1 && i >= 0; i--) {
-        g_autofree char *path = g_strdup_printf("/machine/vm[%d]", i);
+        g_autofree char *path = vm_path(i);
 
         list = NULL;
         prepend_sums(&list, e, vcpu_stats, t->vcpus, t->vm, i, "vcpu-", names);
@@ -367,6 +372,11 @@ static void schemas(StatsSchemaList **result, Error **errp)
 
 void vsched_stats_init(VschedEngine *e)
 {
-    qemu_plugin_set_core_paths(e->pcpus, pcpu_path);
+    const VschedTopology *t = &e->core->topology;
+
+    qemu_plugin_set_stat_objects(QEMU_PLUGIN_STAT_CORE, e->pcpus, pcpu_path);
+    if (t->vms > 1) {
+        qemu_plugin_set_stat_objects(QEMU_PLUGIN_STAT_VM, t->vms, vm_path);
+    }
     add_stats_callbacks(STATS_PROVIDER_VSCHED, query, schemas);
 }

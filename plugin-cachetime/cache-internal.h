@@ -82,7 +82,8 @@ typedef struct CacheRequest {
     uint64_t touched_by;                /* PCPUs, before; after an L2 miss */
     unsigned pcpu;
     CacheSide side;
-    bool write;
+    bool store;                         /* it needs the right to write */
+    bool write;                         /* asks for it, if the L1 misses */
     bool l2_missed;
     int64_t l1_first;                   /* where its set in the L1 begins */
     int64_t l2_place;                   /* of the line, once the L2 has it */
@@ -123,7 +124,7 @@ static inline bool cache_has_owned(const CacheModel *m)
  * access is done; else nothing has changed, and false is returned
  */
 bool cache_hit_l1(CacheModel *m, unsigned pcpu, CacheSide side, uint64_t line,
-                  bool write);
+                  bool store);
 
 /* coherence.c: performs @r; returns its stall cycles */
 int64_t cache_access_line(CacheRequest *r);

@@ -232,10 +232,9 @@ static void expect_outcomes(CacheModel *m, unsigned n)
     }
 }
 
-static bool is_write(const CacheAccess *access)
+static bool is_store(const CacheAccess *access)
 {
-    return access->kind == CACHE_STORE || access->kind == CACHE_MODEL_STORE ||
-           access->exclusive;
+    return access->kind == CACHE_STORE || access->kind == CACHE_MODEL_STORE;
 }
 
 /* An access that the L1 cannot answer alone, or that has @more lines */
@@ -253,7 +252,8 @@ static int64_t access_lines(CacheModel *m, const CacheAccess *access,
     r.time = access->cycle;
     r.pcpu = access->pcpu;
     r.side = side_of(access->kind);
-    r.write = is_write(access);
+    r.write = is_store(access) || access->exclusive;
+    r.store = is_store(access);
     r.l2_missed = false;
     COUNT(&r, accesses[access->kind], 1);
     stall = access_line(&r, 0);
@@ -275,7 +275,7 @@ int64_t cache_model_access(CacheModel *m, const CacheAccess *access)
 
     expect_outcomes(m, more + 1);
     if (!more && cache_hit_l1(m, access->pcpu, side_of(access->kind), line,
-                              is_write(access))) {
+                              is_store(access))) {
         cache_model_add_hits(m, access->pcpu, access->vcpu, access->kind,
                              access->user, 1);
         clear_outcome(&m->outcome[0], line);

@@ -117,26 +117,20 @@ static Account account_of(const CacheReport *r, CacheObject object, unsigned n)
                 }
             }
             break;
+        case CACHE_OF_MACHINE:
+            for (unsigned p = 0; p < machine->pcpus; p++) {
+                CacheCounters one;
+
+                cache_model_pcpu_counters(r->model, p, user, &one);
+                cache_counters_add(c, &one);
+                account.retired[user] += r->pcpus ? r->pcpus[p][user] : 0;
+            }
+            break;
         }
     }
-    account.retired_known = object == CACHE_OF_PCPU ? r->pcpus : r->vcpus;
+    account.retired_known = object == CACHE_OF_PCPU ||
+                            object == CACHE_OF_MACHINE ? r->pcpus : r->vcpus;
     return account;
-}
-
-/* The sum over all PCPUs */
-static Account account_of_machine(const CacheReport *r)
-{
-    Account all = { .retired_known = r->pcpus };
-
-    for (unsigned p = 0; p < cache_model_machine(r->model)->pcpus; p++) {
-        Account one = account_of(r, CACHE_OF_PCPU, p);
-
-        for (unsigned user = 0; user < 2; user++) {
-            cache_counters_add(&all.counters[user], &one.counters[user]);
-            all.retired[user] += one.retired[user];
-        }
-    }
-    return all;
 }
 
 /* --- JSON: counters --- */
@@ -196,7 +190,7 @@ static void write_objects(JsonWriter *w, const CacheReport *r)
 {
     const CacheMachine *machine = cache_model_machine(r->model);
     uint64_t cycles = r->end - r->begin;
-    Account account = account_of_machine(r);
+    Account account = account_of(r, CACHE_OF_MACHINE, 0);
 
     json_open(w, "machine", '{');
     write_modes(w, r, &account, cycles, false);
@@ -671,7 +665,7 @@ static void put_modes(GString *out, const Account *account)
 static void put_objects(GString *out, const CacheReport *r)
 {
     const CacheMachine *machine = cache_model_machine(r->model);
-    Account account = account_of_machine(r);
+    Account account = account_of(r, CACHE_OF_MACHINE, 0);
 
     g_string_append(out, "         instruc- --- misses of 1000 instr. ---   "
                     "stall -- of it, %, by ---\n"
@@ -694,7 +688,7 @@ static void put_objects(GString *out, const CacheReport *r)
 
 static void put_traffic(GString *out, const CacheReport *r)
 {
-    Account account = account_of_machine(r);
+    Account account = account_of(r, CACHE_OF_MACHINE, 0);
     CacheCounters all = account.counters[0];
     uint64_t cycles = r->end - r->begin, bytes, limit;
 

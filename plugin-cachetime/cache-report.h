@@ -63,6 +63,7 @@ typedef enum CacheObject {
     CACHE_OF_PCPU,
     CACHE_OF_VCPU,
     CACHE_OF_VM,
+    CACHE_OF_MACHINE,                   /* all of them; its number is 0 */
 } CacheObject;
 
 typedef struct CacheStatistic {

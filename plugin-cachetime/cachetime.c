@@ -78,8 +78,6 @@ typedef struct VCPU {
     unsigned code_table;        /* where its fetches are counted now */
     uint64_t retired[MODES];    /* what of its instructions is counted */
     uint64_t stalled;           /* cycles; where cores keep no time */
-    /* Loads counted, up to that of an atomic operation that called last */
-    uint64_t exclusive[MODES];
     int core;                   /* that holds it or did last, or -1 */
 } VCPU;
 
@@ -548,36 +546,6 @@ static uint64_t packed_pc(const void *packed)
     return (int64_t)(intptr_t)packed >> 7;
 }
 
-/*
- * An atomic operation begins with a load that asks for the right to write.  A
- * filter takes it for one that may only read: then that load is made up for
- * when the store calls, which is when the right is missing.  Returns its stall.
- */
-static int64_t load_before(unsigned vcpu, VCPU *v, const CacheAccess *access,
-                           qemu_plugin_meminfo_t info, uint64_t pc,
-                           uint64_t virtual)
-{
-    CacheAccess load;
-    uint64_t count;
-
-    if (!C.may[CACHE_LOAD] || !qemu_plugin_mem_is_atomic(info)) {
-        return 0;
-    }
-    count = qemu_plugin_filter_count(C.may[CACHE_LOAD], vcpu, access->user);
-    if (access->kind == CACHE_LOAD) {
-        v->exclusive[access->user] = count;
-        return 0;
-    }
-    if (v->exclusive[access->user] == count) {
-        return 0;
-    }
-    v->called[CACHE_LOAD][access->user]++;
-    load = *access;
-    load.kind = CACHE_LOAD;
-    load.exclusive = true;
-    return access_model(&load, pc, virtual);
-}
-
 static void access_data(unsigned vcpu, qemu_plugin_meminfo_t info,
                         uint64_t vaddr, void *packed)
 {
@@ -609,13 +577,11 @@ static void access_data(unsigned vcpu, qemu_plugin_meminfo_t info,
     access.pcpu = v->core;
     access.address = qemu_plugin_hwaddr_phys_addr(hw);
     access.cycle = cycle_of(vcpu, v, after);
-    stalled = load_before(vcpu, v, &access, info, packed_pc(packed), vaddr);
-    access.cycle += stalled;
     if (C.may[CACHE_LOAD] && size <= in_page) {
         C.set = cache_model_l1_set(C.model, CACHE_LOAD, access.address);
         C.set_pcpu = access.pcpu;
     }
-    stalled += access_model(&access, packed_pc(packed), vaddr);
+    stalled = access_model(&access, packed_pc(packed), vaddr);
     if (C.may[CACHE_LOAD] && size <= in_page) {
         C.set = NONE;
         grant_data(p, vcpu, &access, info, vaddr);
@@ -1130,17 +1096,50 @@ static char *command(qemu_plugin_id_t id, const char *name,
 
 /* --- Statistics --- */
 
+/* Whose statistics these are, as the model names them */
+static bool object_of(enum qemu_plugin_stat_target target, unsigned index,
+                      CacheObject *object)
+{
+    switch (target) {
+    case QEMU_PLUGIN_STAT_VCPU:
+        *object = CACHE_OF_VCPU;
+        return index < C.vcpus;
+    case QEMU_PLUGIN_STAT_CORE:
+        *object = CACHE_OF_PCPU;
+        return index < C.pcpus;
+    case QEMU_PLUGIN_STAT_VM:
+        *object = CACHE_OF_VM;
+        return index < cache_model_machine(C.model)->vms;
+    default:
+        *object = CACHE_OF_MACHINE;
+        return true;
+    }
+}
+
+static bool is_of(unsigned vcpu, CacheObject object, unsigned index)
+{
+    switch (object) {
+    case CACHE_OF_VCPU:
+        return vcpu == index;
+    case CACHE_OF_PCPU:
+        return C.vcpu[vcpu].core == (int)index;
+    case CACHE_OF_VM:
+        return cache_model_machine(C.model)->vm[vcpu] == index;
+    default:
+        return C.vcpu[vcpu].core >= 0;
+    }
+}
+
 static void read_statistics(qemu_plugin_id_t id,
                             enum qemu_plugin_stat_target target, unsigned index,
                             uint64_t *values, void *opaque)
 {
-    CacheObject object = target == QEMU_PLUGIN_STAT_VCPU ? CACHE_OF_VCPU
-                                                         : CACHE_OF_PCPU;
     const CacheStatistic *s;
+    CacheObject object;
     unsigned n;
 
     s = cache_statistics(&n);
-    if (!C.model || index >= (object == CACHE_OF_VCPU ? C.vcpus : C.pcpus)) {
+    if (!C.model || !object_of(target, index, &object)) {
         return;
     }
     lock();
@@ -1156,8 +1155,7 @@ static void read_statistics(qemu_plugin_id_t id,
 
             for (unsigned v = 0; v < C.vcpus && g_str_equal(name, names[kind]);
                  v++) {
-                if (object == CACHE_OF_VCPU ? v == index
-                                            : C.vcpu[v].core == (int)index) {
+                if (is_of(v, object, index)) {
                     values[i] += unharvested(v, kind, mode);
                 }
             }
@@ -1168,6 +1166,10 @@ static void read_statistics(qemu_plugin_id_t id,
 
 static void register_statistics(qemu_plugin_id_t id)
 {
+    static const enum qemu_plugin_stat_target targets[] = {
+        QEMU_PLUGIN_STAT_VCPU, QEMU_PLUGIN_STAT_CORE,
+        QEMU_PLUGIN_STAT_MACHINE, QEMU_PLUGIN_STAT_VM,
+    };
     unsigned n;
     const CacheStatistic *s = cache_statistics(&n);
     g_autofree struct qemu_plugin_statistic *stats =
@@ -1179,10 +1181,10 @@ static void register_statistics(qemu_plugin_id_t id)
         stats[i].unit = s[i].cycles ? QEMU_PLUGIN_STAT_CYCLES
                                     : QEMU_PLUGIN_STAT_NUMBER;
     }
-    qemu_plugin_register_statistics(id, QEMU_PLUGIN_STAT_VCPU, stats, n,
-                                    read_statistics, NULL);
-    qemu_plugin_register_statistics(id, QEMU_PLUGIN_STAT_CORE, stats, n,
-                                    read_statistics, NULL);
+    for (unsigned i = 0; i < G_N_ELEMENTS(targets); i++) {
+        qemu_plugin_register_statistics(id, targets[i], stats, n,
+                                        read_statistics, NULL);
+    }
 }
 
 /* --- Saved state --- */
@@ -1192,9 +1194,21 @@ static void register_statistics(qemu_plugin_id_t id)
  * when it is on, until when it was, accesses of devices; of each vCPU: core,
  * instructions, and those counted, by mode; of each PCPU: instructions counted;
  * the model; attribution, if there is any.  All in the byte order of the host.
+ * Behind it is the SHA-256 digest of all of this.
  */
 #define STATE_TYPE "(ubbxxxta(itttt)a(tt)aym" ATTRIBUTION_STATE ")"
-#define STATE_VERSION 1
+#define STATE_VERSION 2
+#define DIGEST_SIZE 32
+
+static void digest_of(const uint8_t *data, size_t size,
+                      uint8_t digest[DIGEST_SIZE])
+{
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    gsize length = DIGEST_SIZE;
+
+    g_checksum_update(sum, data, size);
+    g_checksum_get_digest(sum, digest, &length);
+}
 
 static GByteArray *save(qemu_plugin_id_t id, void *opaque)
 {
@@ -1202,6 +1216,7 @@ static GByteArray *save(qemu_plugin_id_t id, void *opaque)
     g_autoptr(GByteArray) model = NULL;
     g_autoptr(GVariant) state = NULL;
     GByteArray *bytes = g_byte_array_new();
+    gsize size;
 
     harvest_all();
     cache_model_settle(C.model);
@@ -1226,8 +1241,10 @@ static GByteArray *save(qemu_plugin_id_t id, void *opaque)
         g_variant_new_maybe(G_VARIANT_TYPE(ATTRIBUTION_STATE),
                             C.attribution ? attribution_save(C.attribution)
                                           : NULL)));
-    g_byte_array_set_size(bytes, g_variant_get_size(state));
+    size = g_variant_get_size(state);
+    g_byte_array_set_size(bytes, size + DIGEST_SIZE);
     g_variant_store(state, bytes->data);
+    digest_of(bytes->data, size, bytes->data + size);
     return bytes;
 }
 
@@ -1353,11 +1370,21 @@ static char *load(qemu_plugin_id_t id, const void *data, size_t size,
 {
     g_autoptr(GVariant) state = NULL;
     g_autoptr(GBytes) bytes = NULL;
+    uint8_t digest[DIGEST_SIZE];
     char *why = NULL, *message;
 
     if (!data) {
         begin_cold();
         return NULL;
+    }
+    if (size >= DIGEST_SIZE) {
+        size -= DIGEST_SIZE;
+        digest_of(data, size, digest);
+    }
+    if (size < DIGEST_SIZE ||
+        memcmp(digest, (const uint8_t *)data + size, DIGEST_SIZE)) {
+        return g_strdup("the state of caches is damaged, or not of this "
+                        "version");
     }
     bytes = g_bytes_new(data, size);
     state = g_variant_ref_sink(g_variant_new_from_bytes(

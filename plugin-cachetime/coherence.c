@@ -605,14 +605,14 @@ static void write_exclusive(CacheRequest *r, int64_t place)
 }
 
 bool cache_hit_l1(CacheModel *m, unsigned pcpu, CacheSide side, uint64_t line,
-                  bool write)
+                  bool store)
 {
     CacheArray *l1 = &m->pcpu[pcpu].l1[side];
     uint32_t set = cache_array_set(l1, line);
     int64_t place = cache_array_find_in(l1, (int64_t)set * l1->stride, line);
 
     if (place == CACHE_NOWHERE ||
-        (write && cache_array_state(l1, place) != CACHE_MODIFIED)) {
+        (store && cache_array_state(l1, place) != CACHE_MODIFIED)) {
         return false;
     }
     make_most_recent(m, pcpu, side, set, line);
@@ -631,7 +631,7 @@ int64_t cache_access_line(CacheRequest *r)
     place = cache_array_find_in(l1, r->l1_first, r->line);
     if (place != CACHE_NOWHERE) {
         cache_array_touch(l1, place);
-        if (!r->write || cache_array_state(l1, place) == CACHE_MODIFIED) {
+        if (!r->store || cache_array_state(l1, place) == CACHE_MODIFIED) {
             return 0;
         }
         if (cache_array_state(l1, place) == CACHE_EXCLUSIVE) {

@@ -139,14 +139,19 @@ class Commands(unittest.TestCase):
 
     def test_statistics(self):
         """query-stats has what the report has."""
-        with Guest(*program("ticket", MACHINE, "rounds=200", *caches())) as guest:
+        with Guest(*program("ticket", MACHINE + ",vms=3+1", "rounds=200", *caches())) as guest:
             end(guest)
             stats, data = guest.stats("plugin"), report(guest)
-        for kind, objects in (("vcpu", data["vcpus"]), ("pcpu", data["pcpus"])):
-            for number, values in enumerate(objects):
-                of = stats[f"/machine/vsched/{kind}[{number}]"] if kind == "pcpu" else \
-                    next(s for path, s in stats.items() if path.endswith(f"cpu[{number}]")
-                         and "pcpu" not in path)
+            vcpus = [cpu["qom-path"] for cpu in guest.cmd("query-cpus-fast")]
+        self.assertEqual([len(data[kind]) for kind in ("vcpus", "vms")], [4, 2])
+        for kind, objects, paths in (
+                ("machine", [data["machine"]], ["vm"]),
+                ("vm", data["vms"], ["/machine/vm[0]", "/machine/vm[1]"]),
+                ("vcpu", data["vcpus"], vcpus),
+                ("pcpu", data["pcpus"],
+                 [f"/machine/vsched/pcpu[{n}]" for n in range(len(data["pcpus"]))])):
+            for number, (values, path) in enumerate(zip(objects, paths, strict=True)):
+                of = stats[path]
                 for mode in ("privileged", "user"):
                     for name in ("fetches", "loads", "stores", "l1d-misses-capacity",
                                  "stall-memory"):
@@ -315,6 +320,31 @@ class Saved(unittest.TestCase):
                 with self.assertRaisesRegex(AssertionError, "migration"):
                     wait_migrated(guest)
                 self.assertIn(says, guest.last_words(60))
+
+    def test_damaged(self):
+        """One bit of what the plugin has saved is another."""
+        arguments = program("ticket", MACHINE, "rounds=20000", *caches())
+        with Guest(*arguments) as guest:
+            wait_for(guest, 500_000)
+            guest.cmd("stop")
+            save(guest, self.path)
+        with open(self.path, "r+b") as f:
+            begin = f.read().index(b"MPCACHE")          # the state of the model begins so
+            for offset in 100, 5000, 50_000:
+                with self.subTest(offset=offset):
+                    f.seek(begin + offset)
+                    byte = f.read(1)[0]
+                    f.seek(begin + offset)
+                    f.write(bytes([byte ^ 4]))
+                    f.flush()
+                    with Guest(*arguments, "-incoming", "defer", "-S") as guest:
+                        guest.cmd("migrate-incoming", uri=f"file:{self.path}",
+                                  exit_on_error=False)
+                        with self.assertRaisesRegex(AssertionError, "migration"):
+                            wait_migrated(guest)
+                        self.assertIn("caches is damaged", guest.last_words(60))
+                    f.seek(begin + offset)
+                    f.write(bytes([byte]))
 
 
 if __name__ == "__main__":

@@ -531,20 +531,23 @@ class Statistics(Files):
                 "exponent": 10},
                {"name": "statist.time", "type": "cumulative", "unit": "seconds", "base": 10,
                 "exponent": -9},
-               {"name": "statist.peak", "type": "peak", "exponent": 0}],
+               {"name": "statist.peak", "type": "peak", "exponent": 0},
+               {"name": "statist.number", "type": "instant", "exponent": 0}],
         "vcpu": [{"name": "statist.insns", "type": "cumulative", "exponent": 0},
                  {"name": "statist.twice", "type": "instant", "unit": "cycles", "exponent": 0}],
         "pcpu": [{"name": "statist.number", "type": "instant", "exponent": 0}]}
 
-    def check(self, guest, vcpus, cores):
-        """The machine stands still.  cores: their paths, in order; None: each VCPU has one."""
+    def check(self, guest, vcpus, cores, vms):
+        """The machine stands still.  cores: their paths, in order; None: each VCPU has one.
+        vms: how many, if there are several."""
         said = ask(guest, "statist", "insns", vcpus=vcpus)
         paths = [cpu["qom-path"] for cpu in guest.cmd("query-cpus-fast")]
         self.assertEqual(len(paths), vcpus)
         self.assertGreater(sum(said), 0)
         self.assertEqual(statistics(guest, "plugin"), {
             "vm": {"vm": {"statist.insns": sum(said), "statist.memory": 3, "statist.time": 5,
-                          "statist.peak": 2**64 - 1}},
+                          "statist.peak": 2**64 - 1},
+                   **{f"/machine/vm[{i}]": {"statist.number": 100 * i + 3} for i in range(vms)}},
             "vcpu": {path: {"statist.insns": n, "statist.twice": 2 * n}
                      for path, n in zip(paths, said)},
             "pcpu": {path: {"statist.number": 1000 * i + 7}
@@ -559,22 +562,25 @@ class Statistics(Files):
         self.assertEqual([line.strip() for line in text],
                          [f"statist.insns (cumulative): {sum(said)}",
                           "statist.memory (instant, KiB): 3", "statist.time (cumulative, ns): 5",
-                          "statist.peak (peak): -1"])
+                          "statist.peak (peak): -1",
+                          *(f"statist.number (instant): {100 * i + 3}" for i in range(vms))])
         self.assertIn("statist.number (instant): 7", hmp(guest, "info stats pcpu"))
         self.assertTrue(guest.cmd("query-plugins")[0]["statistics"])
 
     def test_statistics(self):
         cmp = [f"/machine/vsched/pcpu[{p}]" for p in range(2)]
-        for arch, arguments, vcpus, cores in (
-                ("sparc64", SPARC, 4, cmp),
-                ("sparc64", program("ticket", "sun4u", "rounds=100000000"), 1, None),
-                ("x86_64", self.x86(ENGINE, 0xffffffff, smp=3), 3, cmp),
-                ("x86_64", self.x86("tcg,thread=multi", 0xffffffff, smp=3), 3, None)):
+        several = program("ticket", "cmp,pcpus=2,vcpus=4,vms=1+2+1", "rounds=100000000")
+        for arch, arguments, vcpus, cores, vms in (
+                ("sparc64", SPARC, 4, cmp, 0),
+                ("sparc64", several, 4, cmp, 3),
+                ("sparc64", program("ticket", "sun4u", "rounds=100000000"), 1, None, 0),
+                ("x86_64", self.x86(ENGINE, 0xffffffff, smp=3), 3, cmp, 0),
+                ("x86_64", self.x86("tcg,thread=multi", 0xffffffff, smp=3), 3, None, 0)):
             with self.subTest(arguments=arguments), \
                     Guest(*arguments, *plugin("statist"), arch=arch) as guest:
                 until(lambda: guest.stats("plugin")["vm"]["statist.insns"] > 10_000, "insns")
                 guest.cmd("stop")
-                self.check(guest, vcpus, cores)
+                self.check(guest, vcpus, cores, vms)
 
     def test_counts_as_worked_out_by_hand(self):
         loops = 100_000

@@ -84,9 +84,11 @@ static void free_machine(Machine *x)
 }
 
 /* VCPU n runs on PCPU n, privileged; returns the stall. */
-static int64_t go(Machine *x, unsigned pcpu, CacheKind kind, uint64_t address)
+static int64_t go_atomic(Machine *x, unsigned pcpu, CacheKind kind,
+                         uint64_t address, bool exclusive)
 {
     CacheAccess a = {
+        .exclusive = exclusive,
         .cycle = x->clock[pcpu],
         .address = address,
         .size = 8,
@@ -98,6 +100,11 @@ static int64_t go(Machine *x, unsigned pcpu, CacheKind kind, uint64_t address)
 
     x->clock[pcpu] += 1 + stall;
     return stall;
+}
+
+static int64_t go(Machine *x, unsigned pcpu, CacheKind kind, uint64_t address)
+{
+    return go_atomic(x, pcpu, kind, address, false);
 }
 
 static int64_t load(Machine *x, unsigned pcpu, uint64_t address)
@@ -448,6 +455,34 @@ static void test_producer_and_consumers(void)
                          20 * readers);
         free_machine(x);
     }
+}
+
+/*
+ * The load of an atomic operation: where the L1 has no copy, it takes the line
+ * with the right to write; where it has one to read, the store asks.
+ */
+static void test_atomic(void)
+{
+    CacheConfig c = paper();
+    Machine *x = new_machine(&c, 2, 1);
+
+    g_assert_cmpint(store(x, 0, 0), ==, MEMORY);
+    rest(x);
+    g_assert_cmpint(go_atomic(x, 1, CACHE_LOAD, 0, true), ==, TRANSFER);
+    g_assert_cmpint(store(x, 1, 0), ==, 0);
+    g_assert_cmpuint(counters(x, 0).invalidations, ==, 0);
+    g_assert_cmpuint(cache_model_events(x->m, 0)->taken, ==, 1);
+
+    rest(x);
+    g_assert_cmpint(load(x, 0, 0), ==, TRANSFER);       /* O there, S here */
+    rest(x);
+    g_assert_cmpint(go_atomic(x, 0, CACHE_LOAD, 0, true), ==, 0);
+    g_assert_cmpint(load(x, 1, 0), ==, 0);              /* it kept its copy */
+    g_assert_cmpuint(counters(x, 0).upgrades, ==, 0);
+    g_assert_cmpint(store(x, 0, 0), ==, TRANSFER);      /* S to M: O answers */
+    g_assert_cmpuint(counters(x, 0).upgrades, ==, 1);
+    g_assert_cmpint(go_atomic(x, 0, CACHE_LOAD, 0, true), ==, 0);
+    free_machine(x);
 }
 
 /* Dirty lines: L1D, L2, L3, memory; each step when the level is full. */
@@ -1213,6 +1248,7 @@ int main(int argc, char **argv)
     g_test_add_func("/model/forward-shared", test_forward_shared);
     g_test_add_func("/model/split", test_lines_are_split);
     g_test_add_func("/model/own-code", test_own_code_is_written);
+    g_test_add_func("/model/atomic", test_atomic);
     g_test_add_func("/model/presets", test_presets);
     g_test_add_func("/model/streaming", test_streaming);
     g_test_add_func("/model/set-conflict", test_set_conflict);

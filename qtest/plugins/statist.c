@@ -5,6 +5,7 @@
  *
  * vCPU:    insns, the instructions that it has begun; twice, double of that
  * core:    number, 1000 times its number and 7 (not with cores=off)
+ * VM:      number, 100 times its number and 3
  * machine: insns, the sum over vCPUs; memory, 3 KiB; time, 5 ns; peak, 2^64-1
  *
  * Command "insns" answers the instructions of each vCPU below argument "vcpus".
@@ -35,6 +36,10 @@ static const struct qemu_plugin_statistic machine_stats[] = {
     { .name = "peak", .kind = QEMU_PLUGIN_STAT_PEAK },
 };
 
+static const struct qemu_plugin_statistic vm_stats[] = {
+    { .name = "number", .kind = QEMU_PLUGIN_STAT_INSTANT },
+};
+
 static void statistics(qemu_plugin_id_t id, enum qemu_plugin_stat_target target,
                        unsigned int index, uint64_t *values, void *userdata)
 {
@@ -51,6 +56,9 @@ static void statistics(qemu_plugin_id_t id, enum qemu_plugin_stat_target target,
         values[1] = 3;
         values[2] = 5;
         values[3] = UINT64_MAX;
+        break;
+    case QEMU_PLUGIN_STAT_VM:
+        values[0] = 100 * index + 3;
         break;
     }
 }
@@ -86,6 +94,8 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc,
     qemu_plugin_register_statistics(id, QEMU_PLUGIN_STAT_MACHINE, machine_stats,
                                     G_N_ELEMENTS(machine_stats), statistics,
                                     NULL);
+    qemu_plugin_register_statistics(id, QEMU_PLUGIN_STAT_VM, vm_stats,
+                                    G_N_ELEMENTS(vm_stats), statistics, NULL);
     if (argc && !strcmp(argv[0], "cores=off")) {
         qemu_plugin_register_statistics(id, QEMU_PLUGIN_STAT_CORE, NULL, 0,
                                         NULL, NULL);
