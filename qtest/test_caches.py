@@ -17,7 +17,7 @@ import re
 import subprocess
 import unittest
 
-from support import BUILD, SLOWER, TOP, Guest, Refusals
+from support import BUILD, SLOWER, TOP, Guest, Refusals, x86_mov, x86_rom
 from test_observer import qemu_plugin, without_sdb
 from test_save import program
 
@@ -301,6 +301,46 @@ size = 64M
                 with self.subTest(program=name, size=size, ways=ways):
                     counts.add(self.check(name, parameters, size, ways))
         self.assertGreater(len(counts), 6)
+
+
+class Crossing(unittest.TestCase):
+    """Accesses that lie in two lines, and in two pages, of x86: 16-bit code, no page tables."""
+    timeout = 60
+    ROUNDS = 1000
+
+    def counted(self, how):
+        def at(bx, *code):
+            return b"\xbb" + bx.to_bytes(2, "little") + bytes(code)       # mov $bx, %bx
+
+        loop = (at(0x103d, 0x66, 0x8b, 0x07) +                  # mov (%bx), %eax: lines 1000, 1040
+                at(0x1ffe, 0x66, 0x8b, 0x07) +                  # 1fc0 and 2000 of the next page
+                at(0x203e, 0x66, 0x89, 0x07) +                  # mov %eax, (%bx): 2000 and 2040
+                at(0x30fe, 0xf0, 0x66, 0x0f, 0xc1, 0x07) +      # lock xadd: 30c0 and 3100
+                b"\x66\x49")                                    # dec %ecx
+        image = x86_rom([b"\xfa\xf4"], [], [
+            b"\x31\xc0\x8e\xd8", x86_mov("ecx", self.ROUNDS),   # xor %ax, %ax; mov %ax, %ds
+            loop, b"\x75", (-len(loop) - 2 & 0xff).to_bytes(1, "little"), b"\xe6\xf4\xf4"])
+        with Guest("-M", "none") as scratch:
+            rom = os.path.join(scratch.dir, "rom")
+            with open(rom, "wb") as f:
+                f.write(image)
+            with Guest("-M", "q35", "-nodefaults", "-m", "64", "-bios", rom, "-no-shutdown",
+                       "-cpu", "qemu64,+x2apic", "-accel", "tcg,thread=vsched,pcpus=1", "-device",
+                       "isa-debug-exit,iobase=0xf4,iosize=4",
+                       *caches(",state-words=1" + how),
+                       arch="x86_64") as guest:
+                guest.event_wait("SHUTDOWN", timeout=30 * SLOWER)
+                return report(guest)["machine"]["privileged"]
+
+    def test_both_lines(self):
+        """An access for each line, and what both cost, with and without the filter."""
+        n = self.counted("")
+        self.assertEqual(n, self.counted(",filter=off"))
+        self.assertEqual((n["loads"], n["stores"]), (6 * self.ROUNDS, 4 * self.ROUNDS))
+        # 1000 1040 1fc0 2000 2040 30c0 3100; 2000 was loaded before it is stored to, and what the
+        # atomic operation loads it may write; a line of the VCPU's state
+        self.assertEqual((n["l1d-misses-compulsory"], n["l1d-upgrades"]), (7 + 1, 1))
+        self.assertEqual(misses_of_data([n]), 7 + 1)
 
 
 class Cachegrind(unittest.TestCase):

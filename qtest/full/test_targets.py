@@ -15,6 +15,7 @@ import tempfile
 import unittest
 
 from support import SLOWER, Guest
+from test_caches import caches, report
 from test_time import Traced
 
 TURNS = 15 << 12
@@ -285,6 +286,36 @@ class Arm(Traced, unittest.TestCase):
                         self.assertEqual(len(taken), count)
                         for one, other in zip((h.now for h in sent if h.vcpu == vcpu), taken):
                             self.assertLessEqual(one, other)
+
+
+class Caches(unittest.TestCase):
+    """The cache plugin on Arm: accesses and misses of memory.S, worked out by hand."""
+    timeout = 60
+    WORDS = 4096
+
+    def counted(self, how):
+        with tempfile.TemporaryDirectory() as directory:
+            image = assembled(directory, "memory.S", f"-DWORDS={self.WORDS}")
+            with Guest("-M", "virt", "-cpu", "cortex-a72", "-m", "64", "-nodefaults", "-bios",
+                       image, "-no-shutdown", "-accel", "tcg,thread=vsched,pcpus=1",
+                       *caches(",state-words=1" + how), arch="aarch64") as guest:
+                self.assertTrue(guest.event_wait("SHUTDOWN", timeout=60 * SLOWER))
+                return report(guest)["machine"]["privileged"]
+
+    def test_accesses_and_misses(self):
+        n = self.counted("")
+        self.assertEqual(n, self.counted(",filter=off"))
+        # and two literals; of an exclusive store the comparison, a load, and the store
+        self.assertEqual(n["instructions"], 4 + 3 * self.WORDS + 2 + 3 * self.WORDS // 2 + 1 + 4 +
+                         4 + 2)
+        self.assertEqual((n["loads"], n["stores"]),
+                         (self.WORDS + 2 + 4, self.WORDS // 2 * self.stores_of_a_pair + 2))
+        lines = self.WORDS // 8
+        self.assertEqual(n["l1d-misses-compulsory"], lines + lines + 1 + 1 + 1)  # literals, state
+        # 32 kB of loads are as much as the L1D has: stores drive their first line out
+        self.assertEqual(n["l1d-upgrades"] + n["l1d-misses-capacity"], 1)
+
+    stores_of_a_pair = 1        # of 16 bytes
 
 
 class HostAddress(unittest.TestCase):
