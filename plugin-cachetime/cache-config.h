@@ -5,8 +5,7 @@
  * for Spin Management in Overcommitted Virtual Machines", PACT 2006, table 2.
  * docs/devel/cache-model.rst has a table of all keys.
  *
- * Plain C over GLib; the files are GLib's key files, with comments also after a
- * value: from # to the end of the line.
+ * Plain C over GLib.
  *
  * Copyright (c) 2026 The cmp8 developers
  *
@@ -16,9 +15,7 @@
 #ifndef CACHETIME_CONFIG_H
 #define CACHETIME_CONFIG_H
 
-#include <stdbool.h>
-#include <stdint.h>
-#include <glib.h>
+#include "vsched/parameter-file.h"
 
 #define CACHE_PCPUS_MAX 64
 
@@ -54,44 +51,13 @@ typedef struct CacheConfig {
     uint64_t first_touches;         /* tell compulsory misses apart: 0, 1 */
 } CacheConfig;
 
-typedef enum CacheParameterType {
-    CACHE_PARAMETER_NUMBER,
-    CACHE_PARAMETER_SIZE,           /* bytes; suffixes K, M, G */
-    CACHE_PARAMETER_DECIMAL,        /* up to three digits after the point */
-    CACHE_PARAMETER_CHOICE,
-} CacheParameterType;
-
 /* Each value of a CacheConfig, its limits and its default: the only place. */
-typedef struct CacheParameter {
-    const char *group, *key;
-    CacheParameterType type;
-    size_t offset;                  /* of the uint64_t in CacheConfig */
-    const char *unit;
-    uint64_t minimum, maximum;      /* DECIMAL: in thousandths */
-    uint64_t value;                 /* the default */
-    const char *const *choices;     /* CHOICE: the value is an index */
-} CacheParameter;
-
-extern const CacheParameter cache_parameters[];     /* ends with a NULL group */
-
-static inline uint64_t *cache_parameter_value(const CacheParameter *p,
-                                              CacheConfig *config)
-{
-    return (uint64_t *)((char *)config + p->offset);
-}
-
-/* The text that a file has for @value; the caller frees it */
-char *cache_parameter_text(const CacheParameter *p, uint64_t value);
+extern const FileParameter cache_parameters[];
 
 void cache_config_default(CacheConfig *config);
 
-/*
- * Reads @file.  What it does not name keeps its default.  False, and why (the
- * caller frees it), if there is no such file, if it is not a key file, has a
- * group or key that does not exist, a value of the wrong type or out of range,
- * or if the machine is impossible; @config is untouched then.
- */
-bool cache_config_load(CacheConfig *config, const char *file, char **why);
+/* See parameter_file_load(); @config is untouched if it returns false. */
+bool cache_config_load(CacheConfig *config, const char *name, char **why);
 
 /* False, and why, if the values, each in its range, do not fit together */
 bool cache_config_check(const CacheConfig *config, char **why);

@@ -235,8 +235,8 @@ static void write_configuration(JsonWriter *w, const CacheReport *r)
     const char *group = NULL;
 
     json_open(w, "configuration", '{');
-    for (const CacheParameter *p = cache_parameters; p->group; p++) {
-        uint64_t value = *cache_parameter_value(p, &config);
+    for (const FileParameter *p = cache_parameters; p->group; p++) {
+        uint64_t value = *file_parameter_value(p, &config);
 
         if (g_strcmp0(group, p->group)) {
             if (group) {
@@ -246,10 +246,10 @@ static void write_configuration(JsonWriter *w, const CacheReport *r)
             group = p->group;
         }
         switch (p->type) {
-        case CACHE_PARAMETER_CHOICE:
+        case FILE_PARAMETER_CHOICE:
             json_text(w, p->key, p->choices[value]);
             break;
-        case CACHE_PARAMETER_DECIMAL:
+        case FILE_PARAMETER_DECIMAL:
             json_thousandths(w, p->key, value);
             break;
         default:

@@ -109,8 +109,8 @@ static void put_machine(GByteArray *out, const CacheModel *m)
 {
     CacheConfig config = m->config;
 
-    for (const CacheParameter *p = cache_parameters; p->group; p++) {
-        put(out, *cache_parameter_value(p, &config));
+    for (const FileParameter *p = cache_parameters; p->group; p++) {
+        put(out, *file_parameter_value(p, &config));
     }
     put(out, m->machine.pcpus);
     put(out, m->machine.vcpus);
@@ -318,13 +318,13 @@ static void match(Reader *in, const char *what, uint64_t mine)
     }
 }
 
-static void match_parameter(Reader *in, const CacheParameter *p, uint64_t mine)
+static void match_parameter(Reader *in, const FileParameter *p, uint64_t mine)
 {
     uint64_t value = get_within(in, p->minimum, p->maximum, p->key);
 
     if (value != mine && !in->fault) {
-        g_autofree char *saved = cache_parameter_text(p, value);
-        g_autofree char *here = cache_parameter_text(p, mine);
+        g_autofree char *saved = file_parameter_text(p, value);
+        g_autofree char *here = file_parameter_text(p, mine);
 
         fail(in, "it was saved with [%s] %s=%s, this machine has %s", p->group,
              p->key, saved, here);
@@ -333,8 +333,8 @@ static void match_parameter(Reader *in, const CacheParameter *p, uint64_t mine)
 
 static void match_machine(Reader *in, CacheModel *m)
 {
-    for (const CacheParameter *p = cache_parameters; p->group; p++) {
-        match_parameter(in, p, *cache_parameter_value(p, &m->config));
+    for (const FileParameter *p = cache_parameters; p->group; p++) {
+        match_parameter(in, p, *file_parameter_value(p, &m->config));
     }
     match(in, "PCPUs:", m->machine.pcpus);
     match(in, "VCPUs:", m->machine.vcpus);

@@ -119,11 +119,11 @@ static void test_values(void)
 /* What a value is written as is read as that value. */
 static void test_texts_are_read_again(void)
 {
-    for (const CacheParameter *p = cache_parameters; p->group; p++) {
+    for (const FileParameter *p = cache_parameters; p->group; p++) {
         uint64_t value[] = { p->minimum, p->value, p->maximum };
 
         for (unsigned i = 0; i < G_N_ELEMENTS(value); i++) {
-            g_autofree char *text = cache_parameter_text(p, value[i]);
+            g_autofree char *text = file_parameter_text(p, value[i]);
             g_autofree char *line = g_strdup_printf("[%s]\n%s=%s\n", p->group,
                                                     p->key, text);
             g_autofree char *file = write_file(line);
@@ -132,7 +132,7 @@ static void test_texts_are_read_again(void)
 
             /* Alone it may not fit the others; then the text was read. */
             if (cache_config_load(&c, file, &why)) {
-                g_assert_cmpuint(*cache_parameter_value(p, &c), ==, value[i]);
+                g_assert_cmpuint(*file_parameter_value(p, &c), ==, value[i]);
             } else {
                 g_assert_null(strstr(why, "allowed is a "));
                 g_assert_null(strstr(why, "allowed is one of "));
@@ -154,11 +154,11 @@ static void test_manual(void)
     g_file_get_contents(page, &text, NULL, &error);
     g_assert_no_error(error);
     manual = g_regex_replace(blanks, text, -1, 0, " ", 0, NULL);
-    for (const CacheParameter *p = cache_parameters; p->group; p++) {
-        bool choice = p->type == CACHE_PARAMETER_CHOICE;
-        g_autofree char *low = cache_parameter_text(p, p->minimum);
-        g_autofree char *high = cache_parameter_text(p, p->maximum);
-        g_autofree char *value = cache_parameter_text(p, p->value);
+    for (const FileParameter *p = cache_parameters; p->group; p++) {
+        bool choice = p->type == FILE_PARAMETER_CHOICE;
+        g_autofree char *low = file_parameter_text(p, p->minimum);
+        g_autofree char *high = file_parameter_text(p, p->maximum);
+        g_autofree char *value = file_parameter_text(p, p->value);
         g_autofree char *range = choice ?
             g_strjoinv(", ", (char **)p->choices) :
             g_strdup_printf("%s to %s", low, high);

@@ -1,0 +1,532 @@
+/*
+ * The TLB of a PCPU: two levels, instructions and data, several sizes of pages
+ *
+ * See walk-tlb.h.
+ *
+ * Copyright (c) 2026 The cmp8 developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <inttypes.h>
+
+#include "walk-tlb.h"
+
+#define ENTRIES_MAX 65536
+
+typedef struct Entry {
+    uint64_t page;              /* address >> shift of its size */
+    WalkTag tag;
+    uint8_t size;
+    uint8_t of;                 /* size of the page of which it is a piece */
+    bool valid, global, clean;
+} Entry;
+
+typedef struct Array {
+    unsigned entries, ways, sets, holds;
+    Entry *entry;               /* the ways of a set stand together */
+    unsigned *next;             /* of each set: the way that FIFO takes */
+} Array;
+
+struct WalkTlb {
+    WalkTlbConfig config;
+    Array array[WALK_ARRAYS];
+    uint64_t random;
+    WalkTlbEvicted *evicted;
+    void *opaque;
+};
+
+const char *const walk_array_names[WALK_ARRAYS] = {
+    "l1i", "l1i-large", "l1d", "l1d-large", "l1d-huge", "l2", "l2-huge", "l2i",
+};
+
+/* Which arrays a side asks, in their order */
+static const WalkArrayName first_level[WALK_SIDES][3] = {
+    [WALK_CODE] = { WALK_L1I, WALK_L1I_LARGE, WALK_ARRAYS },
+    [WALK_DATA] = { WALK_L1D, WALK_L1D_LARGE, WALK_L1D_HUGE },
+};
+
+static unsigned ways_of(const WalkArrayConfig *c)
+{
+    return c->ways ? c->ways : c->entries;
+}
+
+bool walk_tlb_config_check(const WalkTlbConfig *c, char **why)
+{
+    for (unsigned i = 0; i < WALK_ARRAYS; i++) {
+        const WalkArrayConfig *a = &c->array[i];
+        unsigned sets;
+
+        if (!a->entries) {
+            continue;
+        }
+        if (a->entries > ENTRIES_MAX || ways_of(a) > a->entries ||
+            a->entries % ways_of(a)) {
+            *why = g_strdup_printf("%s: %" PRIu64 " entries of %" PRIu64
+                                   " ways: allowed are up to %u entries, a "
+                                   "multiple of the ways",
+                                   walk_array_names[i], a->entries, a->ways,
+                                   ENTRIES_MAX);
+            return false;
+        }
+        sets = a->entries / ways_of(a);
+        if (sets & (sets - 1)) {
+            *why = g_strdup_printf("%s: %" PRIu64 " entries of %" PRIu64 " ways "
+                                   "are %u sets, which is no power of 2",
+                                   walk_array_names[i], a->entries, a->ways,
+                                   sets);
+            return false;
+        }
+        if (!a->holds || a->holds >> WALK_SIZES) {
+            *why = g_strdup_printf("%s: it holds no size of pages",
+                                   walk_array_names[i]);
+            return false;
+        }
+    }
+    for (unsigned side = 0; side < WALK_SIDES; side++) {
+        const WalkArrayConfig *a = &c->array[first_level[side][0]];
+
+        if (!a->entries || !(a->holds & WALK_HOLDS_4K)) {
+            *why = g_strdup_printf("%s: the first level needs entries for 4 kB "
+                                   "pages", walk_array_names[
+                                       first_level[side][0]]);
+            return false;
+        }
+    }
+    if (c->replacement > WALK_RANDOM) {
+        *why = g_strdup("replacement: allowed are fifo, random");
+        return false;
+    }
+    return true;
+}
+
+WalkTlb *walk_tlb_new(const WalkTlbConfig *c, uint64_t seed)
+{
+    WalkTlb *t = g_new0(WalkTlb, 1);
+
+    t->config = *c;
+    t->random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
+    for (unsigned i = 0; i < WALK_ARRAYS; i++) {
+        const WalkArrayConfig *from = &c->array[i];
+        Array *a = &t->array[i];
+
+        if (from->entries) {
+            a->entries = from->entries;
+            a->ways = ways_of(from);
+            a->sets = a->entries / a->ways;
+            a->holds = from->holds;
+            a->entry = g_new0(Entry, a->entries);
+            a->next = g_new0(unsigned, a->sets);
+        }
+    }
+    return t;
+}
+
+void walk_tlb_free(WalkTlb *t)
+{
+    for (unsigned i = 0; t && i < WALK_ARRAYS; i++) {
+        g_free(t->array[i].entry);
+        g_free(t->array[i].next);
+    }
+    g_free(t);
+}
+
+void walk_tlb_on_evicted(WalkTlb *t, WalkTlbEvicted *function, void *opaque)
+{
+    t->evicted = function;
+    t->opaque = opaque;
+}
+
+/* --- One array --- */
+
+static bool matches(const Entry *e, uint64_t page, unsigned size, WalkTag tag)
+{
+    return e->valid && e->page == page && e->size == size &&
+           e->tag.vpid == tag.vpid && (e->global || e->tag.asid == tag.asid);
+}
+
+static Entry *set_of(const Array *a, uint64_t page)
+{
+    return &a->entry[(page & (a->sets - 1)) * a->ways];
+}
+
+static Entry *find_sized(const Array *a, uint64_t address, unsigned size,
+                         WalkTag tag)
+{
+    uint64_t page = address >> walk_size_shift(size);
+    Entry *set = set_of(a, page);
+
+    for (unsigned w = 0; w < a->ways; w++) {
+        if (matches(&set[w], page, size, tag)) {
+            return &set[w];
+        }
+    }
+    return NULL;
+}
+
+static Entry *find(const Array *a, uint64_t address, WalkTag tag)
+{
+    for (unsigned size = 0; a->entries && size < WALK_SIZES; size++) {
+        Entry *e = a->holds & 1u << size ? find_sized(a, address, size, tag)
+                                         : NULL;
+
+        if (e) {
+            return e;
+        }
+    }
+    return NULL;
+}
+
+/* xorshift64*, Vigna 2014 */
+static uint64_t next_random(WalkTlb *t)
+{
+    t->random ^= t->random >> 12;
+    t->random ^= t->random << 25;
+    t->random ^= t->random >> 27;
+    return t->random * UINT64_C(0x2545f4914f6cdd1d);
+}
+
+/* A place for an entry of @page: an empty one, or the next victim */
+static Entry *place_for(WalkTlb *t, Array *a, uint64_t page)
+{
+    unsigned *next = &a->next[page & (a->sets - 1)];
+    Entry *set = set_of(a, page);
+    unsigned way;
+
+    for (unsigned w = 0; w < a->ways; w++) {
+        if (!set[w].valid) {
+            return &set[w];
+        }
+    }
+    if (t->config.replacement == WALK_RANDOM) {
+        way = (next_random(t) >> 32) % a->ways;
+    } else {
+        way = *next;
+        *next = (way + 1) % a->ways;
+    }
+    return &set[way];
+}
+
+static void tell_evicted(WalkTlb *t, WalkSide side, const Entry *e)
+{
+    if (e->valid && t->evicted) {
+        t->evicted(t->opaque, side, e->page << walk_size_shift(e->size),
+                   e->size, e->tag);
+    }
+}
+
+/* --- Levels --- */
+
+static const Array *array_of(const WalkTlb *t, WalkSide side, unsigned n)
+{
+    WalkArrayName name = first_level[side][n];
+
+    return name == WALK_ARRAYS || !t->array[name].entries ? NULL
+                                                          : &t->array[name];
+}
+
+static const Array *second_level(const WalkTlb *t, WalkSide side, unsigned n)
+{
+    WalkArrayName name = n ? WALK_L2_HUGE :
+                         side == WALK_CODE && t->array[WALK_L2I].entries ?
+                         WALK_L2I : WALK_L2;
+
+    return t->array[name].entries ? &t->array[name] : NULL;
+}
+
+static Entry *find_first(const WalkTlb *t, WalkSide side, uint64_t address,
+                         WalkTag tag)
+{
+    Entry *e = NULL;
+
+    for (unsigned n = 0; n < 3 && !e; n++) {
+        const Array *a = array_of(t, side, n);
+
+        e = a ? find(a, address, tag) : NULL;
+    }
+    return e;
+}
+
+static Entry *find_second(const WalkTlb *t, WalkSide side, uint64_t address,
+                          WalkTag tag)
+{
+    Entry *e = NULL;
+
+    for (unsigned n = 0; n < 2 && !e; n++) {
+        const Array *a = second_level(t, side, n);
+
+        e = a ? find(a, address, tag) : NULL;
+    }
+    return e;
+}
+
+/* The array of the first level for pages of @size, or of pieces of them */
+static Array *first_for(WalkTlb *t, WalkSide side, WalkSize *size)
+{
+    for (;;) {
+        for (unsigned n = 0; n < 3; n++) {
+            Array *a = (Array *)array_of(t, side, n);
+
+            if (a && a->holds & 1u << *size) {
+                return a;
+            }
+        }
+        g_assert(*size != WALK_4K);
+        *size = *size == WALK_1G ? WALK_2M : WALK_4K;
+    }
+}
+
+/* @wanted says what it is; its page is that of its size. */
+static void put(WalkTlb *t, Array *a, WalkSide side, bool first,
+                const Entry *wanted)
+{
+    uint64_t address = wanted->page << walk_size_shift(wanted->size);
+    Entry *e = find_sized(a, address, wanted->size, wanted->tag);
+
+    if (!e) {
+        e = place_for(t, a, wanted->page);
+        if (first) {
+            tell_evicted(t, side, e);
+        }
+    }
+    *e = *wanted;
+}
+
+WalkTlbHit walk_tlb_peek(const WalkTlb *t, WalkSide side, uint64_t address,
+                         WalkTag tag)
+{
+    const Entry *e = find_first(t, side, address, tag);
+    unsigned level = 1;
+
+    if (!e) {
+        e = find_second(t, side, address, tag);
+        level = 2;
+    }
+    return e ? (WalkTlbHit) { level, e->size, e->clean } : (WalkTlbHit) {};
+}
+
+static void put_first(WalkTlb *t, WalkSide side, uint64_t address,
+                      const Entry *like)
+{
+    WalkSize size = like->size;
+    Array *a = first_for(t, side, &size);
+    Entry e = *like;
+
+    e.size = size;
+    e.page = address >> walk_size_shift(size);
+    put(t, a, side, true, &e);
+}
+
+WalkTlbHit walk_tlb_lookup(WalkTlb *t, WalkSide side, uint64_t address,
+                           WalkTag tag)
+{
+    WalkTlbHit hit = walk_tlb_peek(t, side, address, tag);
+
+    if (hit.level == 2) {
+        Entry e = *find_second(t, side, address, tag);
+
+        put_first(t, side, address, &e);
+    }
+    return hit;
+}
+
+WalkSize walk_tlb_fill(WalkTlb *t, WalkSide side, uint64_t address,
+                       WalkSize size, WalkTag tag, bool global, bool clean)
+{
+    Entry e = {
+        .tag = tag,
+        .size = size,
+        .of = size,
+        .valid = true,
+        .global = global,
+        .clean = clean,
+    };
+
+    e.page = address >> walk_size_shift(size);
+    for (unsigned n = 0; n < 2; n++) {
+        Array *a = (Array *)second_level(t, side, n);
+
+        if (a && a->holds & 1u << size) {
+            put(t, a, side, false, &e);
+            break;
+        }
+    }
+    put_first(t, side, address, &e);
+    first_for(t, side, &size);
+    return size;
+}
+
+/* --- Invalidation --- */
+
+#define FOR_EACH(t, e) \
+    for (unsigned i_ = 0; i_ < WALK_ARRAYS; i_++) \
+        for (Entry *e = (t)->array[i_].entry, \
+             *end_ = e + (t)->array[i_].entries; e < end_; e++)
+
+/* A page goes with all its pieces. */
+void walk_tlb_flush_page(WalkTlb *t, uint64_t address, WalkTag tag)
+{
+    FOR_EACH(t, e) {
+        unsigned shift = walk_size_shift(e->of);
+        uint64_t page = e->page << walk_size_shift(e->size);
+
+        if (page >> shift == address >> shift &&
+            matches(e, e->page, e->size, tag)) {
+            e->valid = false;
+        }
+    }
+}
+
+void walk_tlb_flush_asid(WalkTlb *t, WalkTag tag)
+{
+    FOR_EACH(t, e) {
+        e->valid &= e->global || e->tag.asid != tag.asid ||
+                    e->tag.vpid != tag.vpid;
+    }
+}
+
+void walk_tlb_flush_vpid(WalkTlb *t, uint32_t vpid, bool globals)
+{
+    FOR_EACH(t, e) {
+        e->valid &= e->tag.vpid != vpid || (e->global && !globals);
+    }
+}
+
+void walk_tlb_flush(WalkTlb *t)
+{
+    FOR_EACH(t, e) {
+        e->valid = false;
+    }
+}
+
+unsigned walk_tlb_used(const WalkTlb *t, WalkArrayName array)
+{
+    unsigned used = 0;
+
+    for (unsigned i = 0; i < t->array[array].entries; i++) {
+        used += t->array[array].entry[i].valid;
+    }
+    return used;
+}
+
+/* --- Saved state --- */
+
+enum { IS_GLOBAL = 1, IS_CLEAN = 2 };
+
+static void save_array(const Array *a, GVariantBuilder *arrays)
+{
+    GVariantBuilder entries, next;
+
+    g_variant_builder_init(&entries, G_VARIANT_TYPE("a(uyytuuy)"));
+    for (unsigned n = 0; n < a->entries; n++) {
+        const Entry *e = &a->entry[n];
+
+        if (e->valid) {
+            g_variant_builder_add(&entries, "(uyytuuy)", n, e->size, e->of,
+                                  e->page, e->tag.asid, e->tag.vpid,
+                                  (e->global ? IS_GLOBAL : 0) |
+                                  (e->clean ? IS_CLEAN : 0));
+        }
+    }
+    g_variant_builder_init(&next, G_VARIANT_TYPE("au"));
+    for (unsigned n = 0; n < a->sets; n++) {
+        g_variant_builder_add(&next, "u", a->next[n]);
+    }
+    g_variant_builder_add(arrays, "(ua(uyytuuy)au)", a->entries, &entries,
+                          &next);
+}
+
+GVariant *walk_tlb_save(const WalkTlb *t)
+{
+    GVariantBuilder arrays;
+
+    g_variant_builder_init(&arrays, G_VARIANT_TYPE("a(ua(uyytuuy)au)"));
+    for (unsigned i = 0; i < WALK_ARRAYS; i++) {
+        save_array(&t->array[i], &arrays);
+    }
+    return g_variant_new("(ta(ua(uyytuuy)au))", t->random, &arrays);
+}
+
+/* An entry stands where it could have come to. */
+static bool load_entry(const Array *a, GVariant *state)
+{
+    Entry e = { .valid = true }, *to;
+    uint8_t flags;
+    unsigned n;
+
+    g_variant_get(state, "(uyytuuy)", &n, &e.size, &e.of, &e.page, &e.tag.asid,
+                  &e.tag.vpid, &flags);
+    e.global = flags & IS_GLOBAL;
+    e.clean = flags & IS_CLEAN;
+    if (n >= a->entries || e.size >= WALK_SIZES || e.of >= WALK_SIZES ||
+        !(a->holds & 1u << e.size) || flags > (IS_GLOBAL | IS_CLEAN) ||
+        walk_size_shift(e.of) < walk_size_shift(e.size) ||
+        e.page > UINT64_MAX >> walk_size_shift(e.size)) {
+        return false;
+    }
+    to = &a->entry[n];
+    if (to->valid || to < set_of(a, e.page) ||
+        to >= set_of(a, e.page) + a->ways) {
+        return false;
+    }
+    *to = e;
+    return true;
+}
+
+static bool load_array(const Array *a, GVariant *state)
+{
+    g_autoptr(GVariant) entries = NULL, next = NULL;
+    unsigned n;
+
+    g_variant_get(state, "(u@a(uyytuuy)@au)", &n, &entries, &next);
+    if (n != a->entries || g_variant_n_children(next) != a->sets) {
+        return false;
+    }
+    for (gsize i = 0; i < g_variant_n_children(entries); i++) {
+        g_autoptr(GVariant) entry = g_variant_get_child_value(entries, i);
+
+        if (!load_entry(a, entry)) {
+            return false;
+        }
+    }
+    for (unsigned i = 0; i < a->sets; i++) {
+        g_variant_get_child(next, i, "u", &a->next[i]);
+        if (a->next[i] >= a->ways) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool walk_tlb_load(WalkTlb *t, GVariant *state, char **why)
+{
+    g_autoptr(GVariant) arrays = NULL;
+    WalkTlb *loaded = walk_tlb_new(&t->config, 0);
+    bool good;
+
+    g_variant_get(state, "(t@a(ua(uyytuuy)au))", &loaded->random, &arrays);
+    good = loaded->random && g_variant_n_children(arrays) == WALK_ARRAYS;
+    *why = NULL;
+    for (unsigned i = 0; good && i < WALK_ARRAYS; i++) {
+        g_autoptr(GVariant) array = g_variant_get_child_value(arrays, i);
+
+        good = load_array(&loaded->array[i], array);
+        if (!good) {
+            *why = g_strdup_printf("the TLB's array %s is another, or damaged",
+                                   walk_array_names[i]);
+        }
+    }
+    if (good) {
+        t->random = loaded->random;
+        for (unsigned i = 0; i < WALK_ARRAYS; i++) {
+            Array a = t->array[i];
+
+            t->array[i] = loaded->array[i];
+            loaded->array[i] = a;
+        }
+    } else if (!*why) {
+        *why = g_strdup("the TLB is damaged");
+    }
+    walk_tlb_free(loaded);
+    return good;
+}
