@@ -133,11 +133,11 @@ typedef struct CacheAccess {
     CacheKind kind;
     bool user;
     /*
-     * Of a load that is the first half of an atomic operation: if the L1 misses,
-     * it asks for the right to write as well, so that the store that follows
-     * asks for nothing.  A line that the L1 may only read is one for such a load
-     * too: it is the store that asks.  (The store may never come: on a page that
-     * is read-only it faults.)
+     * Of a load that is the first half of an atomic operation: if the L1
+     * misses, it asks for the right to write as well, so that the store that
+     * follows asks for nothing.  A line that the L1 may only read is one for
+     * such a load too: it is the store that asks.  (The store may never come:
+     * on a page that is read-only it faults.)
      */
     bool exclusive;
 } CacheAccess;

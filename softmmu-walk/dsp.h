@@ -31,7 +31,9 @@ typedef enum DspMode {
     DSP_MODES
 } DspMode;
 
-/* What the paper does to measure a switch (section 4.4), instead of the rules */
+/*
+ * What the paper does to measure a switch (section 4.4), instead of the rules
+ */
 typedef enum DspExperiment {
     DSP_RULES,
     DSP_NESTED_SHADOW_NESTED,
@@ -67,8 +69,8 @@ typedef struct DspCounters {
 } DspCounters;
 
 /*
- * A rule of the paper's by its number, 1 to 8; or why there was none.  The first
- * that applies decides.
+ * A rule of the paper's by its number, 1 to 8; or why there was none.  The
+ * first that applies decides.
  */
 enum {
     DSP_NO_INSNS = 0,       /* the VM retired nothing: it stays as it is */
@@ -110,8 +112,8 @@ bool dsp_settings_check(const DspSettings *s, char **why);
 
 /*
  * A number that is not negative, with at most 7 digits after its point, or
- * times a power of ten ("0.1", "200e-7"), in 1e-7.  False, and why, if it is not
- * such a number, or is more than 100000.
+ * times a power of ten ("0.1", "200e-7"), in 1e-7.  False, and why, if it is
+ * not such a number, or is more than 100000.
  */
 bool dsp_threshold_parse(const char *text, uint64_t *value, char **why);
 
@@ -123,16 +125,16 @@ Dsp *dsp_new(unsigned vms);
 void dsp_free(Dsp *d);
 
 /*
- * @vm joins the list, in mode @mode, to which it comes back when it leaves.  Its
- * first sample is an interval later.  False, and why, if it is in the list, or
- * @s is not possible; nothing has changed then.
+ * @vm joins the list, in mode @mode, to which it comes back when it leaves.
+ * Its first sample is an interval later.  False, and why, if it is in the list,
+ * or @s is not possible; nothing has changed then.
  */
 bool dsp_enable(Dsp *d, unsigned vm, const DspSettings *s, DspMode mode,
                 int64_t now, const DspCounters *counters, char **why);
 
 /*
- * @vm leaves the list; @former is the mode it had before.  False, and why, if it
- * is not in the list.
+ * @vm leaves the list; @former is the mode it had before.  False, and why, if
+ * it is not in the list.
  */
 bool dsp_disable(Dsp *d, unsigned vm, DspMode *former, char **why);
 
@@ -153,8 +155,8 @@ void dsp_forced(Dsp *d, unsigned vm, DspMode mode, int64_t now);
 int64_t dsp_next(const Dsp *d);
 
 /*
- * Whether a sample of @vm is due.  If so, dsp_sample() has to be called: it takes
- * the sample and decides.
+ * Whether a sample of @vm is due.  If so, dsp_sample() has to be called: it
+ * takes the sample and decides.
  */
 bool dsp_is_due(const Dsp *d, unsigned vm, int64_t now);
 
@@ -171,7 +173,9 @@ DspMode dsp_mode(const Dsp *d, unsigned vm);
 const DspSettings *dsp_settings(const Dsp *d, unsigned vm);
 void dsp_totals(const Dsp *d, unsigned vm, int64_t now, DspTotals *totals);
 
-/* How many samples of @vm are remembered, and the @n-th of them, 0 the oldest */
+/*
+ * How many samples of @vm are remembered, and the @n-th of them, 0 the oldest
+ */
 unsigned dsp_samples(const Dsp *d, unsigned vm);
 const DspSample *dsp_sample_at(const Dsp *d, unsigned vm, unsigned n);
 
@@ -183,8 +187,8 @@ DspMode dsp_decide(const DspSettings *s, DspMode mode,
                    const DspCounters *samples, unsigned n, uint64_t *rule);
 
 /*
- * Everything, to be loaded into one with as many VMs.  dsp_load() returns false,
- * and why, if it does not fit; nothing has changed then.
+ * Everything, to be loaded into one with as many VMs.  dsp_load() returns
+ * false, and why, if it does not fit; nothing has changed then.
  */
 #define DSP_STATE "a(b(tttttttttti)iixx(ttt)a(xttttii)(tttt)at)"
 GVariant *dsp_save(const Dsp *d);

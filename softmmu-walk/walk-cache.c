@@ -209,11 +209,19 @@ void walk_cache_flush_vpid(WalkCache *c, uint32_t vpid)
 
 void walk_cache_flush_host(WalkCache *c, uint32_t vpid)
 {
-    walk_cache_flush_vpid(c, vpid);
+    c->fifo[WALK].used = 0;
     for (unsigned level = 2; level <= WALK_LEVELS; level++) {
         drop(&c->fifo[HOST + level], of_vpid, (WalkTag) { 0, vpid });
     }
     drop(&c->fifo[NESTED], of_vpid, (WalkTag) { 0, vpid });
+}
+
+void walk_cache_flush_guest(WalkCache *c)
+{
+    for (unsigned level = 2; level <= WALK_LEVELS; level++) {
+        c->fifo[GUEST + level].used = 0;
+    }
+    c->fifo[WALK].used = 0;
 }
 
 void walk_cache_flush(WalkCache *c)

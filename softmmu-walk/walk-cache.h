@@ -7,9 +7,9 @@
  * 4.10.3; with extended page tables: 3C, 30.4), so that a walk begins further
  * down.  AMD's page walk cache holds entries by their machine addresses
  * (Bhargava, Serebrin, Spadini, Manne, "Accelerating Two-Dimensional Page
- * Walks for Virtualized Systems", ASPLOS 2008), so that a walk visits all levels
- * and pays for fewer.  The nested TLB has guest-physical pages that hold guest
- * page tables.
+ * Walks for Virtualized Systems", ASPLOS 2008), so that a walk visits all
+ * levels and pays for fewer.  The nested TLB has guest-physical pages that hold
+ * guest page tables.
  *
  * All are fully associative and replaced FIFO (choice).  Plain C over GLib.
  *
@@ -77,8 +77,11 @@ void walk_cache_fill(WalkCache *c, WalkDimension dimension, uint64_t address,
  */
 bool walk_cache_touch(WalkCache *c, uint64_t entry);
 
-/* Whether the nested TLB has @page of the guest of @vpid; walk_cache_nest(): it
- * has from now on. */
+/*
+ * Whether the nested TLB has guest-physical page @page of VM @vpid;
+ * walk_cache_nest(): it has from now on.  The tags of the host dimension are
+ * VMs too.
+ */
 bool walk_cache_is_nested(const WalkCache *c, uint64_t page, uint32_t vpid);
 void walk_cache_nest(WalkCache *c, uint64_t page, uint32_t vpid);
 
@@ -88,8 +91,10 @@ void walk_cache_nest(WalkCache *c, uint64_t page, uint32_t vpid);
  */
 void walk_cache_flush_asid(WalkCache *c, WalkTag tag);
 void walk_cache_flush_vpid(WalkCache *c, uint32_t vpid);
-/* What comes from the host dimension of a guest: its tables are others. */
+/* The host dimension of a VM: its tables are others. */
 void walk_cache_flush_host(WalkCache *c, uint32_t vpid);
+/* All that a virtual address leads to; the host dimension stays. */
+void walk_cache_flush_guest(WalkCache *c);
 void walk_cache_flush(WalkCache *c);
 
 #define WALK_CACHE_STATE "aa(tuu)"

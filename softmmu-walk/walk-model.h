@@ -72,7 +72,9 @@ typedef struct WalkHooks {
     int64_t (*reference)(void *opaque, const WalkReference *r);
     /* The guest's entry at @gpa of @vm, which has @size bytes */
     uint64_t (*read)(void *opaque, unsigned vm, uint64_t gpa, unsigned size);
-    /* Guest writes to the page @gfn have to be told, or need not be any more. */
+    /*
+     * Guest writes to the page @gfn have to be told, or need not be any more.
+     */
     void (*protect)(void *opaque, unsigned vm, uint64_t gfn, bool on);
     /* Entries that the first level of a PCPU's TLB has lost: one, or all */
     void (*evicted)(void *opaque, unsigned pcpu, WalkSide side,
@@ -85,6 +87,7 @@ typedef struct WalkCounters {
     uint64_t l1_misses[WALK_SIDES];     /* of the first level of the TLB */
     uint64_t l2_hits[WALK_SIDES];
     uint64_t misses[WALK_SIDES];        /* of both levels: a walk follows */
+    uint64_t dirty;                     /* walks of hits, to set a D bit */
     uint64_t faults;                    /* page faults of the guest's */
     uint64_t references[WALK_DIMENSIONS];
     uint64_t nested_hits;               /* of the nested TLB */
@@ -116,8 +119,9 @@ void walk_model_free(WalkModel *m);
 
 /*
  * QEMU's TLB has to be filled for an access that is done.  Returns cycles; the
- * first level of the TLB of the PCPU has the page then, unless there was a fault.
- * @clean, if it is not NULL: the page may not be written through this entry.
+ * first level of the TLB of the PCPU has the page then, unless there was a
+ * fault. @clean, if it is not NULL: the page may not be written through this
+ * entry.
  */
 int64_t walk_model_access(WalkModel *m, const WalkAccess *a, bool *clean);
 

@@ -21,9 +21,10 @@
 typedef struct WalkP2m WalkP2m;
 
 /*
- * @levels: 2 to 5, of 9 bits each.  @large: pages of 2 MB, whose last level is 2,
- * otherwise of 4 kB.  @backed: all memory is there from the beginning, otherwise
- * a page is from its first use.  @base: machine address of its tables.
+ * @levels: 2 to 5, of 9 bits each.  @large: pages of 2 MB, whose last level is
+ * 2, otherwise of 4 kB.  @backed: all memory is there from the beginning,
+ * otherwise a page is from its first use.  @base: machine address of its
+ * tables.
  */
 WalkP2m *walk_p2m_new(unsigned levels, bool large, bool backed, uint64_t base);
 void walk_p2m_free(WalkP2m *p);

@@ -8,8 +8,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include <inttypes.h>
-#include <string.h>
+#include <limits.h>
 
 #include "walk-shadow.h"
 
@@ -28,11 +27,13 @@ struct WalkShadowPage {
     uint64_t *value;
 };
 
-/* A table of agile paging's that is walked in two dimensions */
-typedef struct Nested {
+/* A table of agile paging's that was written */
+typedef struct Written {
     uint64_t gfn;
-    bool dirty;
-} Nested;
+    unsigned writes;
+    bool nested;                /* it is walked in two dimensions */
+    bool dirty;                 /* and was written since the last scan */
+} Written;
 
 struct WalkShadow {
     WalkShadowHooks hooks;
@@ -43,8 +44,9 @@ struct WalkShadow {
     GHashTable *shadows;        /* &gfn: how many pages shadow it */
     GArray *free;               /* numbers of pages that are gone */
     unsigned numbers;
-    GArray *nested;             /* of Nested */
-    GHashTable *by_gfn;         /* &gfn: place in nested, + 1 */
+    GArray *written;            /* of Written */
+    GHashTable *by_gfn;         /* &gfn: place in written, + 1 */
+    unsigned nested;
 };
 
 /* --- Formats --- */
@@ -120,7 +122,7 @@ WalkShadow *walk_shadow_new(const WalkShadowHooks *hooks, unsigned limit,
     s->by_key = new_table();
     s->shadows = new_table();
     s->free = g_array_new(false, false, sizeof(unsigned));
-    s->nested = g_array_new(false, false, sizeof(Nested));
+    s->written = g_array_new(false, false, sizeof(Written));
     s->by_gfn = new_table();
     return s;
 }
@@ -132,7 +134,7 @@ void walk_shadow_free(WalkShadow *s)
         g_hash_table_unref(s->by_key);
         g_hash_table_unref(s->shadows);
         g_array_unref(s->free);
-        g_array_unref(s->nested);
+        g_array_unref(s->written);
         g_hash_table_unref(s->by_gfn);
         g_free(s);
     }
@@ -348,57 +350,91 @@ void walk_shadow_remove(WalkShadow *s, uint64_t gfn)
 
 /* --- Agile paging --- */
 
+static Written *written_at(const WalkShadow *s, unsigned n)
+{
+    return &g_array_index(s->written, Written, n);
+}
+
+static Written *find_written(const WalkShadow *s, uint64_t gfn)
+{
+    unsigned place = GPOINTER_TO_UINT(table_get(s->by_gfn, gfn));
+
+    return place ? written_at(s, place - 1) : NULL;
+}
+
+static Written *get_written(WalkShadow *s, uint64_t gfn)
+{
+    Written *w = find_written(s, gfn), one = { .gfn = gfn };
+
+    if (!w) {
+        g_array_append_val(s->written, one);
+        table_set(s->by_gfn, gfn, GUINT_TO_POINTER(s->written->len));
+        w = written_at(s, s->written->len - 1);
+    }
+    return w;
+}
+
 bool walk_shadow_is_nested(const WalkShadow *s, uint64_t gfn)
 {
-    return table_get(s->by_gfn, gfn);
+    const Written *w = find_written(s, gfn);
+
+    return w && w->nested;
+}
+
+unsigned walk_shadow_count_write(WalkShadow *s, uint64_t gfn)
+{
+    Written *w = get_written(s, gfn);
+
+    w->writes += w->writes < UINT_MAX;
+    return w->writes;
 }
 
 void walk_shadow_nest(WalkShadow *s, uint64_t gfn)
 {
-    Nested n = { gfn, true };
+    Written *w = get_written(s, gfn);
 
     walk_shadow_remove(s, gfn);
-    if (!walk_shadow_is_nested(s, gfn)) {
-        g_array_append_val(s->nested, n);
-        table_set(s->by_gfn, gfn, GUINT_TO_POINTER(s->nested->len));
-    }
+    s->nested += !w->nested;
+    w->nested = w->dirty = true;
 }
 
 void walk_shadow_dirty(WalkShadow *s, uint64_t gfn)
 {
-    unsigned place = GPOINTER_TO_UINT(table_get(s->by_gfn, gfn));
+    Written *w = find_written(s, gfn);
 
-    if (place && !g_array_index(s->nested, Nested, place - 1).dirty) {
-        g_array_index(s->nested, Nested, place - 1).dirty = true;
+    if (w && w->nested && !w->dirty) {
+        w->dirty = true;
         protect(s, gfn, false);
     }
 }
 
 unsigned walk_shadow_scan(WalkShadow *s)
 {
-    unsigned left = 0, back;
+    unsigned left = 0, back = s->nested;
 
-    for (unsigned i = 0; i < s->nested->len; i++) {
-        Nested n = g_array_index(s->nested, Nested, i);
+    for (unsigned i = 0; i < s->written->len; i++) {
+        Written w = *written_at(s, i);
 
-        if (!n.dirty) {
-            table_set(s->by_gfn, n.gfn, NULL);
-            protect(s, n.gfn, false);
+        if (!w.nested || !w.dirty) {
+            table_set(s->by_gfn, w.gfn, NULL);
+            if (w.nested) {
+                protect(s, w.gfn, false);
+            }
             continue;
         }
-        n.dirty = false;
-        protect(s, n.gfn, true);
-        g_array_index(s->nested, Nested, left++) = n;
-        table_set(s->by_gfn, n.gfn, GUINT_TO_POINTER(left));
+        w.dirty = false;
+        protect(s, w.gfn, true);
+        *written_at(s, left++) = w;
+        table_set(s->by_gfn, w.gfn, GUINT_TO_POINTER(left));
     }
-    back = s->nested->len - left;
-    g_array_set_size(s->nested, left);
-    return back;
+    g_array_set_size(s->written, left);
+    s->nested = left;
+    return back - left;
 }
 
 unsigned walk_shadow_nested(const WalkShadow *s)
 {
-    return s->nested->len;
+    return s->nested;
 }
 
 /* --- All of it --- */
@@ -408,15 +444,16 @@ void walk_shadow_clear(WalkShadow *s)
     while (s->pages->len) {
         remove_page(s, g_ptr_array_index(s->pages, s->pages->len - 1));
     }
-    for (unsigned i = 0; i < s->nested->len; i++) {
-        Nested *n = &g_array_index(s->nested, Nested, i);
+    for (unsigned i = 0; i < s->written->len; i++) {
+        const Written *w = written_at(s, i);
 
-        if (!n->dirty) {
-            protect(s, n->gfn, false);
+        if (w->nested && !w->dirty) {
+            protect(s, w->gfn, false);
         }
-        table_set(s->by_gfn, n->gfn, NULL);
+        table_set(s->by_gfn, w->gfn, NULL);
     }
-    g_array_set_size(s->nested, 0);
+    g_array_set_size(s->written, 0);
+    s->nested = 0;
     g_array_set_size(s->free, 0);
     s->numbers = 0;
 }
@@ -445,7 +482,7 @@ void walk_shadow_foreach(const WalkShadow *s, WalkShadowEntry *function,
 
 GVariant *walk_shadow_save(const WalkShadow *s)
 {
-    GVariantBuilder pages, nested;
+    GVariantBuilder pages, written;
     GVariant *free;
 
     g_variant_builder_init(&pages, G_VARIANT_TYPE("a(tyybua(ut))"));
@@ -464,13 +501,14 @@ GVariant *walk_shadow_save(const WalkShadow *s)
     }
     free = g_variant_new_fixed_array(G_VARIANT_TYPE_UINT32, s->free->data,
                                      s->free->len, sizeof(unsigned));
-    g_variant_builder_init(&nested, G_VARIANT_TYPE("a(tb)"));
-    for (unsigned i = 0; i < s->nested->len; i++) {
-        const Nested *n = &g_array_index(s->nested, Nested, i);
+    g_variant_builder_init(&written, G_VARIANT_TYPE("a(tubb)"));
+    for (unsigned i = 0; i < s->written->len; i++) {
+        const Written *w = written_at(s, i);
 
-        g_variant_builder_add(&nested, "(tb)", n->gfn, n->dirty);
+        g_variant_builder_add(&written, "(tubb)", w->gfn, w->writes, w->nested,
+                              w->dirty);
     }
-    return g_variant_new("(a(tyybua(ut))@aua(tb))", &pages, free, &nested);
+    return g_variant_new("(a(tyybua(ut))@aua(tubb))", &pages, free, &written);
 }
 
 static bool load_page(WalkShadow *s, GVariant *state, GHashTable *numbers)
@@ -524,7 +562,7 @@ static bool load_free(WalkShadow *s, GVariant *state, GHashTable *numbers)
 }
 
 static bool load_all(WalkShadow *s, GVariant *pages, GVariant *free,
-                     GVariant *nested)
+                     GVariant *written)
 {
     g_autoptr(GHashTable) numbers = g_hash_table_new(NULL, NULL);
 
@@ -538,17 +576,23 @@ static bool load_all(WalkShadow *s, GVariant *pages, GVariant *free,
     if (!load_free(s, free, numbers)) {
         return false;
     }
-    for (gsize i = 0; i < g_variant_n_children(nested); i++) {
-        gboolean dirty;
-        Nested n;
+    for (gsize i = 0; i < g_variant_n_children(written); i++) {
+        gboolean nested, dirty;
+        unsigned writes;
+        uint64_t gfn;
+        Written *w;
 
-        g_variant_get_child(nested, i, "(tb)", &n.gfn, &dirty);
-        n.dirty = dirty;
-        if (walk_shadow_is_nested(s, n.gfn) || walk_shadow_has(s, n.gfn)) {
+        g_variant_get_child(written, i, "(tubb)", &gfn, &writes, &nested,
+                            &dirty);
+        if (find_written(s, gfn) || (nested && walk_shadow_has(s, gfn)) ||
+            (dirty && !nested)) {
             return false;
         }
-        g_array_append_val(s->nested, n);
-        table_set(s->by_gfn, n.gfn, GUINT_TO_POINTER(s->nested->len));
+        w = get_written(s, gfn);
+        w->writes = writes;
+        w->nested = nested;
+        w->dirty = dirty;
+        s->nested += nested;
     }
     return true;
 }
@@ -563,11 +607,11 @@ static void protect_all(WalkShadow *s, bool on)
             protect(s, p->gfn, on);
         }
     }
-    for (unsigned i = 0; i < s->nested->len; i++) {
-        const Nested *n = &g_array_index(s->nested, Nested, i);
+    for (unsigned i = 0; i < s->written->len; i++) {
+        const Written *w = written_at(s, i);
 
-        if (!n->dirty) {
-            protect(s, n->gfn, on);
+        if (w->nested && !w->dirty) {
+            protect(s, w->gfn, on);
         }
     }
 }
@@ -576,12 +620,12 @@ bool walk_shadow_load(WalkShadow *s, GVariant *state, char **why)
 {
     g_autoptr(GVariant) pages = g_variant_get_child_value(state, 0);
     g_autoptr(GVariant) free = g_variant_get_child_value(state, 1);
-    g_autoptr(GVariant) nested = g_variant_get_child_value(state, 2);
+    g_autoptr(GVariant) written = g_variant_get_child_value(state, 2);
     WalkShadowHooks hooks = s->hooks, none = {};
     WalkShadow *loaded = walk_shadow_new(&none, s->limit, s->base);
     WalkShadow old;
 
-    if (!load_all(loaded, pages, free, nested)) {
+    if (!load_all(loaded, pages, free, written)) {
         walk_shadow_free(loaded);
         *why = g_strdup("shadow page tables: damaged, or more than there may "
                         "be");

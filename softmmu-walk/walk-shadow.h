@@ -3,8 +3,8 @@
  *
  * Each page of a guest's page tables that walks have come through has a shadow
  * page for each level at which it is used.  An entry of it is empty, or has the
- * value that the guest's entry had when it was filled.  A guest's table that has
- * a shadow is write-protected, so that its entries stay what they are; the
+ * value that the guest's entry had when it was filled.  A guest's table that
+ * has a shadow is write-protected, so that its entries stay what they are; the
  * shadow of a last-level table can be out of sync instead, and is compared with
  * the guest's table later.
  *
@@ -81,7 +81,9 @@ uint64_t walk_shadow_value(const WalkShadowPage *p, unsigned index);
 void walk_shadow_fill(WalkShadowPage *p, unsigned index, uint64_t value);
 void walk_shadow_empty(WalkShadowPage *p, unsigned index);
 
-/* Whether a write to @gfn is one to a table that has a shadow, in sync or not */
+/*
+ * Whether a write to @gfn is one to a table that has a shadow, in sync or not
+ */
 bool walk_shadow_has(const WalkShadow *s, uint64_t gfn);
 
 /*
@@ -93,12 +95,15 @@ bool walk_shadow_is_out_of_sync(const WalkShadow *s, uint64_t gfn);
 void walk_shadow_unsync(WalkShadow *s, uint64_t gfn);
 
 /*
- * Compares @gfn with its shadow and empties what differs; writes are seen again.
- * A shadow that nothing is left of goes.  Returns how many entries differed.
+ * Compares @gfn with its shadow and empties what differs; writes are seen
+ * again. A shadow that nothing is left of goes.  Returns how many entries
+ * differed.
  */
 unsigned walk_shadow_resync(WalkShadow *s, uint64_t gfn);
 
-/* A write of @size bytes at @gpa has been emulated: what it touches is empty. */
+/*
+ * A write of @size bytes at @gpa has been emulated: what it touches is empty.
+ */
 void walk_shadow_written(WalkShadow *s, uint64_t gpa, unsigned size);
 
 /* All shadows of @gfn go.  walk_shadow_clear(): all shadows. */
@@ -111,6 +116,8 @@ void walk_shadow_clear(WalkShadow *s);
  * walk_shadow_scan() is told: it is dirty then.
  */
 bool walk_shadow_is_nested(const WalkShadow *s, uint64_t gfn);
+/* Another write to a table with a shadow; how many since the last scan */
+unsigned walk_shadow_count_write(WalkShadow *s, uint64_t gfn);
 void walk_shadow_nest(WalkShadow *s, uint64_t gfn);
 void walk_shadow_dirty(WalkShadow *s, uint64_t gfn);
 /* Those that are not dirty are shadowed again; returns how many these are. */
@@ -130,7 +137,7 @@ typedef void WalkShadowEntry(void *opaque, uint64_t gfn, unsigned level,
 void walk_shadow_foreach(const WalkShadow *s, WalkShadowEntry *function,
                          void *opaque);
 
-#define WALK_SHADOW_STATE "(a(tyybua(ut))aua(tb))"
+#define WALK_SHADOW_STATE "(a(tyybua(ut))aua(tubb))"
 GVariant *walk_shadow_save(const WalkShadow *s);
 bool walk_shadow_load(WalkShadow *s, GVariant *state, char **why);
 

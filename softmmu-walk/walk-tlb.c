@@ -71,13 +71,13 @@ bool walk_tlb_config_check(const WalkTlbConfig *c, char **why)
         }
         sets = a->entries / ways_of(a);
         if (sets & (sets - 1)) {
-            *why = g_strdup_printf("%s: %" PRIu64 " entries of %" PRIu64 " ways "
-                                   "are %u sets, which is no power of 2",
+            *why = g_strdup_printf("%s: %" PRIu64 " entries of %" PRIu64
+                                   " ways are %u sets, which is no power of 2",
                                    walk_array_names[i], a->entries, a->ways,
                                    sets);
             return false;
         }
-        if (!a->holds || a->holds >> WALK_SIZES) {
+        if (!a->holds || a->holds > WALK_HOLDS_ALL) {
             *why = g_strdup_printf("%s: it holds no size of pages",
                                    walk_array_names[i]);
             return false;
@@ -139,6 +139,15 @@ void walk_tlb_on_evicted(WalkTlb *t, WalkTlbEvicted *function, void *opaque)
 
 /* --- One array --- */
 
+static bool holds(const Array *a, WalkSize size)
+{
+    static const unsigned char bit[WALK_SIZES] = {
+        WALK_HOLDS_4K, WALK_HOLDS_2M, WALK_HOLDS_2M, WALK_HOLDS_1G
+    };
+
+    return a->holds & bit[size];
+}
+
 static bool matches(const Entry *e, uint64_t page, unsigned size, WalkTag tag)
 {
     return e->valid && e->page == page && e->size == size &&
@@ -167,7 +176,7 @@ static Entry *find_sized(const Array *a, uint64_t address, unsigned size,
 static Entry *find(const Array *a, uint64_t address, WalkTag tag)
 {
     for (unsigned size = 0; a->entries && size < WALK_SIZES; size++) {
-        Entry *e = a->holds & 1u << size ? find_sized(a, address, size, tag)
+        Entry *e = holds(a, size) ? find_sized(a, address, size, tag)
                                          : NULL;
 
         if (e) {
@@ -267,7 +276,7 @@ static Array *first_for(WalkTlb *t, WalkSide side, WalkSize *size)
         for (unsigned n = 0; n < 3; n++) {
             Array *a = (Array *)array_of(t, side, n);
 
-            if (a && a->holds & 1u << *size) {
+            if (a && holds(a, *size)) {
                 return a;
             }
         }
@@ -346,7 +355,7 @@ WalkSize walk_tlb_fill(WalkTlb *t, WalkSide side, uint64_t address,
     for (unsigned n = 0; n < 2; n++) {
         Array *a = (Array *)second_level(t, side, n);
 
-        if (a && a->holds & 1u << size) {
+        if (a && holds(a, size)) {
             put(t, a, side, false, &e);
             break;
         }
@@ -459,7 +468,7 @@ static bool load_entry(const Array *a, GVariant *state)
     e.global = flags & IS_GLOBAL;
     e.clean = flags & IS_CLEAN;
     if (n >= a->entries || e.size >= WALK_SIZES || e.of >= WALK_SIZES ||
-        !(a->holds & 1u << e.size) || flags > (IS_GLOBAL | IS_CLEAN) ||
+        !holds(a, e.size) || flags > (IS_GLOBAL | IS_CLEAN) ||
         walk_size_shift(e.of) < walk_size_shift(e.size) ||
         e.page > UINT64_MAX >> walk_size_shift(e.size)) {
         return false;

@@ -6,9 +6,9 @@
  * SPARC) of a virtual processor (VPID); a global one to all address spaces of
  * that VPID.
  *
- * Replacement is FIFO or random, and looks at no hits: QEMU's own TLB hides hits
- * from the model, and refills at moments that depend on its size, so a hit may
- * change nothing (docs/devel/paging-model.rst).
+ * Replacement is FIFO or random, and looks at no hits: QEMU's own TLB hides
+ * hits from the model, and refills at moments that depend on its size, so a hit
+ * may change nothing (docs/devel/paging-model.rst).
  *
  * A lookup that the first level misses and the second one has copies the entry
  * to the first level; the second one keeps it.  An entry that the first level
@@ -45,9 +45,10 @@ typedef enum WalkSize {
 
 /* What an array can hold, as bits; 4 MB pages go where 2 MB pages go. */
 enum {
-    WALK_HOLDS_4K = 1 << WALK_4K,
-    WALK_HOLDS_2M = 1 << WALK_2M | 1 << WALK_4M,
-    WALK_HOLDS_1G = 1 << WALK_1G,
+    WALK_HOLDS_4K = 1,
+    WALK_HOLDS_2M = 2,
+    WALK_HOLDS_1G = 4,
+    WALK_HOLDS_ALL = 7,
 };
 
 /*
@@ -91,7 +92,7 @@ typedef struct WalkTag {
 typedef struct WalkTlbHit {
     unsigned level;     /* 1 or 2; 0: a miss */
     WalkSize size;      /* of the entry; of a miss: nothing */
-    bool clean;         /* it may not be written through: its D bit is not set */
+    bool clean;         /* it may not be written through: D is not set */
 } WalkTlbHit;
 
 typedef struct WalkTlb WalkTlb;

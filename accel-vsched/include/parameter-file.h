@@ -56,7 +56,9 @@ static inline uint64_t *file_parameter_value(const FileParameter *p,
 /* The text that a file has for @value; the caller frees it */
 char *file_parameter_text(const FileParameter *p, uint64_t value);
 
-/* The parameter [group] key; of key NULL: the first one of the group; or NULL */
+/*
+ * The parameter [group] key; of key NULL: the first one of the group; or NULL
+ */
 const FileParameter *parameter_file_find(const ParameterFile *f,
                                          const char *group, const char *key);
 
