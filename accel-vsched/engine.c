@@ -660,7 +660,7 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
     vsched_plugin_cores_init();
     vsched_stats_init(e);
     vsched_save_init(e);
-    return vsched_commands_start(e, errp);
+    return vsched_models_start(errp) && vsched_commands_start(e, errp);
 }
 
 static void vsched_pre_loadvm(CPUState *cpu)

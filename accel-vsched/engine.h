@@ -38,6 +38,7 @@
 #include "hw/sdb/sdb.h"
 #include "system/simulated-time.h"
 #include "vsched/listener.h"
+#include "vsched/vsched.h"
 #include "profile.h"
 #include "schedtrace.h"
 #include "state.h"
@@ -434,6 +435,10 @@ void vsched_tracing_reset(VschedEngine *e);
 
 /* stalls.c */
 void vsched_stalls_changed(VschedEngine *e);
+
+/* models.c: option @i of all models, NULL: no more; they start. */
+const VschedModelOption *vsched_model_option(int i);
+bool vsched_models_start(Error **errp);
 
 /* engine-object.c */
 #define VSCHED_SCHED_DEFAULT "sdb"

@@ -245,6 +245,7 @@ static void for_all_options(ObjectClass *oc, OptionFunc *add)
 {
     ObjectClass *sdb = object_class_by_name(TYPE_SDB_DEVICE);
     const VschedParameter *parameter;
+    const VschedModelOption *option;
     const char *first, *description, *property;
 
     add(oc, "sched", "str", VSCHED_SCHED_DESCRIPTION);
@@ -255,6 +256,9 @@ static void for_all_options(ObjectClass *oc, OptionFunc *add)
     }
     for (int i = 0; (first = vsched_first_parameter(i, &description)); i++) {
         add(oc, first, "str", description);
+    }
+    for (int i = 0; (option = vsched_model_option(i)); i++) {
+        add(oc, option->name, "str", option->description);
     }
     for_policy_options(oc, add);
     for (int i = 0; (property = sdb_property(i)); i++) {

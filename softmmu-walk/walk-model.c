@@ -484,13 +484,26 @@ static void refer_shadow(Work *w, const WalkAccess *a, unsigned level)
           walk_format_entry(a->format), level == a->last);
 }
 
+/* The highest level whose table is nested, 0 if none is */
+static unsigned turning_level(const Work *w, const WalkAccess *a)
+{
+    for (unsigned level = top_level(w, a->format); level >= a->last; level--) {
+        if (is_nested_table(w, a, level)) {
+            return level;
+        }
+    }
+    return 0;
+}
+
 static ShadowWalk walk_shadow(Work *w, const WalkAccess *a)
 {
     bool known;
     unsigned level = begin_guest(w, a, &known);
+    unsigned turns = turning_level(w, a);
 
     for (; level >= a->last; level--) {
-        if (is_nested_table(w, a, level)) {
+        /* What is below a nested table is walked like it. */
+        if (level <= turns) {
             walk_guest(w, a, level, known || level != top_level(w, a->format),
                        true);
             return (ShadowWalk) { .stopped = a->last - 1, .turned = true };
@@ -556,8 +569,10 @@ static void prefetch(Work *w, const WalkAccess *a)
 
 static void fill_shadow(Work *w, const WalkAccess *a)
 {
+    unsigned turns = turning_level(w, a);
+
     for (unsigned level = top_level(w, a->format); level >= a->last; level--) {
-        if (is_nested_table(w, a, level)) {
+        if (level <= turns) {
             return;
         }
         fill_entry(w, walk_shadow_get(w->vm->shadow, a->entry[level] / PAGE,
@@ -759,7 +774,7 @@ static void load_pdptes(Work *w, uint64_t root)
 
 int64_t walk_model_root(WalkModel *m, unsigned pcpu, unsigned vcpu,
                         uint64_t root, WalkFormat format, uint32_t asid,
-                        bool keep)
+                        WalkFlush flush)
 {
     Work w = work(m, pcpu, vcpu, false);
 
@@ -773,7 +788,10 @@ int64_t walk_model_root(WalkModel *m, unsigned pcpu, unsigned vcpu,
     w.v->root = root;
     w.v->format = format;
     w.v->asid = asid;
-    if (!keep) {
+    if (flush == WALK_FLUSH_ALL) {
+        walk_tlb_flush_vpid(w.p->tlb, vcpu + 1, true);
+        walk_cache_flush_vpid(w.p->cache, vcpu + 1);
+    } else if (flush == WALK_FLUSH) {
         walk_tlb_flush_asid(w.p->tlb, tag(&w));
         walk_cache_flush_asid(w.p->cache, tag(&w));
     }
@@ -783,49 +801,88 @@ int64_t walk_model_root(WalkModel *m, unsigned pcpu, unsigned vcpu,
     return w.cycles;
 }
 
-static void forget_unsynced(VCPU *v, uint64_t gfn)
+static void forget_unsynced(WalkModel *m, uint64_t gfn)
 {
-    unsigned left = 0;
+    for (VCPU *v = m->vcpu; v < m->vcpu + m->vcpus; v++) {
+        unsigned left = 0;
 
-    for (unsigned i = 0; i < v->unsynced; i++) {
-        if (v->out_of_sync[i] != gfn) {
-            v->out_of_sync[left++] = v->out_of_sync[i];
+        for (unsigned i = 0; i < v->unsynced; i++) {
+            if (v->out_of_sync[i] != gfn) {
+                v->out_of_sync[left++] = v->out_of_sync[i];
+            }
+        }
+        v->unsynced = left;
+    }
+}
+
+#define ADDRESS_MASK UINT64_C(0x000ffffffffff000)
+
+/*
+ * The last-level table of @address, as the shadow tables lead to it; false:
+ * they do not.
+ */
+static bool find_last_table(const Work *w, uint64_t address, uint64_t *gfn)
+{
+    WalkFormat format = w->v->format;
+    unsigned bits = walk_format_bits(format);
+    unsigned level = walk_format_levels(format);
+
+    *gfn = w->v->root / PAGE;
+    if (format == WALK_PAE && w->m->config.pdptes) {
+        uint64_t entry = w->v->root + (address >> 30 & 3) * 8;
+
+        *gfn = (w->m->hooks.read(w->m->hooks.opaque, w->v->vm, entry, 8) &
+                ADDRESS_MASK) / PAGE;
+        level--;
+    }
+    for (; level > 1 && !walk_shadow_is_nested(w->vm->shadow, *gfn); level--) {
+        const WalkShadowPage *p = walk_shadow_find(w->vm->shadow, *gfn, level);
+        unsigned index = address >> (12 + bits * (level - 1)) &
+                         ((1u << bits) - 1);
+
+        if (!p || !walk_shadow_is_filled(p, index) ||
+            walk_shadow_value(p, index) & WALK_PTE_LARGE) {
+            return false;
+        }
+        *gfn = (walk_shadow_value(p, index) & ADDRESS_MASK) / PAGE;
+    }
+    return true;
+}
+
+/* What may be out of sync of the VM, if it is not known what is meant. */
+static void resync_vm(Work *w)
+{
+    for (VCPU *v = w->m->vcpu; v < w->m->vcpu + w->m->vcpus; v++) {
+        for (unsigned i = 0; v->vm == w->v->vm && i < v->unsynced; i++) {
+            resync(w, v->out_of_sync[i]);
+        }
+        if (v->vm == w->v->vm) {
+            v->unsynced = 0;
         }
     }
-    v->unsynced = left;
 }
 
 int64_t walk_model_invalidate(WalkModel *m, unsigned pcpu, unsigned vcpu,
-                              uint64_t address, uint64_t entry)
+                              uint64_t address)
 {
     Work w = work(m, pcpu, vcpu, false);
-    uint64_t gfn = entry / PAGE;
+    uint64_t gfn;
+    bool found;
 
-    if (has_shadow(w.vm) &&
-        !(entry && walk_shadow_is_nested(w.vm->shadow, gfn))) {
-        leave_guest(&w, WALK_EXIT_INVLPG);
-        if (entry && walk_shadow_is_out_of_sync(w.vm->shadow, gfn)) {
-            for (unsigned v = 0; v < m->vcpus; v++) {
-                forget_unsynced(&m->vcpu[v], gfn);
-            }
+    if (has_shadow(w.vm)) {
+        found = find_last_table(&w, address, &gfn);
+        if (!found || !walk_shadow_is_nested(w.vm->shadow, gfn)) {
+            leave_guest(&w, WALK_EXIT_INVLPG);
+        }
+        if (!found) {
+            resync_vm(&w);
+        } else if (walk_shadow_is_out_of_sync(w.vm->shadow, gfn)) {
+            forget_unsynced(m, gfn);
             resync(&w, gfn);
         }
     }
     walk_tlb_flush_page(w.p->tlb, address, tag(&w));
     walk_cache_flush_asid(w.p->cache, tag(&w));
-    return w.cycles;
-}
-
-int64_t walk_model_flush(WalkModel *m, unsigned pcpu, unsigned vcpu)
-{
-    Work w = work(m, pcpu, vcpu, false);
-
-    if (has_shadow(w.vm)) {
-        leave_guest(&w, WALK_EXIT_ROOT);
-        resync_all(&w);
-    }
-    walk_tlb_flush_vpid(w.p->tlb, vcpu + 1, true);
-    walk_cache_flush_vpid(w.p->cache, vcpu + 1);
     return w.cycles;
 }
 
@@ -997,10 +1054,9 @@ void walk_model_of_vm(const WalkModel *m, unsigned vm, bool user,
 
 /* --- Saved state --- */
 
-#define PCPU_STATE "(vvatat)"
-#define VCPU_STATE "(tuuattuatat)"
-#define VM_STATE "(uvv)"
-#define MODEL_STATE "(ata" PCPU_STATE "a" VCPU_STATE "a" VM_STATE ")"
+#define PCPU_STATE WALK_PCPU_STATE
+#define VCPU_STATE WALK_VCPU_STATE
+#define VM_STATE WALK_VM_STATE
 
 static GVariant *numbers(const void *from, size_t size)
 {
@@ -1196,7 +1252,7 @@ bool walk_model_load(WalkModel *m, GVariant *state, char **why)
     char *ignored = NULL;
 
     *why = NULL;
-    if (!g_variant_is_of_type(state, G_VARIANT_TYPE(MODEL_STATE))) {
+    if (!g_variant_is_of_type(state, G_VARIANT_TYPE(WALK_MODEL_STATE))) {
         *why = g_strdup("the state of paging is damaged");
         return false;
     }

@@ -129,18 +129,22 @@ int64_t walk_model_access(WalkModel *m, const WalkAccess *a, bool *clean);
 bool walk_model_has(const WalkModel *m, unsigned pcpu, unsigned vcpu,
                     bool code, uint64_t address);
 
+typedef enum WalkFlush {
+    WALK_KEEP,                  /* nothing goes */
+    WALK_FLUSH,                 /* what is not global of the address space */
+    WALK_FLUSH_ALL,             /* all of the VCPU's, as by a change of CR4 */
+} WalkFlush;
+
 /*
- * A new CR3 of @vcpu's: address space @asid (0 without PCIDs), whose entries go
- * unless @keep.  @format: of the tables from now on.
+ * A new CR3 of @vcpu's: address space @asid (0 without PCIDs).  @format: of the
+ * tables from now on.
  */
 int64_t walk_model_root(WalkModel *m, unsigned pcpu, unsigned vcpu,
                         uint64_t root, WalkFormat format, uint32_t asid,
-                        bool keep);
-/* INVLPG; @entry: guest-physical address of the last entry of @address, or 0 */
+                        WalkFlush flush);
+/* INVLPG of the page of @address */
 int64_t walk_model_invalidate(WalkModel *m, unsigned pcpu, unsigned vcpu,
-                              uint64_t address, uint64_t entry);
-/* Everything of @vcpu's, global entries too, as a change of CR4 does */
-int64_t walk_model_flush(WalkModel *m, unsigned pcpu, unsigned vcpu);
+                              uint64_t address);
 
 /* A write to a page that was protected, before it is done */
 int64_t walk_model_table_write(WalkModel *m, unsigned pcpu, unsigned vcpu,
@@ -177,6 +181,11 @@ void walk_model_of_vm(const WalkModel *m, unsigned vm, bool user,
 /* The names of all counters, in their order in WalkCounters; ends with NULL */
 extern const char *const walk_counter_names[];
 
+#define WALK_PCPU_STATE "(vvatat)"
+#define WALK_VCPU_STATE "(tuuattuatat)"
+#define WALK_VM_STATE "(uvv)"
+#define WALK_MODEL_STATE \
+    "(ata" WALK_PCPU_STATE "a" WALK_VCPU_STATE "a" WALK_VM_STATE ")"
 GVariant *walk_model_save(const WalkModel *m);
 bool walk_model_load(WalkModel *m, GVariant *state, char **why);
 

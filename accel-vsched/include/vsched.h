@@ -73,4 +73,27 @@ bool vsched_map_registers(DeviceState *dev, MemoryRegion *registers,
  */
 void vsched_stall(CPUState *cpu, int64_t cycles);
 
+/*
+ * A model outside of the engine, which costs time.  Its options are options of
+ * the accelerator and of machines with PCPUs.
+ */
+typedef struct VschedModelOption {
+    const char *name, *description;
+} VschedModelOption;
+
+typedef struct VschedModel {
+    const VschedModelOption *options;   /* a NULL name ends them */
+    /*
+     * The engine is there, and VCPUs are still to be created.  @values: of each
+     * option, NULL if it was not given.  False, and @errp: QEMU ends.
+     */
+    bool (*start)(const char *const *values, Error **errp);
+} VschedModel;
+
+#define VSCHED_MODELS_MAX 4
+#define VSCHED_MODEL_OPTIONS_MAX 8
+
+/* @model joins, from a constructor: before options are looked at. */
+void vsched_register_model(const VschedModel *model);
+
 #endif /* VSCHED_H */

@@ -95,7 +95,7 @@ static Guest *new_guest(const WalkConfig *config, WalkFormat format,
     g->next_table = 0x101000;
     g->trap = true;
     g->m = walk_model_new(config, &machine, &hooks, mode);
-    walk_model_root(g->m, 0, 0, g->root, format, 0, false);
+    walk_model_root(g->m, 0, 0, g->root, format, 0, WALK_FLUSH);
     return g;
 }
 
@@ -303,10 +303,10 @@ static void test_pdptes(void)
     Guest *g = new_guest(&c, WALK_PAE, WALK_NESTED);
 
     g_assert_cmpuint(references(g), ==, 5);
-    g_assert_cmpint(walk_model_root(g->m, 0, 0, g->root, WALK_PAE, 0, false),
+    g_assert_cmpint(walk_model_root(g->m, 0, 0, g->root, WALK_PAE, 0, WALK_FLUSH),
                     ==, 5);
     walk_model_set_mode(g->m, 0, WALK_NATIVE);
-    g_assert_cmpint(walk_model_root(g->m, 0, 0, g->root, WALK_PAE, 0, false),
+    g_assert_cmpint(walk_model_root(g->m, 0, 0, g->root, WALK_PAE, 0, WALK_FLUSH),
                     ==, 1);
     c.pdptes = 0;
     free_guest(g);
@@ -427,8 +427,8 @@ static void test_accessed_and_dirty(void)
     touch(g, ADDRESS, false);
     g_assert_cmpint(touch(g, ADDRESS, true), ==, 24);   /* to set D */
     g_assert_cmpint(touch(g, 0x5000, false), ==, 10);   /* a fault at level 3 */
-    walk_model_root(g->m, 0, 0, g->root, WALK_64, 0, false);
-    walk_model_invalidate(g->m, 0, 0, ADDRESS, 0);
+    walk_model_root(g->m, 0, 0, g->root, WALK_64, 0, WALK_FLUSH);
+    walk_model_invalidate(g->m, 0, 0, ADDRESS);
     g_assert_cmpuint(counters(g).faults, ==, 1);
     g_assert_cmpuint(all_exits(g), ==, 0);
     free_guest(g);
@@ -499,9 +499,11 @@ static void test_prefetch(void)
 static void test_out_of_sync(void)
 {
     WalkConfig c = plain();
-    Guest *g = new_guest(&c, WALK_64, WALK_SHADOWED);
+    Guest *g;
     uint64_t entry[5], gfn[5];
 
+    c.unshadow = 0;                         /* upper tables stay */
+    g = new_guest(&c, WALK_64, WALK_SHADOWED);
     for (unsigned i = 0; i < 5; i++) {      /* each in a table of its own */
         entry[i] = map(g, ADDRESS + i * 0x200000, i * PAGE, 1, W | A | D);
         gfn[i] = entry[i] / PAGE;
@@ -523,14 +525,13 @@ static void test_out_of_sync(void)
     g_assert_cmpuint(counters(g).resynced, ==, 1);
     g_assert_false(walk_shadow_has(walk_model_shadow(g->m, 0), gfn[0]));
     /* INVLPG: only what it names */
-    g_assert_cmpint(walk_model_invalidate(g->m, 0, 0, ADDRESS + 0x200000,
-                                          entry[1]), ==,
+    g_assert_cmpint(walk_model_invalidate(g->m, 0, 0, ADDRESS + 0x200000), ==,
                     1000 + WALK_EXIT_INVLPG);
     g_assert_cmpuint(counters(g).resynced, ==, 2);
     g_assert_true(walk_shadow_is_out_of_sync(walk_model_shadow(g->m, 0),
                                              gfn[2]));
     /* A new CR3: all of the VCPU's */
-    g_assert_cmpint(walk_model_root(g->m, 0, 0, g->root, WALK_64, 0, false),
+    g_assert_cmpint(walk_model_root(g->m, 0, 0, g->root, WALK_64, 0, WALK_FLUSH),
                     ==, 1000 + WALK_EXIT_ROOT);
     g_assert_cmpuint(counters(g).resynced, ==, 4);
     for (unsigned i = 0; i < 5; i++) {
@@ -620,7 +621,7 @@ static void test_split(void)
                     1 + 1000 + WALK_EXIT_HIDDEN + 4);
     g_assert_cmpint(touch(g, ADDRESS + PAGE, true), ==,
                     4 + 1000 + WALK_EXIT_HIDDEN + 4);
-    walk_model_flush(g->m, 0, 0);
+    walk_model_root(g->m, 0, 0, g->root, g->format, 0, WALK_FLUSH_ALL);
     g_assert_cmpint(touch(g, ADDRESS, true), ==, 4);
     free_guest(g);
 
@@ -725,10 +726,36 @@ static void test_agile_references(void)
             g_assert_cmpuint(exits(g, WALK_EXIT_EMULATE), ==, 2);
         }
         touch(g, ADDRESS, true);
-        walk_model_flush(g->m, 0, 0);
+        walk_model_root(g->m, 0, 0, g->root, g->format, 0, WALK_FLUSH_ALL);
         g_assert_cmpint(touch(g, ADDRESS, true), ==, expected[nested]);
         free_guest(g);
     }
+}
+
+/* With caches of tables a walk that begins below a nested one stays nested. */
+static void test_agile_caches(void)
+{
+    WalkConfig c = plain();
+    Guest *g;
+    WalkAccess a;
+    uint64_t before;
+
+    c.cache.guest[2] = c.cache.guest[3] = c.cache.guest[4] = 4;
+    g = new_guest(&c, WALK_64, WALK_AGILE);
+    for (unsigned i = 0; i < 3; i++) {
+        map(g, ADDRESS + i * PAGE, i * PAGE, 1, W | A | D);
+    }
+    a = walk(g, ADDRESS, true, true);
+    touch(g, ADDRESS, true);
+    write_entry(g, a.entry[3] ^ 8, 0);
+    write_entry(g, a.entry[3] ^ 8, 0);
+    g_assert_cmpint(touch(g, ADDRESS, true), ==, 16);
+    before = all_exits(g);
+    /* The last table is known: its entry, and the data's address */
+    g_assert_cmpint(touch(g, ADDRESS + PAGE, true), ==, 1 + 4);
+    g_assert_cmpint(touch(g, ADDRESS + 2 * PAGE, true), ==, 1 + 4);
+    g_assert_cmpuint(all_exits(g), ==, before);
+    free_guest(g);
 }
 
 /* Nested by writes, back when a scan finds it clean; in between no exits */
@@ -755,7 +782,7 @@ static void test_agile_scan(void)
     touch(g, ADDRESS + PAGE, false);
     touch(g, ADDRESS + PAGE, true);
     touch(g, ADDRESS + 2 * PAGE, false);
-    walk_model_invalidate(g->m, 0, 0, ADDRESS, entry);
+    walk_model_invalidate(g->m, 0, 0, ADDRESS);
     g_assert_cmpuint(all_exits(g), ==, before);
     g_assert_cmpuint(counters(g).faults, ==, 1);
 
@@ -889,7 +916,7 @@ static void invalidate_all(Check *check)
     Guest *g = check->g;
 
     for (unsigned i = 0; i < 2; i++) {
-        walk_model_root(g->m, i, i, g->root, g->format, 0, false);
+        walk_model_root(g->m, i, i, g->root, g->format, 0, WALK_FLUSH);
     }
     g_hash_table_remove_all(check->history);
 }
@@ -938,8 +965,7 @@ static void random_edit(Check *check, GRand *rand)
         break;
     default:
         if (!a.fault || a.last == 1) {
-            walk_model_invalidate(g->m, g->pcpu, g->vcpu, address,
-                                  a.last == 1 ? a.entry[1] : 0);
+            walk_model_invalidate(g->m, g->pcpu, g->vcpu, address);
             if (a.last == 1) {
                 /* The whole table is compared. */
                 uint64_t table = a.entry[1] & ~(PAGE - 1);
@@ -1031,8 +1057,7 @@ static void go_on(Guest *g, GRand *rand)
             map(g, address, g_rand_int_range(rand, 0, 64) * PAGE, 1, W);
             break;
         case 1:
-            walk_model_root(g->m, g->pcpu, g->vcpu, g->root, g->format, 0,
-                            false);
+            walk_model_root(g->m, g->pcpu, g->vcpu, g->root, g->format, 0, WALK_FLUSH);
             break;
         default:
             touch(g, address, g_rand_boolean(rand));
@@ -1162,6 +1187,7 @@ int main(int argc, char **argv)
     g_test_add_func("/paging/not-backed", test_not_backed);
     g_test_add_func("/paging/other-exits", test_other_exits);
     g_test_add_func("/paging/agile-references", test_agile_references);
+    g_test_add_func("/paging/agile-caches", test_agile_caches);
     g_test_add_func("/paging/agile-scan", test_agile_scan);
     g_test_add_func("/paging/modes", test_modes);
     g_test_add_func("/paging/limit", test_limit);

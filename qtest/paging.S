@@ -1,0 +1,118 @@
+/*
+ * Page tables of x86 and pages that are touched once, without an operating system.
+ *
+ * 64 KiB of ROM.  FORMAT is the number of levels: 2 (32 bits), 3 (PAE), 4, 5.  Code and
+ * tables are in a large page at 0.  PAGES pages of 4 KiB at 1 GB are loaded from, one after
+ * the other; all entries have their A and D bits set.  With REMAP, the entry of the first
+ * page is written twice then, the page invalidated and loaded from again.
+ *
+ * The code has 32 bits in all formats: with 4 and 5 levels it runs in compatibility mode.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#define PDPT 0x10000
+#define PD 0x11000
+#define PD_OF_DATA 0x12000
+#define PT 0x13000
+#define PML4 0x14000
+#define PML5 0x15000
+#define DATA 0x40000000
+#define TABLE 0x23                      /* present, may be written, accessed */
+#define PAGE 0x63                       /* the same, and dirty */
+#define LARGE 0xe3
+
+#if FORMAT == 2
+#define ROOT PD
+#define ENTRY 4
+#define CR4 0x10                        /* large pages */
+#elif FORMAT == 3
+#define ROOT PDPT
+#define ENTRY 8
+#define CR4 0x20                        /* physical address extension */
+#define OF_PDPT 1                       /* present; there are no other bits */
+#elif FORMAT == 4
+#define ROOT PML4
+#define ENTRY 8
+#define CR4 0x20
+#define OF_PDPT TABLE
+#else
+#define ROOT PML5
+#define ENTRY 8
+#define CR4 0x1020                      /* and 5 levels */
+#define OF_PDPT TABLE
+#endif
+
+        .code16
+        .globl  _start
+        .text
+_start:
+        cli
+        ljmp    $0xf000, $low           # from the top of memory to below 1 MB
+low:    lgdtl   %cs:gdtr
+        mov     %cr0, %eax
+        or      $1, %eax
+        mov     %eax, %cr0
+        ljmpl   $8, $0xf0000 + protected
+        .code32
+protected:
+        mov     $16, %eax
+        mov     %eax, %ds
+        movl    $LARGE, PD
+#if FORMAT == 2
+        movl    $PT + TABLE, PD + (DATA >> 22) * 4
+#else
+        movl    $PD + OF_PDPT, PDPT
+        movl    $PD_OF_DATA + OF_PDPT, PDPT + 8
+        movl    $PT + TABLE, PD_OF_DATA
+        movl    $PDPT + TABLE, PML4
+        movl    $PML4 + TABLE, PML5
+#endif
+        mov     $PT, %edi
+        mov     $0x200000 + PAGE, %eax
+        mov     $PAGES, %ecx
+1:      mov     %eax, (%edi)
+        add     $ENTRY, %edi
+        add     $0x1000, %eax
+        loop    1b
+        mov     $CR4, %eax
+        mov     %eax, %cr4
+        mov     $ROOT, %eax
+        mov     %eax, %cr3
+#if FORMAT > 3
+        mov     $0xc0000080, %ecx       # EFER: long mode
+        mov     $0x100, %eax
+        xor     %edx, %edx
+        wrmsr
+#endif
+        mov     %cr0, %eax
+        or      $0x80000000, %eax
+        mov     %eax, %cr0
+        jmp     2f
+2:      mov     $DATA, %esi
+        mov     $PAGES, %ecx
+3:      mov     (%esi), %eax
+        add     $0x1000, %esi
+        loop    3b
+#ifdef REMAP
+        movl    $0x280000 + PAGE, PT
+        movl    $0x281000 + PAGE, PT
+        invlpg  DATA
+        mov     DATA, %eax
+#endif
+        mov     $0x51, %al
+        out     %al, $0xf4
+4:      hlt
+        jmp     4b
+
+        .balign 8
+gdt:    .quad   0
+        .quad   0x00cf9b000000ffff      # 32-bit code, accessed
+        .quad   0x00cf93000000ffff      # data
+gdtr:   .word   gdtr - gdt - 1
+        .long   0xf0000 + gdt
+
+        .org    0xfff0
+        .byte   0xe9                    # jmp 0xf000:0
+        .word   -0xfff3
+        .org    0x10000

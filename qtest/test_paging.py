@@ -1,0 +1,204 @@
+"""What paging costs x86 guests (paging=): references of walks, exits, errors, repetition.
+
+paging.S has page tables whose walks are known; what one page more costs is compared.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+
+import os
+import subprocess
+import tempfile
+import unittest
+
+from support import SLOWER, TOP, Guest, Refusals, refused
+from test_save import load, save
+
+HZ = 2_800_000_000
+NO_CACHES = """
+[walk-cache]
+level-2 = 0
+level-3 = 0
+level-4 = 0
+level-5 = 0
+host-level-2 = 0
+host-level-3 = 0
+host-level-4 = 0
+host-level-5 = 0
+nested = 0
+[tlb]
+vpid = yes
+[shadow]
+prefetch = 1
+"""
+
+
+class Programs(unittest.TestCase):
+    """Builds paging.S; has no test of its own."""
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.dir = directory.name
+
+    def config(self, text):
+        path = os.path.join(self.dir, "paging.conf")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(NO_CACHES + text)
+        return path
+
+    def rom(self, levels, pages, *defines):
+        out = os.path.join(self.dir, f"rom-{levels}-{pages}-{len(defines)}")
+        for command in (["gcc", "-c", f"-DFORMAT={levels}", f"-DPAGES={pages}", *defines, "-o",
+                         f"{out}.o", os.path.join(TOP, "qtest", "paging.S")],
+                        ["ld", "-m", "elf_x86_64", "-nostdlib", "-static", "-Ttext=0", "-e", "0",
+                         "-o", f"{out}.elf", f"{out}.o"],
+                        ["objcopy", "-O", "binary", "-j", ".text", f"{out}.elf", out]):
+            subprocess.run(command, check=True)
+        return out
+
+    @staticmethod
+    def machine(rom, paging, *more):
+        return ("-M", "q35", "-nodefaults", "-cpu", "max", "-m", "64", "-bios", rom,
+                "-no-shutdown", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-accel",
+                f"tcg,thread=vsched,pcpus=1,clock-hz={HZ},{paging}", *more)
+
+    def run_it(self, rom, paging, *more):
+        """(cycles in which the VCPU stalled, {counter: both modes together})"""
+        with Guest(*self.machine(rom, paging, *more), arch="x86_64") as guest:
+            guest.event_wait("SHUTDOWN", timeout=60 * SLOWER)
+            vm, = guest.cmd("query-paging")
+            stats = guest.stats()["vm"]
+            ran = stats["vcpu-running-useful"] + stats["vcpu-running-spinning"]
+            retired = stats["vcpu-insns-privileged"] + stats["vcpu-insns-user"]
+            return ran - retired, {
+                c["name"]: c["privileged"] + c["user"] for c in vm["counters"]}
+
+    def one_page_more(self, levels, paging):
+        """{counter: what the second page has added}"""
+        few, many = (self.run_it(self.rom(levels, pages), paging)[1] for pages in (1, 2))
+        return {name: many[name] - few[name] for name in many if many[name] != few[name]}
+
+
+class References(Programs):
+    timeout = 300
+
+    def test_walks(self):
+        """(n + 1)(m + 1) - 1 of n levels in the guest and m in the host; PDPTEs are registers,
+        or a level."""
+        for levels, host, pdptes, nested, native in (
+                (2, 2, "yes", 8, 2), (2, 4, "yes", 14, 2), (3, 4, "yes", 14, 2),
+                (3, 3, "no", 15, 3), (3, 4, "no", 19, 3), (4, 4, "yes", 24, 4),
+                (5, 4, "yes", 29, 5), (4, 5, "yes", 29, 4), (5, 5, "yes", 35, 5)):
+            config = self.config(f"[host]\nlevels={host}\n[walk]\npdptes-in-registers={pdptes}\n")
+            for mode, references in (("native", native), ("nested", nested)):
+                with self.subTest(levels=levels, host=host, pdptes=pdptes, mode=mode):
+                    more = self.one_page_more(levels, f"paging={mode},paging-config={config}")
+                    guest = more.pop("references-guest")
+                    self.assertEqual(guest + more.pop("references-host", 0), references)
+                    self.assertEqual(guest, native)
+                    self.assertEqual(more.pop("cycles-walks"), 4 * references)
+                    self.assertEqual(more, {"dtlb-l1-misses": 1, "dtlb-misses": 1})
+
+    def test_shadow(self):
+        """A walk that finds the last entry empty, an exit, a walk that does not."""
+        for levels, mode in ((2, "shadow"), (3, "shadow"), (4, "shadow"), (5, "shadow"),
+                             (4, "agile")):
+            with self.subTest(levels=levels, mode=mode):
+                config = self.config("[exit]\nhidden-fault=777\n")
+                n = 2 if levels == 3 else levels
+                self.assertEqual(self.one_page_more(
+                    levels, f"paging={mode},paging-config={config}"), {
+                        "dtlb-l1-misses": 1, "dtlb-misses": 1, "references-guest": 2 * n,
+                        "cycles-walks": 8 * n, "exits-hidden-fault": 1, "shadow-filled": 1,
+                        "cycles-hidden-fault": 777})
+
+    def test_tables_that_change(self):
+        """The first write to a table under shadow paging exits, INVLPG compares it."""
+        for mode, expected in (
+                ("native", (0, 0, 0, 0)), ("nested", (0, 0, 0, 0)), ("shadow", (1, 0, 1, 1)),
+                ("agile", (0, 2, 0, 0))):       # nested by then: its INVLPG does not exit
+            with self.subTest(mode=mode):
+                _, n = self.run_it(self.rom(4, 3, "-DREMAP"),
+                                   f"paging={mode},paging-config={self.config('')}")
+                self.assertEqual(tuple(n[name] for name in (
+                    "exits-unsync", "exits-emulate", "exits-invlpg", "tables-resynced")), expected)
+                self.assertEqual(n["tables-to-nested"], mode == "agile")
+                self.assertEqual(n["exits-io"], mode != "native")
+
+    def test_time_passes(self):
+        """Cycles that are counted are cycles that the VCPU stalls, to the last one."""
+        rom = self.rom(4, 100)
+        for mode in "native", "nested", "shadow", "agile":
+            with self.subTest(mode=mode):
+                stalled, n = self.run_it(rom, f"paging={mode}")
+                self.assertGreater(stalled, 300)
+                self.assertEqual(stalled, sum(v for name, v in n.items()
+                                              if name.startswith("cycles-")))
+
+
+class Same(Programs):
+    timeout = 300
+
+    def test_however_code_is_translated(self):
+        """Counters do not depend on chains of blocks, on their size, or on who looks on."""
+        rom = self.rom(4, 500, "-DREMAP")
+        for mode in "native", "nested", "shadow", "agile":
+            first = self.run_it(rom, f"paging={mode}")
+            self.assertEqual(self.run_it(rom, f"paging={mode}"), first)
+            self.assertEqual(self.run_it(rom, f"paging={mode}", "-d", "nochain"), first)
+            self.assertEqual(self.run_it(rom, f"paging={mode},one-insn-per-tb=on"), first)
+            self.assertEqual(self.run_it(rom, f"paging={mode},sdb=off"), first)
+
+    def test_saved(self):
+        """Loaded at once, it ends as if nobody had saved."""
+        rom = self.rom(4, 500, "-DREMAP")
+        path = os.path.join(self.dir, "state")
+        for mode in "nested", "shadow":
+            arguments = self.machine(rom, f"paging={mode}")
+            with Guest("-S", *arguments, arch="x86_64") as guest:
+                save(guest, path)
+            with Guest("-S", "-incoming", "defer", *arguments, arch="x86_64") as guest:
+                load(guest, path)
+                guest.cmd("cont")
+                guest.event_wait("SHUTDOWN", timeout=60 * SLOWER)
+                vm, = guest.cmd("query-paging")
+                counters = {c["name"]: c["privileged"] + c["user"] for c in vm["counters"]}
+            self.assertEqual(counters, self.run_it(rom, f"paging={mode}")[1])
+
+
+class Refused(Programs, Refusals):
+    timeout = 120
+
+    def test_options(self):
+        rom = self.rom(4, 1)
+        for options, says in (
+                ("paging=hap", "paging=hap: allowed are native, nested, shadow, agile"),
+                ("paging-config=i7-860", "paging-config= is for paging="),
+                ("paging=nested,paging-config=nope", "nope.conf: .*No such file"),
+                ("paging=nested,paging-config=/etc/hostname", "paging configuration"),
+                ("paging=nested,paging-config=skylake", "give clock-hz=2700000000")):
+            status, text = refused(*self.machine(rom, options), arch="x86_64")
+            self.assertEqual(status, 1)
+            self.assertRegex(text, says)
+        self.refuse("paging= is for guests of x86, not of sparc64", "-M", "cmp8,paging=nested")
+
+    def test_commands(self):
+        rom = self.rom(4, 1)
+        with Guest("-S", *self.machine(rom, "sdb=off"), arch="x86_64") as guest:
+            for command, arguments in (("query-paging", {}),
+                                       ("paging-set-mode", {"vm": 0, "mode": "nested"})):
+                said = guest.qmp(command, arguments)
+                self.assertIn("there is no model of paging", said["error"]["desc"])
+        with Guest("-S", *self.machine(rom, "paging=nested"), arch="x86_64") as guest:
+            for vm in -1, 1:
+                said = guest.qmp("paging-set-mode", {"vm": vm, "mode": "shadow"})
+                self.assertIn(f"vm {vm}: allowed are 0 to 0", said["error"]["desc"])
+            said = guest.qmp("paging-set-mode", {"vm": 0, "mode": "hap"})
+            self.assertIn("mode", said["error"]["desc"])
+            self.assertEqual(guest.cmd("query-paging")[0]["mode"], "nested")
+            guest.cmd("paging-set-mode", vm=0, mode="shadow")
+            self.assertEqual(guest.cmd("query-paging")[0]["mode"], "shadow")
+
+
+if __name__ == "__main__":
+    unittest.main()
