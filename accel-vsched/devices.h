@@ -91,6 +91,15 @@ static inline int64_t vsched_devices_next(void)
 }
 
 /*
+ * A timer was set to @ns, maybe while no VCPU runs: the first windows after
+ * that are not to go beyond it.  With the BQL.
+ */
+static inline void vsched_devices_expect(int64_t ns)
+{
+    vsched_devices_hot.next = MIN(vsched_devices_hot.next, ns);
+}
+
+/*
  * May the engine stop at @now?  Not yet, for at most 100 ms of simulated time,
  * if the machine's state is going to be saved and disk requests are in flight,
  * which cannot be saved: it runs on instead, as if nobody had asked.

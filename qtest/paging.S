@@ -3,13 +3,19 @@
  *
  * 64 KiB of ROM.  FORMAT is the number of levels: 2 (32 bits), 3 (PAE), 4, 5.  Code and
  * tables are in a large page at 0.  PAGES pages of 4 KiB at 1 GB are loaded from, one after
- * the other; all entries have their A and D bits set.  With REMAP, the entry of the first
+ * the other, ROUNDS times with WORK instructions before; all entries have their A and D bits
+ * set.  With REMAP, the entry of the first
  * page is written twice then, the page invalidated and loaded from again.
  *
  * The code has 32 bits in all formats: with 4 and 5 levels it runs in compatibility mode.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
+
+#ifndef ROUNDS
+#define ROUNDS 1
+#define WORK 1
+#endif
 
 #define PDPT 0x10000
 #define PD 0x11000
@@ -89,11 +95,16 @@ protected:
         or      $0x80000000, %eax
         mov     %eax, %cr0
         jmp     2f
-2:      mov     $DATA, %esi
+2:      mov     $ROUNDS, %ebx
+5:      mov     $WORK, %ecx
+6:      loop    6b
+        mov     $DATA, %esi
         mov     $PAGES, %ecx
 3:      mov     (%esi), %eax
         add     $0x1000, %esi
         loop    3b
+        dec     %ebx
+        jnz     5b
 #ifdef REMAP
         movl    $0x280000 + PAGE, PT
         movl    $0x281000 + PAGE, PT

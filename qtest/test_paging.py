@@ -12,6 +12,7 @@ import unittest
 
 from support import SLOWER, TOP, Guest, Refusals, refused
 from test_save import load, save
+import dsprules                         # noqa: E402
 
 HZ = 2_800_000_000
 NO_CACHES = """
@@ -166,13 +167,125 @@ class Same(Programs):
             self.assertEqual(counters, self.run_it(rom, f"paging={mode}")[1])
 
 
+class Switching(Programs):
+    """DSP in a machine.  The rules themselves are tested in softmmu-walk/tests/test-dsp.c."""
+    timeout = 300
+    US = 1000
+
+    def sampled(self, mode, **options):
+        """(query-dsp, counters, modes of events), of a program that works 20,000 instructions
+        without TLB misses, then misses at each third one, 10 times."""
+        rom = self.rom(2, 1000, "-DROUNDS=10", "-DWORK=20000")
+        with Guest("-S", *self.machine(rom, f"paging={mode},sdb=off"), arch="x86_64") as guest:
+            if options:
+                guest.cmd("dsp-enable", vm=0, **options)
+            guest.cmd("cont")
+            guest.event_wait("SHUTDOWN", timeout=60 * SLOWER)
+            vm, = guest.cmd("query-paging")
+            events = []
+            while event := guest.get_qmp_event():
+                if event["event"] == "PAGING_MODE":
+                    events.append((event["data"]["mode"], event["data"].get("rule")))
+            return guest.cmd("query-dsp"), {
+                c["name"]: c["privileged"] + c["user"] for c in vm["counters"]}, events
+
+    def test_decides(self):
+        """Samples are what was counted; each decision is what an independent model says."""
+        (dsp,), n, events = self.sampled("nested", interval=2 * self.US)
+        samples = dsp["samples"]
+        self.assertGreater(len(samples), 20)
+        settings = dsprules.paper(1)
+        mode, history = "nested", []
+        for i, s in enumerate(samples):
+            history.append(dsprules.Counters(s["insns"], s["misses"], s["faults"]))
+            with self.subTest(sample=i):
+                self.assertEqual(s["before"], mode)
+                mode, rule = dsprules.decide(settings, mode, history)
+                self.assertEqual((s["after"], s["rule"]), (mode, rule))
+        self.assertEqual(mode, "shadow")
+        self.assertEqual(dsp["decisions"], [sum(s["rule"] == r for s in samples)
+                                            for r in range(10)])
+        self.assertGreater(dsp["decisions"][1], 0)
+        self.assertGreater(dsp["decisions"][3], 0)
+        self.assertLessEqual(sum(s["misses"] for s in samples),
+                             n["itlb-misses"] + n["dtlb-misses"])
+        self.assertEqual([m for m, _ in events], [s["after"] for s in samples
+                                                  if s["after"] != s["before"]])
+        self.assertEqual(dsp["switches"], len(events))
+        self.assertEqual(self.sampled("nested", interval=2 * self.US), ([dsp], n, events))
+
+    def test_odd_intervals(self):
+        """Samples between two ns, and between two windows: each is taken, none twice."""
+        for interval in 1, 3, 333, 1111:
+            (dsp,), _, _ = self.sampled("nested", interval=interval, keep=65536)
+            times = [s["time"] for s in dsp["samples"]]
+            self.assertGreater(len(times), 50)
+            self.assertEqual(times, sorted(set(times)))
+
+    def test_from_the_beginning(self):
+        """paging=dsp is the paper's settings, 5 s a sample: such a program has none."""
+        (dsp,), _, events = self.sampled("dsp")
+        self.assertEqual((dsp["enabled"], dsp["mode"], dsp["samples"], events),
+                         (True, "nested", [], []))
+        self.assertEqual(dsp["options"], {
+            "interval": 5_000_000_000, "history": 3, "keep": 1024, "margin": 80,
+            "fault-upper": 0.0005, "fault-lower": 0.00001, "miss-upper": 10, "miss-lower": 0.1,
+            "ratio-upper": 0.00002, "ratio-lower": 0.000015, "experiment": "none"})
+
+    def test_experiments(self):
+        """There and back at each sample; in shadow mode the tables are built anew."""
+        plain = {mode: self.sampled(mode)[1] for mode in ("nested", "shadow")}
+        for mode, other in (("nested", "shadow"), ("shadow", "nested")):
+            (dsp,), n, events = self.sampled(mode, interval=100 * self.US,
+                                             experiment=f"{mode}-{other}-{mode}")
+            self.assertEqual(dsp["switches"], 2 * len(dsp["samples"]))
+            self.assertEqual(events, [(other, 9), (mode, 9)] * len(dsp["samples"]))
+            self.assertEqual(dsp["mode"], mode)
+            more = n["exits-hidden-fault"] - plain[mode]["exits-hidden-fault"]
+            (self.assertEqual if mode == "nested" else self.assertGreater)(more, 0)
+
+    def test_list(self):
+        with Guest("-S", *self.machine(self.rom(4, 1), "paging=shadow"), "-action",
+                   "reboot=reset", arch="x86_64") as guest:
+            def fails(command, says, **arguments):
+                said = guest.qmp(command, {"vm": 0, **arguments})
+                self.assertIn(says, said.get("error", {}).get("desc", str(said)))
+
+            self.assertEqual(guest.cmd("query-dsp"), [])
+            fails("dsp-disable", "VM 0 is not switched by DSP")
+            for options, says in (
+                    ({"vm": 1}, "vm 1: allowed are 0 to 0"),
+                    ({"ratio-lower": 0.1}, "upper threshold 0.00002 is below the lower one 0.1"),
+                    ({"miss-upper": -1}, "miss-upper=-1: allowed are 0 to 100000"),
+                    ({"miss-upper": 1e-8}, "in steps of 1e-7"),
+                    ({"miss-upper": "ten"}, "miss-upper"), ({"history": 0}, "from 1 to 64"),
+                    ({"interval": 0}, "interval: allowed are 1 to"),
+                    ({"experiment": "x"}, "experiment"), ({"margin": 101}, "from 1 to 100")):
+                fails("dsp-enable", says, **options)
+            self.assertEqual(guest.cmd("query-dsp"), [])
+            guest.cmd("dsp-enable", vm=0, experiment="nested-shadow-nested")
+            self.assertEqual(guest.cmd("query-paging")[0]["mode"], "nested")
+            fails("dsp-enable", "VM 0 is switched by DSP already")
+            fails("paging-set-mode", "allowed are nested and shadow", mode="agile")
+            guest.cmd("dsp-disable", vm=0)
+            self.assertEqual(guest.cmd("query-paging")[0]["mode"], "shadow")
+            guest.cmd("paging-set-mode", vm=0, mode="native")
+            fails("dsp-enable", "VM 0 is in mode native")
+            guest.cmd("paging-set-mode", vm=0, mode="nested")
+            guest.cmd("dsp-enable", vm=0)
+            guest.cmd("system_reset")
+            guest.cmd("cont")
+            guest.event_wait("RESET", timeout=30 * SLOWER)
+            self.assertFalse(guest.cmd("query-dsp")[0]["enabled"])
+
+
 class Refused(Programs, Refusals):
     timeout = 120
 
     def test_options(self):
         rom = self.rom(4, 1)
         for options, says in (
-                ("paging=hap", "paging=hap: allowed are native, nested, shadow, agile"),
+                ("paging=hap", "paging=hap: allowed are native, nested, shadow, agile, dsp"),
                 ("paging-config=i7-860", "paging-config= is for paging="),
                 ("paging=nested,paging-config=nope", "nope.conf: .*No such file"),
                 ("paging=nested,paging-config=/etc/hostname", "paging configuration"),

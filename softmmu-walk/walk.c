@@ -15,18 +15,23 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/cutils.h"
+#include <math.h>
 #include "qemu/error-report.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-paging.h"
+#include "qapi/qapi-events-paging.h"
 #include "accel/tcg/cpu-ops.h"
+#include "accel/vsched/devices.h"
 #include "accel/vsched/engine.h"
 #include "exec/address-spaces.h"
 #include "exec/memory.h"
 #include "exec/page-walk.h"
 #include "exec/cputlb.h"
 #include "migration/vmstate.h"
+#include "qemu/timer.h"
+#include "system/reset.h"
 #include "vsched/vsched.h"
+#include "dsp.h"
 #include "walk-model.h"
 
 /* Beyond what a guest's physical addresses reach, as the cache model has it */
@@ -49,6 +54,10 @@ static struct {
     unsigned pcpus, vcpus, vms;
     GHashTable *watched;        /* &ram_addr_t of a page: its gfn + 1 */
     bool fetching;              /* a walk for a block that is executed */
+    Dsp *dsp;
+    QEMUTimer *sampler;         /* of simulated time: at a window's end */
+    bool *was_sampled;          /* of each VM: query-dsp has it */
+    bool begins_with_dsp;       /* paging=dsp, also after a reset */
     uint8_t *state;             /* while it is saved or loaded */
     uint32_t state_size;
 } P;
@@ -352,11 +361,147 @@ static const PageWalkHooks hooks = {
     .exit = leave,
 };
 
+/* --- Dynamic switching --- */
+
+static WalkMode mode_of(DspMode mode)
+{
+    return mode == DSP_NESTED ? WALK_NESTED : WALK_SHADOWED;
+}
+
+/* Only these two modes are DSP's. */
+static bool dsp_mode_of(WalkMode mode, DspMode *dsp)
+{
+    *dsp = mode == WALK_SHADOWED ? DSP_SHADOW : DSP_NESTED;
+    return mode == WALK_SHADOWED || mode == WALK_NESTED;
+}
+
+/* @rule: of DSP's, or none */
+static void set_mode(unsigned vm, WalkMode mode, int rule)
+{
+    if (walk_model_mode(P.model, vm) != mode) {
+        walk_model_set_mode(P.model, vm, mode);
+        qapi_event_send_paging_mode(vm, (PagingMode)mode, rule >= 0, rule);
+    }
+}
+
+/* The present, in cycles and in ns: the end of a window */
+static int64_t present_ns(void)
+{
+    return qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
+}
+
+static int64_t present(void)
+{
+    return vsched_ns_to_cycles(vsched_engine, present_ns());
+}
+
+static DspCounters count_vm(unsigned vm)
+{
+    const VschedCore *core = vsched_engine->core;
+    DspCounters sum = {};
+    WalkCounters c;
+
+    for (unsigned user = 0; user < 2; user++) {
+        walk_model_of_vm(P.model, vm, user, &c);
+        sum.misses += c.misses[WALK_CODE] + c.misses[WALK_DATA];
+        sum.faults += c.faults;
+        for (unsigned i = 0; i < P.vcpus; i++) {
+            if (core->topology.vm[i] == (int)vm) {
+                sum.insns += core->vcpu[i].insns[user];
+            }
+        }
+    }
+    return sum;
+}
+
+static void await_sample(void)
+{
+    int64_t next = dsp_next(P.dsp);
+
+    if (next == INT64_MAX) {
+        timer_del(P.sampler);
+    } else {
+        int64_t ns = vsched_cycles_to_ns(vsched_engine, next);
+
+        /* Not before it, also if it is between two ns. */
+        ns += vsched_ns_to_cycles(vsched_engine, ns) < next;
+        timer_mod(P.sampler, ns);
+        vsched_devices_expect(ns);
+    }
+}
+
+static void sample(void *opaque)
+{
+    int64_t now = present();
+
+    for (unsigned vm = 0; vm < P.vms; vm++) {
+        const DspSample *s;
+        DspCounters counted;
+
+        if (!dsp_is_due(P.dsp, vm, now)) {
+            continue;
+        }
+        counted = count_vm(vm);
+        s = dsp_sample(P.dsp, vm, now, &counted);
+        if (s->rule == DSP_EXPERIMENT && s->before == s->after) {
+            set_mode(vm, mode_of(!s->after), s->rule);
+        }
+        set_mode(vm, mode_of(s->after), s->rule);
+    }
+    await_sample();
+}
+
+static bool enable_dsp(unsigned vm, const DspSettings *settings, char **why)
+{
+    WalkMode mode = walk_model_mode(P.model, vm);
+    DspCounters counted = count_vm(vm);
+    DspMode dsp;
+
+    if (!dsp_mode_of(mode, &dsp)) {
+        *why = g_strdup_printf("VM %u is in mode %s: DSP switches between "
+                               "nested and shadow", vm, walk_mode_names[mode]);
+        return false;
+    }
+    if (!dsp_enable(P.dsp, vm, settings, dsp, present(), &counted, why)) {
+        return false;
+    }
+    P.was_sampled[vm] = true;
+    set_mode(vm, mode_of(dsp_mode(P.dsp, vm)), DSP_EXPERIMENT);
+    await_sample();
+    return true;
+}
+
+static void enable_all(void)
+{
+    DspSettings settings;
+    char *why = NULL;
+
+    dsp_settings_default(&settings, vsched_engine->clock_hz);
+    for (unsigned i = 0; i < P.vms; i++) {
+        enable_dsp(i, &settings, &why);
+        g_assert(!why);
+    }
+}
+
+/* The list is empty after a reset, but for who was in it from the beginning. */
+static void reset(void *opaque)
+{
+    dsp_reset(P.dsp);
+    if (P.begins_with_dsp) {
+        for (unsigned i = 0; i < P.vms; i++) {
+            set_mode(i, WALK_NESTED, -1);
+        }
+        enable_all();
+    }
+    await_sample();
+}
+
 /* --- Saved state --- */
 
 static int pre_save(void *opaque)
 {
-    g_autoptr(GVariant) state = g_variant_ref_sink(walk_model_save(P.model));
+    g_autoptr(GVariant) state = g_variant_ref_sink(
+        g_variant_new("(vv)", walk_model_save(P.model), dsp_save(P.dsp)));
 
     g_free(P.state);
     P.state_size = g_variant_get_size(state);
@@ -368,19 +513,26 @@ static int pre_save(void *opaque)
 static int post_load(void *opaque, int version)
 {
     g_autoptr(GVariant) state = g_variant_ref_sink(g_variant_new_from_data(
-        G_VARIANT_TYPE(WALK_MODEL_STATE), P.state, P.state_size, false, NULL,
-        NULL));
+        G_VARIANT_TYPE("(vv)"), P.state, P.state_size, false, NULL, NULL));
+    g_autoptr(GVariant) walks = NULL, dsp = NULL;
     g_autofree char *why = NULL;
+
+    g_variant_get(state, "(vv)", &walks, &dsp);
 
     for (unsigned i = 0; i < P.vcpus; i++) {
         lose(i, 0, 0);
         P.vcpu[i].home = -1;
         go_elsewhere(i);
     }
-    if (!walk_model_load(P.model, state, &why)) {
+    if (!walk_model_load(P.model, walks, &why) ||
+        !dsp_load(P.dsp, dsp, &why)) {
         error_report("%s", why);
         return -EINVAL;
     }
+    for (unsigned i = 0; i < P.vms; i++) {
+        P.was_sampled[i] |= dsp_is_enabled(P.dsp, i);
+    }
+    await_sample();
     return 0;
 }
 
@@ -425,14 +577,19 @@ static bool load_config(WalkConfig *config, const char *name, Error **errp)
 
 static bool find_mode(const char *name, WalkMode *mode, Error **errp)
 {
+    P.begins_with_dsp = g_str_equal(name, "dsp");
+    if (P.begins_with_dsp) {
+        *mode = WALK_NESTED;
+        return true;
+    }
     for (unsigned i = 0; i < WALK_MODES; i++) {
         if (g_str_equal(name, walk_mode_names[i])) {
             *mode = i;
             return true;
         }
     }
-    error_setg(errp, "paging=%s: allowed are native, nested, shadow, agile",
-               name);
+    error_setg(errp, "paging=%s: allowed are native, nested, shadow, agile, "
+               "dsp", name);
     return false;
 }
 
@@ -509,15 +666,20 @@ static bool start(const char *const *values, Error **errp)
     P.watched = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free,
                                       NULL);
     P.model = walk_model_new(&config, &machine, &walk_hooks, mode);
+    P.dsp = dsp_new(P.vms);
+    P.was_sampled = g_new0(bool, P.vms);
+    P.sampler = timer_new_ns(QEMU_CLOCK_VIRTUAL, sample, NULL);
     listen_to(e);
     page_walk_set_hooks(&hooks);
+    qemu_register_reset(reset, NULL);
     vmstate_register(NULL, 0, &vmstate_paging, &P);
     return true;
 }
 
 static const VschedModelOption options[] = {
     [OPTION_MODE] = { "paging", "what virtualises page tables, and costs time: "
-                      "native, nested, shadow or agile; default nothing" },
+                      "native, nested, shadow, agile, or dsp; default "
+                      "nothing" },
     [OPTION_CONFIG] = { "paging-config", "TLBs and costs of paging=: a file, "
                         "or the name of one of configs/paging; default "
                         "i7-860" },
@@ -585,14 +747,194 @@ PagingVmList *qmp_query_paging(Error **errp)
     return list;
 }
 
-void qmp_paging_set_mode(int64_t vm, PagingMode mode, Error **errp)
+static bool check_vm(int64_t vm, Error **errp)
 {
     if (!is_on(errp)) {
-        return;
+        return false;
     }
     if (vm < 0 || vm >= P.vms) {
         error_setg(errp, "vm %" PRId64 ": allowed are 0 to %u", vm, P.vms - 1);
+        return false;
+    }
+    return true;
+}
+
+void qmp_paging_set_mode(int64_t vm, PagingMode mode, Error **errp)
+{
+    DspMode dsp;
+
+    if (!check_vm(vm, errp)) {
         return;
     }
-    walk_model_set_mode(P.model, vm, (WalkMode)mode);
+    if (dsp_is_enabled(P.dsp, vm)) {
+        if (!dsp_mode_of((WalkMode)mode, &dsp)) {
+            error_setg(errp, "VM %" PRId64 " is switched by DSP: allowed are "
+                       "nested and shadow, or dsp-disable first", vm);
+            return;
+        }
+        dsp_forced(P.dsp, vm, dsp, present());
+    }
+    set_mode(vm, (WalkMode)mode, -1);
+}
+
+/* A frequency, in 1e-7, if it was given */
+static bool threshold(const char *name, bool given, double value, uint64_t *to,
+                      Error **errp)
+{
+    double scaled = value * DSP_UNIT;
+
+    if (!given) {
+        return true;
+    }
+    if (!(value >= 0 && value <= 100000) ||
+        fabs(scaled - round(scaled)) > 0.001) {
+        error_setg(errp, "%s=%g: allowed are 0 to 100000 in steps of 1e-7",
+                   name, value);
+        return false;
+    }
+    *to = llround(scaled);
+    return true;
+}
+
+static bool settings_of(const DspOptions *o, DspSettings *s, Error **errp)
+{
+    dsp_settings_default(s, vsched_engine->clock_hz);
+    if (o->has_interval) {
+        if (o->interval < 1 || o->interval > INT64_MAX / 1000) {
+            error_setg(errp, "interval: allowed are 1 to %" PRId64 " ns",
+                       INT64_MAX / 1000);
+            return false;
+        }
+        s->interval = MAX(1, vsched_ns_to_cycles(vsched_engine, o->interval));
+    }
+    s->history = o->has_history ? o->history : s->history;
+    s->keep = o->has_keep ? o->keep : s->keep;
+    s->margin = o->has_margin ? o->margin : s->margin;
+    s->experiment = o->has_experiment ? (int)o->experiment : DSP_RULES;
+    return threshold("fault-upper", o->has_fault_upper, o->fault_upper,
+                     &s->fault_upper, errp) &&
+           threshold("fault-lower", o->has_fault_lower, o->fault_lower,
+                     &s->fault_lower, errp) &&
+           threshold("miss-upper", o->has_miss_upper, o->miss_upper,
+                     &s->miss_upper, errp) &&
+           threshold("miss-lower", o->has_miss_lower, o->miss_lower,
+                     &s->miss_lower, errp) &&
+           threshold("ratio-upper", o->has_ratio_upper, o->ratio_upper,
+                     &s->ratio_upper, errp) &&
+           threshold("ratio-lower", o->has_ratio_lower, o->ratio_lower,
+                     &s->ratio_lower, errp);
+}
+
+void qmp_dsp_enable(DspEnableOptions *given, Error **errp)
+{
+    const DspOptions *options = qapi_DspEnableOptions_base(given);
+    g_autofree char *why = NULL;
+    DspSettings settings;
+
+    if (check_vm(given->vm, errp) && settings_of(options, &settings, errp) &&
+        !enable_dsp(given->vm, &settings, &why)) {
+        error_setg(errp, "%s", why);
+    }
+}
+
+void qmp_dsp_disable(int64_t vm, Error **errp)
+{
+    g_autofree char *why = NULL;
+    DspMode former;
+
+    if (!check_vm(vm, errp)) {
+        return;
+    }
+    if (!dsp_disable(P.dsp, vm, &former, &why)) {
+        error_setg(errp, "%s", why);
+        return;
+    }
+    set_mode(vm, mode_of(former), -1);
+    await_sample();
+}
+
+static DspOptions *options_of(const DspSettings *s)
+{
+    DspOptions *o = g_new(DspOptions, 1);
+
+    *o = (DspOptions) {
+        .has_interval = true,
+        .interval = vsched_cycles_to_ns(vsched_engine, s->interval),
+        .has_history = true,
+        .history = s->history,
+        .has_keep = true,
+        .keep = s->keep,
+        .has_margin = true,
+        .margin = s->margin,
+        .has_fault_upper = true,
+        .fault_upper = (double)s->fault_upper / DSP_UNIT,
+        .has_fault_lower = true,
+        .fault_lower = (double)s->fault_lower / DSP_UNIT,
+        .has_miss_upper = true,
+        .miss_upper = (double)s->miss_upper / DSP_UNIT,
+        .has_miss_lower = true,
+        .miss_lower = (double)s->miss_lower / DSP_UNIT,
+        .has_ratio_upper = true,
+        .ratio_upper = (double)s->ratio_upper / DSP_UNIT,
+        .has_ratio_lower = true,
+        .ratio_lower = (double)s->ratio_lower / DSP_UNIT,
+        .has_experiment = true,
+        .experiment = (DspForcedSwitch)s->experiment,
+    };
+    return o;
+}
+
+static DspSampleInfoList *samples_of(unsigned vm)
+{
+    DspSampleInfoList *list = NULL, **tail = &list;
+
+    for (unsigned i = 0; i < dsp_samples(P.dsp, vm); i++) {
+        const DspSample *s = dsp_sample_at(P.dsp, vm, i);
+        DspSampleInfo *one = g_new0(DspSampleInfo, 1);
+
+        one->time = vsched_cycles_to_ns(vsched_engine, s->time);
+        one->insns = s->counted.insns;
+        one->misses = s->counted.misses;
+        one->faults = s->counted.faults;
+        one->rule = s->rule;
+        one->before = (PagingMode)mode_of(s->before);
+        one->after = (PagingMode)mode_of(s->after);
+        QAPI_LIST_APPEND(tail, one);
+    }
+    return list;
+}
+
+DspInfoList *qmp_query_dsp(Error **errp)
+{
+    DspInfoList *list = NULL, **tail = &list;
+
+    if (!is_on(errp)) {
+        return NULL;
+    }
+    for (unsigned i = 0; i < P.vms; i++) {
+        VschedEngine *e = vsched_engine;
+        uint64List **decisions;
+        DspTotals totals;
+        DspInfo *one;
+
+        if (!P.was_sampled[i]) {
+            continue;
+        }
+        dsp_totals(P.dsp, i, present(), &totals);
+        one = g_new0(DspInfo, 1);
+        one->vm = i;
+        one->enabled = dsp_is_enabled(P.dsp, i);
+        one->mode = (PagingMode)walk_model_mode(P.model, i);
+        one->options = options_of(dsp_settings(P.dsp, i));
+        one->switches = totals.switches;
+        one->nested_time = vsched_cycles_to_ns(e, totals.cycles[DSP_NESTED]);
+        one->shadow_time = vsched_cycles_to_ns(e, totals.cycles[DSP_SHADOW]);
+        decisions = &one->decisions;
+        for (unsigned n = 0; n < G_N_ELEMENTS(totals.decisions); n++) {
+            QAPI_LIST_APPEND(decisions, totals.decisions[n]);
+        }
+        one->samples = samples_of(i);
+        QAPI_LIST_APPEND(tail, one);
+    }
+    return list;
 }
