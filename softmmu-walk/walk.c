@@ -747,6 +747,45 @@ PagingVmList *qmp_query_paging(Error **errp)
     return list;
 }
 
+/*
+ * An entry of a table in sync is that of the guest.  A and D bits of upper
+ * entries, which walks may set through another table, do not matter.
+ */
+static void check_entry(void *opaque, uint64_t gfn, unsigned level,
+                        WalkFormat format, unsigned index, uint64_t value,
+                        bool out_of_sync)
+{
+    uint64_t bits = level > 1 ? WALK_PTE_ACCESSED | WALK_PTE_DIRTY : 0;
+    unsigned size = walk_format_entry(format);
+    PagingCheck *check = opaque;
+    uint64_t now;
+
+    if (level == WALK_SPLIT) {
+        return;
+    }
+    if (out_of_sync) {
+        check->out_of_sync++;
+        return;
+    }
+    now = read_entry(NULL, 0, gfn * PAGE + index * size, size);
+    check->entries++;
+    check->wrong += (now | bits) != (value | bits);
+}
+
+PagingCheck *qmp_x_paging_check(Error **errp)
+{
+    PagingCheck *check;
+
+    if (!is_on(errp)) {
+        return NULL;
+    }
+    check = g_new0(PagingCheck, 1);
+    for (unsigned i = 0; i < P.vms; i++) {
+        walk_shadow_foreach(walk_model_shadow(P.model, i), check_entry, check);
+    }
+    return check;
+}
+
 static bool check_vm(int64_t vm, Error **errp)
 {
     if (!is_on(errp)) {

@@ -303,10 +303,12 @@ static void test_pdptes(void)
     Guest *g = new_guest(&c, WALK_PAE, WALK_NESTED);
 
     g_assert_cmpuint(references(g), ==, 5);
-    g_assert_cmpint(walk_model_root(g->m, 0, 0, g->root, WALK_PAE, 0, WALK_FLUSH),
+    g_assert_cmpint(walk_model_root(g->m, 0, 0, g->root, WALK_PAE, 0,
+                                    WALK_FLUSH),
                     ==, 5);
     walk_model_set_mode(g->m, 0, WALK_NATIVE);
-    g_assert_cmpint(walk_model_root(g->m, 0, 0, g->root, WALK_PAE, 0, WALK_FLUSH),
+    g_assert_cmpint(walk_model_root(g->m, 0, 0, g->root, WALK_PAE, 0,
+                                    WALK_FLUSH),
                     ==, 1);
     c.pdptes = 0;
     free_guest(g);
@@ -531,7 +533,8 @@ static void test_out_of_sync(void)
     g_assert_true(walk_shadow_is_out_of_sync(walk_model_shadow(g->m, 0),
                                              gfn[2]));
     /* A new CR3: all of the VCPU's */
-    g_assert_cmpint(walk_model_root(g->m, 0, 0, g->root, WALK_64, 0, WALK_FLUSH),
+    g_assert_cmpint(walk_model_root(g->m, 0, 0, g->root, WALK_64, 0,
+                                    WALK_FLUSH),
                     ==, 1000 + WALK_EXIT_ROOT);
     g_assert_cmpuint(counters(g).resynced, ==, 4);
     for (unsigned i = 0; i < 5; i++) {
@@ -1057,7 +1060,8 @@ static void go_on(Guest *g, GRand *rand)
             map(g, address, g_rand_int_range(rand, 0, 64) * PAGE, 1, W);
             break;
         case 1:
-            walk_model_root(g->m, g->pcpu, g->vcpu, g->root, g->format, 0, WALK_FLUSH);
+            walk_model_root(g->m, g->pcpu, g->vcpu, g->root, g->format, 0,
+                            WALK_FLUSH);
             break;
         default:
             touch(g, address, g_rand_boolean(rand));

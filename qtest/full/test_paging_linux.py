@@ -1,0 +1,71 @@
+"""Paging under Linux on x86: 4 VCPUs on 2 PCPUs in each mode, twice the same, and shadow tables
+that are those of the guest at any moment.
+
+SPDX-License-Identifier: GPL-2.0-or-later
+"""
+
+import os
+import time
+import unittest
+
+from support import GUEST_FAULTS, GUESTS, SLOWER, Guest
+
+
+def linux(paging, workload, *more):
+    return Guest("-M", "q35", "-nodefaults", "-cpu", "Nehalem", "-smp", "4", "-m", "256",
+                 "-kernel", os.path.join(GUESTS, "x86", "vmlinuz"),
+                 "-initrd", os.path.join(GUESTS, "x86", "initrd.gz"),
+                 "-append", f"console=ttyS0 tsc=reliable workload={workload}", "-no-shutdown",
+                 "-accel", "tcg,thread=vsched,pcpus=2,sched=balance,clock-hz=2800000000,"
+                 f"paging={paging}", *more, arch="x86_64")
+
+
+class Linux(unittest.TestCase):
+    timeout = 3000
+
+    def run_it(self, paging, workload):
+        with linux(paging, workload) as guest:
+            guest.event_wait("SHUTDOWN", timeout=600 * SLOWER)
+            self.assertRegex(guest.console, f"workload {workload}: exit 0", guest.last_words())
+            self.assertIsNone(GUEST_FAULTS.search(guest.console), guest.last_words())
+            return guest.console, guest.stats(), guest.cmd("query-paging")
+
+    def test_twice_the_same(self):
+        misses = {}
+        for paging in "native", "nested", "shadow", "agile", "dsp":
+            with self.subTest(paging=paging):
+                first = self.run_it(paging, "boot")
+                self.assertEqual(self.run_it(paging, "boot"), first)
+                counters = {c["name"]: c["privileged"] + c["user"]
+                            for c in first[2][0]["counters"]}
+                misses[paging] = counters["dtlb-misses"]
+                if paging != "dsp":         # which picks for itself
+                    self.assertEqual(counters["exits-hidden-fault"] > 0,
+                                     paging in ("shadow", "agile"))
+        # exits empty the TLBs, and shadow paging has most of them
+        self.assertLess(misses["native"], misses["nested"])
+        self.assertLess(misses["nested"], misses["shadow"])
+
+    def test_shadow_tables_are_right(self):
+        """At moments that the host picks, up to 300, while processes are made and end."""
+        for paging in "shadow", "agile":
+            entries = stale = 0
+            with linux(paging, "forkstorm") as guest:
+                for _ in range(300):
+                    time.sleep(0.1)
+                    if guest.cmd("query-status")["status"] != "running":
+                        break
+                    guest.cmd("stop")
+                    check = guest.cmd("x-paging-check")
+                    self.assertEqual(check["wrong"], 0)
+                    entries += check["entries"]
+                    stale += check["out-of-sync"]
+                    if guest.cmd("query-status")["status"] == "shutdown":
+                        break
+                    guest.cmd("cont")
+            self.assertGreater(entries, 100_000)
+            self.assertEqual(stale > 0, paging == "shadow")
+
+
+if __name__ == "__main__":
+    unittest.main()
