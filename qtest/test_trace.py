@@ -141,9 +141,15 @@ class Files(unittest.TestCase):
         self.assertEqual([second[n] for n in ("running", "switching", "ready", "blocked")],
                          [0, 5, 400, 0])
         self.assertEqual((first["calls"], first["spins"], second["longest-wait"]), (0, 1, 400))
-        status, out, err = script(path, "--from", "2us")
-        self.assertEqual((status, out), (1, ""))
-        self.assertIn("leave nothing of it: it is from 0 ns to 1,200 ns", err)
+        for times, says in ((("--from", "700ns", "--to", "700ns"), "--from and --to leave nothing"),
+                            (("--from", "1200ns"), "--from and --to leave nothing"),
+                            (("--from", "2us"), "--from and --to leave nothing"),
+                            (("--to", "1201ns"), "--to is a time that is not in it")):
+            with self.subTest(times=times):
+                status, out, err = script(path, *times)
+                self.assertEqual((status, out), (1, ""))
+                self.assertTrue(err.startswith(f"error: {says}"), err)
+                self.assertIn("it is from 0 ns to 1,200 ns", err)
 
     def test_csv(self):
         _, out, _ = script(self.put(file_of(BY_HAND, 1200)), "--csv")
@@ -225,6 +231,11 @@ class Files(unittest.TestCase):
         _, out, _ = script(path, "--json", "--part", "1")
         self.assertEqual([v["running"] for v in json.loads(out)["vcpus"]], [580, 290])
         self.assertIn("allowed are 1 to 2", script(path, "--part", "3")[2])
+        # What was before the state is not a time in which nothing happened.
+        for form in ((), ("--csv",), ("--ftrace", "-")):
+            self.assertEqual(script(path, "--from", "100ns", *form)[:2], (1, ""))
+        self.assertIn("--from is a time that is not in it: it is from 500 ns to 700 ns",
+                      script(path, "--from", "499ns")[2])
 
     def test_picture(self):
         """Colours are where they have to be; any two can be told apart."""
@@ -236,6 +247,10 @@ class Files(unittest.TestCase):
         status, said, err = script(self.put(file_of([
             *BY_HAND, record(1000, PCPU, 1, arg=0)], 1200)), "--png", out)
         self.assertEqual((status, said, err), (0, "", ""))
+        nowhere = os.path.join(self.dir, "nowhere", "out")
+        for option in "--png", "--ftrace":
+            self.assertEqual(script(os.path.join(self.dir, "trace"), option, nowhere),
+                             (1, "", f"error: {nowhere}: No such file or directory\n"))
         self.assertLess(os.path.getsize(out), 60000)
         pixels = (image.imread(out)[:, :, :3] * 255).round().astype(int)
         self.assertEqual(pixels.shape, (600, 1200, 3))
