@@ -347,11 +347,38 @@ class Intervals(Watched):
                 (("--interval", "1ms", "--count", "0"), "allowed are 1 and more"),
                 (("--csv",), "need --interval or --host-interval"),
                 (("--interval", "1s", "--host-interval", "1s"), "not allowed with"),
+                (("--interval", "1s", "--csv", "--json"), "not allowed with"),
+                (("--interval", "1s", "--json", "--of", "vcpus"), "--of goes with tables and"),
+                (("--top", "--of", "vcpus"), "--top goes with --host-interval only"),
                 (("--top", "--csv"), "--top goes with --host-interval only")):
             _, err = self.result(self.vm_stat(*options, "/nonexistent"), status=2)
             self.assertIn(says, err)
         _, err = self.result(self.vm_stat("--top", "/nonexistent"), status=1)
         self.assertEqual(err, "error: --top needs a terminal\n")
+
+
+class Views(unittest.TestCase):
+    """What fits on a terminal of 80 columns and 24 lines."""
+
+    def test_help(self):
+        lines = top.HELP.splitlines()
+        self.assertLessEqual(len(lines), 23)
+        self.assertLessEqual(max(map(len, lines)), 79)
+
+    def test_speeds(self):
+        """A cell has 15 characters: two digits, a percentage or nothing, a VCPU, a ratio."""
+        view = top.Top.__new__(top.Top)
+        view.pcpu, said = 0, []
+        view.counted = lambda *_: {"clock": 100, "busy": 100, "stalled": 0, "skipped": 0}
+        view.put = lambda y, text, *_: said.append(text)
+        for speed, vcpu, cell in (("1", 23, "63 100% v23"), ("1/2", 23, "63 100% v23 1/2"),
+                                  ("1/10", 23, "63 v23 1/10"), ("998/999", 23, "63 v23 998/999"),
+                                  ("1/2", None, "63 idle 1/2"), ("1", None, "63 100% idle")):
+            view.latest = types.SimpleNamespace(info={"pcpus": [
+                {"pcpu": 63, "online": True, "speed": speed,
+                 **({} if vcpu is None else {"vcpu": vcpu})}]})
+            view.draw_pcpus(0, 24, 80)
+            self.assertEqual(said.pop(), f"{cell:15}")
 
 
 class Caches(unittest.TestCase):

@@ -38,6 +38,7 @@ LEAVE = (27, ord("q"))              # 27 is Escape
 
 KEYS = "q:quit SPACE:pause p:policy s:set <>:PCPU o:on/off v:speed t:total h:help"
 
+# It fits on a terminal of 80 columns and 24 lines, of which the last one is taken.
 HELP = """\
 SPACE        pause the machine, or let it go on
 p            choose another policy
@@ -45,8 +46,7 @@ s            choose a parameter of the policy or the engine, and change it
 left, right  select a PCPU
 o            take the selected PCPU out, or back in
 v            change the speed of the selected PCPU
-up, down, PAGE UP, PAGE DOWN, HOME, END
-             move in the list of VCPUs
+up, down, PAGE UP, PAGE DOWN, HOME, END: move in the list of VCPUs
 t            count since the machine's start, or since the last refresh
 - +          refresh more often, or less often
 q, ESC       quit; in a list or a question: leave it
@@ -60,10 +60,9 @@ useful, spin, ready, block, swtch
 spins, switch, migr, refused
           periods found spinning, switches in, migrations to another PCPU,
           cross-calls that it sent and the target refused
-stall, mpki
-          with the cache-timing plugin: the part of the time that it ran in which
-          caches stalled it; misses of the L2 per 1000 instructions.  Below 92
-          columns they are in the place of migr and refused
+stall, mpki, in the place of migr and refused below 92 columns
+          with the cache-timing plugin: part of the time it ran in which caches
+          stalled it; misses of the L2 per 1000 instructions
 """
 
 
@@ -358,6 +357,8 @@ class Top:
             text = f"{p['pcpu']:2} {use:>4} {now}" if p["online"] else f"{p['pcpu']:2}  off"
             if p["speed"] != "1":
                 text += f" {p['speed']}"
+                if len(text) >= CELL:       # half a ratio would be another one
+                    text = f"{p['pcpu']:2} {now if p['online'] else 'off'} {p['speed']}"
             attribute = curses.A_REVERSE if p["pcpu"] == self.pcpu else \
                 curses.A_NORMAL if p["online"] else curses.A_DIM
             self.put(y + n // across, text[:CELL - 1].ljust(CELL - 1), attribute,
