@@ -28,6 +28,13 @@ class Configs(unittest.TestCase):
         self.assertEqual([os.path.basename(f)[len("policy-"):-len(".cfg")] for f in FILES
                           if "/policy-" in f], policies())
 
+    def test_each_says_what_it_is(self):
+        firsts = []
+        for path in FILES:
+            with open(path, encoding="utf-8") as f:
+                firsts.append(f.readline())
+        self.assertEqual(len(set(firsts)), len(FILES), sorted(firsts))
+
     def test_each_starts_and_works(self):
         for path in FILES:
             with open(path, encoding="utf-8") as f:

@@ -166,6 +166,8 @@ class Tool(unittest.TestCase):
                 ('QEMU does not start: .*"nosuch"', "--at", "1ms", "--", "-M", "nosuch"),
                 ("QEMU does not start: .*nosuch-kernel", "--at", "1ms", "--", "-M", MACHINE,
                  "-kernel", "nosuch-kernel"),
+                ("qemu-system-nosuch cannot be started: No such file or directory; scripts/setup",
+                 "--at", "1ms", "--", "qemu-system-nosuch"),
                 ("this needs -accel tcg,thread=vsched", "--at", "1ms", "--", "-M", "none"),
                 ("stopped before --at: exit", "--at", "1s", "--", "-M", MACHINE, "-nodefaults",
                  "-bios", bare_metal("race1")[-3])):

@@ -103,10 +103,15 @@ class Explorer:
         return os.path.join(self.directory, name)
 
     def __enter__(self):
-        with open(self.path("errors"), "w", encoding="utf-8") as errors:
-            # pylint: disable-next=consider-using-with
-            self.qemu = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=errors,
-                                         stderr=errors)
+        try:
+            with open(self.path("errors"), "w", encoding="utf-8") as errors:
+                # pylint: disable-next=consider-using-with
+                self.qemu = subprocess.Popen(self.command, stdin=subprocess.DEVNULL,
+                                             stdout=errors, stderr=errors)
+        except OSError as fault:
+            self.__exit__(None, None, None)
+            raise Fault(f"{self.command[0]} cannot be started: {fault.strerror}; scripts/setup "
+                        "builds it") from fault
         try:
             self.monitor = self._connect()
             info = self.monitor.cmd("query-vsched")
