@@ -145,6 +145,19 @@ class Tool(unittest.TestCase):
         self.assertEqual(status, 1, text)
         self.assertIn(": it hangs: no end in 10000 ns of simulated time\n", text)
 
+    def test_a_k_that_is_too_small_has_no_bound(self):
+        """Not with depth 1: there are no change points."""
+        for k, depth, says in (("5", "2", True), ("1000", "2", False), ("5", "1", False)):
+            status, text = self.explore("-n", "3", "--all", "-d", depth, "-k", k, "race2",
+                                        "mended=1")
+            self.assertEqual(status, 0, text)
+            found = re.search(r"\nthe bound does not hold: a run had (\d+) instructions, more than "
+                              r"k = 5\n0 of 3 seeds failed\n", text)
+            self.assertEqual(bool(found), says, text)
+            if found:
+                self.assertGreater(int(found[1]), 40)       # as assert_bound() has it
+                self.assertLess(int(found[1]), 70)
+
     def test_several_pcpus_have_no_bound(self):
         status, text = self.explore("-n", "1", "--pcpus", "2", "race1", "mended=1")
         self.assertEqual(status, 0, text)
