@@ -350,6 +350,11 @@ VschedDone *vsched_commands_run(const char *command, const char *arguments,
     if (!dict) {
         return NULL;
     }
+    if (at && qdict_haskey(dict, "at")) {
+        error_setg(errp, "'at' is given twice: allowed is one, which is not "
+                   "among 'arguments'");
+        return NULL;
+    }
     at = at ?: qdict_get_try_str(dict, "at");
     duration = qdict_get_try_str(dict, "duration");
     if ((at && !parse_time_argument(dict, "at", at, errp)) ||
@@ -492,6 +497,7 @@ OBJECT_DECLARE_SIMPLE_TYPE(VschedCommandObject, VSCHED_COMMAND)
 struct VschedCommandObject {
     Object parent_obj;
     char *at, *run, *arguments;
+    bool complete;              /* they have had their effect */
 };
 
 /* Those that came before the engine. */
@@ -499,11 +505,16 @@ static GPtrArray *early;
 
 static bool give(VschedCommandObject *c, Error **errp)
 {
+    ERRP_GUARD();
     VschedDone *d;
 
     giving = true;
     d = vsched_commands_run(c->run, c->arguments, c->at, errp);
     giving = false;
+    if (!d) {
+        error_prepend(errp, "vsched-command '%s': ",
+                      object_get_canonical_path_component(OBJECT(c)));
+    }
     any_given |= d && !table[find(c->run, &error_abort)].observes;
     qapi_free_VschedDone(d);
     return d;
@@ -524,6 +535,7 @@ static void complete(UserCreatable *uc, Error **errp)
         early = early ?: g_ptr_array_new();
         g_ptr_array_add(early, object_ref(OBJECT(c)));
     }
+    c->complete = true;
 }
 
 /* Plugins are loaded after the engine has started. */
@@ -546,9 +558,6 @@ bool vsched_commands_start(VschedEngine *e, Error **errp)
     qemu_add_machine_init_done_notifier(&machine_done);
     for (int i = 0; early && i < early->len; i++) {
         if (!give(early->pdata[i], errp)) {
-            error_prepend(errp, "vsched-command '%s': ",
-                          object_get_canonical_path_component(
-                              early->pdata[i]));
             return false;
         }
     }
@@ -567,6 +576,11 @@ bool vsched_commands_given(void)
     }                                                                        \
     static void set_##name(Object *obj, const char *value, Error **errp)     \
     {                                                                        \
+        if (VSCHED_COMMAND(obj)->complete) {                                 \
+            error_setg(errp, "the command has been given: vsched-cancel "    \
+                       "takes it back while it waits");                      \
+            return;                                                          \
+        }                                                                    \
         g_free(VSCHED_COMMAND(obj)->name);                                   \
         VSCHED_COMMAND(obj)->name = g_strdup(value);                         \
     }

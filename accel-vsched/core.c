@@ -1398,19 +1398,20 @@ bool vsched_core_move(VschedCore *core, int vcpu, int pcpu, char **why)
     return true;
 }
 
-bool vsched_core_share_possible(const VschedCore *core, VschedShare share,
-                                char **why)
+bool vsched_core_share_possible(const VschedCore *core, int64_t weight,
+                                int64_t cap, char **why)
 {
-    uint32_t cap_max = 100 * core->topology.pcpus;
+    int cap_max = 100 * core->topology.pcpus;
 
-    if (share.weight < 1 || share.weight > VSCHED_WEIGHT_MAX) {
-        *why = g_strdup_printf("weight=%u is out of range: allowed are 1 to %d",
-                               share.weight, VSCHED_WEIGHT_MAX);
+    if (weight < 1 || weight > VSCHED_WEIGHT_MAX) {
+        *why = g_strdup_printf("weight=%" PRId64 " is out of range: allowed "
+                               "are 1 to %d", weight, VSCHED_WEIGHT_MAX);
         return false;
     }
-    if (share.cap > cap_max) {
-        *why = g_strdup_printf("cap=%u is out of range: allowed are 0 (no cap) "
-                               "to %u, 100 for each PCPU", share.cap, cap_max);
+    if (cap < 0 || cap > cap_max) {
+        *why = g_strdup_printf("cap=%" PRId64 " is out of range: allowed are 0 "
+                               "(no cap) to %d, 100 for each PCPU", cap,
+                               cap_max);
         return false;
     }
     return true;
@@ -1420,7 +1421,7 @@ bool vsched_core_set_share(VschedCore *core, int vm, VschedShare share,
                            char **why)
 {
     g_assert(core->running == VSCHED_NONE);
-    if (!vsched_core_share_possible(core, share, why)) {
+    if (!vsched_core_share_possible(core, share.weight, share.cap, why)) {
         return false;
     }
     core->topology.share[vm] = share;

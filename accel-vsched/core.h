@@ -294,9 +294,9 @@ uint64_t vsched_core_allowed(const VschedVCPU *vcpu, uint64_t online);
 bool vsched_core_set_share(VschedCore *core, int vm, VschedShare share,
                            char **why);
 
-/* Whether vsched_core_set_share() would do it. */
-bool vsched_core_share_possible(const VschedCore *core, VschedShare share,
-                                char **why);
+/* Whether vsched_core_set_share() would do it, of any numbers. */
+bool vsched_core_share_possible(const VschedCore *core, int64_t weight,
+                                int64_t cap, char **why);
 
 /* @pcpu retires @insns instructions in @cycles cycles; the carry is dropped. */
 bool vsched_core_set_speed(VschedCore *core, int pcpu, uint32_t insns,

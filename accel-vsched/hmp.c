@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/cutils.h"
 #include "monitor/hmp.h"
 #include "monitor/monitor.h"
 #include "qapi/error.h"
@@ -163,9 +164,11 @@ void hmp_vsched(Monitor *mon, const QDict *qdict)
     name = g_strconcat(g_str_has_prefix(command, "vsched-") ? "" : "vsched-",
                        command, NULL);
     if (!strcmp(name, "vsched-cancel")) {
-        uint64_t id = 0;
+        const char *number;
+        uint64_t id;
 
-        if (!arguments || sscanf(arguments, "id=%" SCNu64, &id) != 1) {
+        if (!arguments || !strstart(arguments, "id=", &number) ||
+            parse_uint_full(number, 10, &id) < 0) {
             error_setg(&err, "give the number of the command: id=N");
         } else {
             qmp_vsched_cancel(id, &err);

@@ -391,7 +391,7 @@ VschedDone *qmp_vsched_set_pcpu(VschedSetPCPU *a, Error **errp)
 VschedDone *qmp_vsched_set_vm(VschedSetVM *a, Error **errp)
 {
     VschedEngine *e = vsched_changeable(errp);
-    VschedShare share;
+    int64_t weight, cap;
     char *why = NULL;
     bool ok;
 
@@ -403,21 +403,17 @@ VschedDone *qmp_vsched_set_vm(VschedSetVM *a, Error **errp)
                    "'cap'");
         return NULL;
     }
-    share = e->core->topology.share[a->vm];
-    if (a->has_weight) {        /* what no uint32_t can hold is too large */
-        share.weight = MAX(0, MIN(a->weight, UINT32_MAX));
-    }
-    if (a->has_cap) {
-        share.cap = a->cap < 0 ? UINT32_MAX : MIN(a->cap, UINT32_MAX);
-    }
-    if (!vsched_core_share_possible(e->core, share, &why)) {
+    weight = a->has_weight ? a->weight : e->core->topology.share[a->vm].weight;
+    cap = a->has_cap ? a->cap : e->core->topology.share[a->vm].cap;
+    if (!vsched_core_share_possible(e->core, weight, cap, &why)) {
         return answer(e, false, "", why, errp);
     }
     if (a->has_at) {
         a->has_at = false;
         return vsched_commands_defer(e, "vsched-set-vm", a, a->at, errp);
     }
-    ok = vsched_core_set_share(e->core, a->vm, share, &why);
+    ok = vsched_core_set_share(e->core, a->vm, (VschedShare) { weight, cap },
+                               &why);
     if (ok && a->has_weight) {
         vsched_given_forget("weights");
     }

@@ -32,14 +32,15 @@ bool vsched_map_registers(DeviceState *dev, MemoryRegion *registers,
         return false;
     }
     there = memory_region_find(get_system_memory(), addr, size);
-    if (there.mr && memory_region_is_ram(there.mr)) {
-        error_setg(errp, "addr=0x%" PRIx64 " is in the guest's memory: allowed "
-                   "are addresses where nothing is", addr);
+    if (there.mr) {
+        g_autofree char *what = memory_region_is_ram(there.mr) ?
+            g_strdup("in the guest's memory") :
+            g_strdup_printf("taken by '%s'", memory_region_name(there.mr));
+
+        error_setg(errp, "addr=0x%" PRIx64 " is %s: allowed are addresses "
+                   "where nothing is", addr, what);
         memory_region_unref(there.mr);
         return false;
-    }
-    if (there.mr) {
-        memory_region_unref(there.mr);
     }
     memory_region_init_io(registers, OBJECT(dev), ops, dev,
                           object_get_typename(OBJECT(dev)), size);

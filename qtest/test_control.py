@@ -129,7 +129,9 @@ class Commands(Still):
         ("vsched-set-vm", {"vm": 2, "weight": 1}, "vm=2 .*: allowed are 0 to 1"),
         ("vsched-set-vm", {"vm": 1, "weight": 0}, "allowed are 1 to 65535"),
         ("vsched-set-vm", {"vm": 1, "weight": 2**32 + 1}, "allowed are 1 to 65535"),
-        ("vsched-set-vm", {"vm": 1, "cap": -1}, "to 800"),
+        ("vsched-set-vm", {"vm": 1, "weight": 2**40}, "weight=1099511627776 is out of range"),
+        ("vsched-set-vm", {"vm": 1, "weight": -1}, "weight=-1 is out of range"),
+        ("vsched-set-vm", {"vm": 1, "cap": -1}, "cap=-1 is out of range: .* to 800"),
         ("vsched-set-vm", {"vm": 1}, "allowed are 'weight' and 'cap'"),
         ("vsched-cancel", {"id": 5}, "no command with id 5 waits"),
         ("vsched-set-spin-events", {"interval": 99999}, "allowed are 0 .* and 100000 to"),
@@ -174,6 +176,7 @@ class Commands(Still):
                            ("set-pcpu pcpu=x", "pcpu"), ("set-pcpu pcpu=1,at=5", "allowed are"),
                            ("set-pcpu pcpu=1,online=off,at=soon", "at=soon is not a time"),
                            ("cancel", "id=N"), ("cancel id=9", "no command with id 9"),
+                           ("cancel id=1x", "id=N"), ("cancel id=-1", "id=N"),
                            ("set-pcpu", "pcpu")):
             self.assertRegex(self.hmp("vsched " + line), f"^Error: .*{says}", line)
         # Alone it says what there is: the commands of QMP, but for that about events, which a
@@ -198,6 +201,24 @@ class Commands(Still):
         self.assertEqual(shown[0]["arguments"], {"pcpu": 1, "online": False})
         answer = self.guest.qmp("vsched-set-pcpu", pcpu=0, online=False, at=2**63)
         self.assertIn("out of range", answer["error"]["desc"])
+
+    def test_objects(self):
+        """One that is added later gives a command too; afterwards it has no more influence."""
+        def add(name, at):
+            return self.guest.qmp("object-add", qom_type="vsched-command", id=name, at=at,
+                                  run="vsched-set-vm", arguments="vm=1,cap=7")
+
+        self.assertEqual(add("a", "5ms"), {"return": {}})
+        self.assertIn("vsched-command 'b': at=soon is not a time", add("b", "soon")["error"]["desc"])
+        shown = self.query()["pending"]
+        self.assertEqual([(c["id"], c["at"], c["command"]) for c in shown],
+                         [(1, 5 * MS, "vsched-set-vm")])
+        for name in "at", "run", "arguments":
+            answer = self.guest.qmp("qom-set", path="/objects/a", property=name, value="6ms")
+            self.assertIn("vsched-cancel takes it back", answer["error"]["desc"])
+        self.assertEqual(self.guest.cmd("qom-get", path="/objects/a", property="at"), "5ms")
+        self.guest.cmd("object-del", id="a")
+        self.assertEqual(self.query()["pending"], shown)
 
 
 class Times(unittest.TestCase):
@@ -348,7 +369,9 @@ class CommandLine(Refusals, unittest.TestCase):
     def test_bad_objects(self):
         for text, says in (
                 ("at=1ms,run=vsched-fly", "no command 'vsched-fly' .*: allowed are vsched-move"),
-                ("at=soon,run=vsched-set-vm,arguments=vm=0", "at=soon is not a time"),
+                ("at=soon,run=vsched-set-vm,arguments=vm=0",
+                 "vsched-command 'c': at=soon is not a time"),
+                ("at=1ms,run=vsched-set-vm,arguments=vm=0,,cap=1,,at=2ms", "'at' is given twice"),
                 ("at=1ms,run=vsched-set-vm,arguments=vm=0", "allowed are 'weight' and 'cap'"),
                 ("at=1ms,run=vsched-set-vm,arguments=vm=4,,weight=2", "vm=4 .*: allowed are 0 to 0"),
                 ("at=1ms,run=vsched-set-vm,arguments=colour=red", "colour|vm"),

@@ -183,10 +183,15 @@ class CommandLine(Refusals, unittest.TestCase):
                              ("vsched-safepoint,addr=0x1fe0f200008", "multiples of 16"),
                              ("vsched-safepoint,addr=0x1000", "in the guest's memory"),
                              ("vsched-hold", "addr has to be given: .*multiples of 8"),
+                             ("vsched-hold,addr=0x1fe0f000000",
+                              "taken by 'cmp-start-block': allowed are addresses where nothing"),
+                             ("vsched-hold,addr=0x1fe00000000", "taken by 'sabre-config'"),
                              ("vsched-hold,addr=0x1000", "in the guest's memory")):
             self.refuse(says, *bare, device)
         self.refuse("there is one already", *bare, f"vsched-safepoint,addr={SAFE_POINT}", "-device",
                     "vsched-safepoint,addr=0x1fe0f300000")
+        self.refuse("taken by 'vsched-hold'", *bare, "vsched-hold,addr=0x1fe0f100000", "-device",
+                    "vsched-mark,addr=0x1fe0f100000")
         self.refuse("machines cmp and cmp8", "-nodefaults", "-M", "sun4u", "-accel",
                     "tcg,thread=vsched", "-device", f"vsched-safepoint,addr={SAFE_POINT}")
         status, text = refused("-nodefaults", "-M", "cmp", "-accel", "tcg,thread=single", "-device",
