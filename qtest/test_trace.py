@@ -74,12 +74,14 @@ def ending(pcpus, now):
     return [*(record(now, 34, p) for p in range(pcpus)), record(now, 35)]
 
 
-def file_of(records, stop, vcpus=2, pcpus=2, version=1, lost=0):
+def file_of(records, stop, vcpus=2, pcpus=2, version=1, lost=0, policies=("toy",)):
     """A file as docs/trace.rst describes it, which ends at @stop."""
-    names = b"toy\0".ljust(16, b"\0")
+    names = b"".join(name.encode() + b"\0" for name in policies)
+    names = names.ljust(-(-len(names) // 16) * 16, b"\0")
     states, records = beginning(vcpus, pcpus, 0), [*records, *ending(pcpus, stop)]
     data = struct.pack("<8sIIQQQIIIIqqQQQQII", b"VSCHEDTR", version, 112 + len(names), 10**9, 1000,
-                       10, vcpus, pcpus, 1, 1, 0, 0, len(states), len(records), lost, 1024, 0, 0)
+                       10, vcpus, pcpus, 1, len(policies), 0, 0, len(states), len(records), lost,
+                       1024, 0, 0)
     data += names + b"".join(states + records)
     return data + struct.pack("<I", zlib.adler32(data))
 
@@ -163,6 +165,23 @@ class Files(unittest.TestCase):
         self.assertIn("0 ns to 1,000 ns (0.001000 ms): 2 VCPUs in 1 VM on 2 PCPUs, policy toy", out)
         self.assertIn("7 records of what was before are lost", out)
         self.assertRegex(out, r"(?m)^ +0 +0 +58.0 +31.0 +10.0 +1.0 +1 +0 +1 ")
+
+    def test_policies(self):
+        """The headline says which were in force, and when the time is a part, which then were."""
+        names = ("one", "two", "three", "four", "five")
+        changes = [record(time, POLICY, arg=n) for time, n in
+                   ((100, 1), (200, 1), (300, 2), (400, 3), (500, 0), (600, 4))]
+        path = self.put(file_of(changes, 1000, policies=names))
+        for times, says, listed in (
+                ((), "one, then two, then three, then four, and 2 changes more",
+                 ["one", "two", "three", "four", "one", "five"]),
+                (("--to", "100ns"), "one", ["one"]),
+                (("--from", "100ns", "--to", "301ns"), "two, then three", ["two", "three"]),
+                (("--from", "450ns", "--to", "501ns"), "four, then one", ["four", "one"])):
+            _, out, _ = script(path, *times)
+            self.assertTrue(out.splitlines()[0].endswith(f" PCPUs, policy {says}"), out)
+            summary = json.loads(script(path, "--json", *times)[1])
+            self.assertEqual((summary["policies"], summary["policy"]), (listed, listed[0]))
 
     def test_ftrace(self):
         status, out, _ = script(self.put(file_of(BY_HAND, 1200)), "--ftrace", "-")

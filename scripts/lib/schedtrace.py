@@ -225,6 +225,18 @@ class Timeline:
         """The time to which its state at the beginning is counted."""
         return self.part.pcpus[vcpu.pcpu].clock if vcpu.state == RUNNING else self.part.begin
 
+    def policies(self, start, stop):
+        """Those that were in force from one time to another, in their order."""
+        known, names = self.trace.policies, [self.part.policy]
+        for time, _, (_, kind, _, _, arg) in self.events:
+            if kind == POLICY and time < stop:
+                name = known[arg] if arg < len(known) else None
+                if time <= start:
+                    names = [name]
+                elif name != names[-1]:
+                    names.append(name)
+        return names
+
     def flush(self, notes, time):
         """Notes of a PCPU are not later than what happened next: those of a block that is
         charged as a whole have the time of its end."""
