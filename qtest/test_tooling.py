@@ -166,7 +166,7 @@ class VmStat(unittest.TestCase):
     def test_somebody_who_does_not_speak_qmp(self):
         self.assertEqual(
             self.vm_stat(connections=[lambda connection: self.say(connection, "SSH-2.0")]),
-            (1, "SOCKET: not a QMP monitor\n"))
+            (1, "error: SOCKET: not a QMP monitor\n"))
 
     def test_somebody_else_is_connected(self):
         """QEMU leaves who comes second without an answer, as this listener does."""

@@ -353,6 +353,9 @@ class Intervals(Watched):
                 (("--top", "--csv"), "--top goes with --host-interval only")):
             _, err = self.result(self.vm_stat(*options, "/nonexistent"), status=2)
             self.assertIn(says, err)
+        _, err = self.result(self.vm_stat("/nonexistent"), status=1)
+        self.assertEqual(err, "error: /nonexistent: No such file or directory; a QEMU with -qmp "
+                              "unix:/nonexistent,server=on,wait=off is needed\n")
         _, err = self.result(self.vm_stat("--top", "/nonexistent"), status=1)
         self.assertEqual(err, "error: --top needs a terminal\n")
 
