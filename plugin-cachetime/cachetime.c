@@ -783,6 +783,20 @@ static unsigned words_of(unsigned locked)
     return C.state_words + 2 * MIN(locked, LOCKED_MAX);
 }
 
+/*
+ * Another vCPU's fetches are counted in @core's table from now on.  Whose were
+ * so far, the engine does not always say: a core that was off holds nobody.
+ */
+static void leave_code_table(unsigned core)
+{
+    for (unsigned i = 0; i < C.vcpus; i++) {
+        if (C.vcpu[i].code_table == code_table(core)) {
+            harvest(i);
+            C.vcpu[i].code_table = i;
+        }
+    }
+}
+
 static int64_t core_switched(qemu_plugin_id_t id,
                              const struct qemu_plugin_core_switch *s,
                              void *opaque)
@@ -798,11 +812,12 @@ static int64_t core_switched(qemu_plugin_id_t id,
 
     if (s->before >= 0) {
         harvest(s->before);
-        C.vcpu[s->before].code_table = s->before;
     }
+    leave_code_table(s->core);
     harvest(s->vcpu_index);
-    if (s->holder >= 0) {
-        empty_filters(&C.pcpu[s->holder]);
+    /* Its old PCPU may be one that is off, and holds nothing any more. */
+    if (v->core >= 0 && C.pcpu[v->core].vcpu == (int)s->vcpu_index) {
+        empty_filters(&C.pcpu[v->core]);
     }
     hold(p, s->vcpu_index);
     v->core = s->core;

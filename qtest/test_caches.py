@@ -91,6 +91,19 @@ class Filter(Same):
                 self.assert_same(run(name, parameters, *caches()),
                                  run(name, parameters, *caches(",filter=off")))
 
+    def test_pcpus_that_go_off(self):
+        """The VCPU that a PCPU held when it went off waits, while another one runs there again (for
+        20 us), or goes on elsewhere (for 600 us), where it has none of its lines."""
+        for begin, end in (6100, 6120), (6150, 6750):
+            commands = [word for at, online in ((begin, "off"), (end, "on")) for word in (
+                "-object", f"vsched-command,id=c{at},at={at}us,run=vsched-set-pcpu,"
+                f"arguments=pcpu=0,,online={online}")]
+            with self.subTest(begin=begin, end=end):
+                self.assert_same(*(
+                    run("tas", "rounds=100 user=1", *caches(how), *commands,
+                        machine="cmp,pcpus=2,vcpus=8,slice=100us,sched=timeslice")
+                    for how in ("", ",filter=off")))
+
     def test_small_caches_of_every_protocol(self):
         """4 sets, so that lines leave the filter all the time; the caches of three levels are as
         small as they can be."""
