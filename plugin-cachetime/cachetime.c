@@ -106,6 +106,7 @@ typedef struct Fetch {
 /* When accesses begin and end to reach the model */
 typedef struct Region {
     uint64_t from, to;          /* UINT64_MAX: never */
+    uint64_t next;              /* first value that was not reached yet */
 } Region;
 
 static struct {
@@ -957,23 +958,29 @@ static uint64_t all_insns(void)
     return sum;
 }
 
-/* Once @value has come so far, what it says is wanted. */
+/* The next of its bounds, or UINT64_MAX */
+static uint64_t next_bound(const Region *region)
+{
+    return MIN(region->from >= region->next ? region->from : UINT64_MAX,
+               region->to >= region->next ? region->to : UINT64_MAX);
+}
+
+/* What @region says when @value is reached is wanted. */
 static void enter_region(Region *region, uint64_t value)
 {
-    if (value >= region->from) {
-        region->from = UINT64_MAX;
+    if (region->from >= region->next && region->from <= value) {
         C.wanted = true;
     }
-    if (value >= region->to) {
-        region->to = UINT64_MAX;
+    if (region->to >= region->next && region->to <= value) {
         C.wanted = false;
     }
+    region->next = value + 1;
 }
 
 static int64_t cores_reached(qemu_plugin_id_t id, int64_t cycle,
                              int64_t earliest, void *opaque)
 {
-    bool insns = C.insns.from != UINT64_MAX || C.insns.to != UINT64_MAX;
+    bool insns = next_bound(&C.insns) != UINT64_MAX;
     uint64_t next;
 
     C.now = cycle;
@@ -993,7 +1000,7 @@ static int64_t cores_reached(qemu_plugin_id_t id, int64_t cycle,
     if (insns) {
         return cycle;           /* nobody knows when: as soon as possible */
     }
-    next = MIN(C.time.from, C.time.to);
+    next = next_bound(&C.time);
     if (C.intervals) {
         next = MIN(next, (uint64_t)C.interval_end);
     }
@@ -1263,6 +1270,13 @@ static GByteArray *save(qemu_plugin_id_t id, void *opaque)
     return bytes;
 }
 
+/* What a state has passed has been said: the state is what it led to. */
+static void pass_regions(void)
+{
+    C.time.next = C.now + 1;
+    C.insns.next = all_insns() + 1;
+}
+
 /* Time and counters are others than before. */
 static void begin_intervals_anew(void)
 {
@@ -1294,6 +1308,7 @@ static void begin_cold(void)
         C.vcpu[i].core = -1;
     }
     C.now = C.timed ? qemu_plugin_vcpu_cycles(0, 0) : 0;
+    C.time.next = C.insns.next = 0;     /* nothing has been said yet */
     if (C.attribution) {
         attribution_forget(C.attribution);
     }
@@ -1367,6 +1382,7 @@ static bool load_state(GVariant *state, char **why)
                             &C.pcpu_retired[i][1]);
     }
     C.now = C.timed ? qemu_plugin_vcpu_cycles(0, 0) : 0;
+    pass_regions();
     C.uncached = uncached;
     C.counted = counted;
     C.on_since = on_since;
@@ -1767,7 +1783,7 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id,
     C.config_name = g_strdup("wells-2006");
     C.state_words = default_state_words(info->target_name);
     C.filter = C.walks = C.start = C.table = true;
-    C.time = C.insns = (Region) { UINT64_MAX, UINT64_MAX };
+    C.time = C.insns = (Region) { UINT64_MAX, UINT64_MAX, 0 };
     C.top = 20;
     if (!info->system_emulation) {
         fprintf(stderr, "cachetime: only system emulation has caches\n");

@@ -287,6 +287,38 @@ class Saved(unittest.TestCase):
             console, stats = end(guest)
             self.assertEqual(((before + console, stats), report(guest)), whole)
 
+    def test_bounds_that_were_passed(self):
+        """It began at 100 us and was switched off at 200 us: a loaded run does not begin again."""
+        arguments = program("ticket", MACHINE, "rounds=20000", *caches("from=100us"), "-object",
+                            "vsched-command,id=c0,at=200us,run=vsched-plugin-command,"
+                            "arguments=plugin=cachetime,,command=off")
+        with Guest(*arguments) as guest:
+            wait_for(guest, 2_000_000)
+            guest.cmd("stop")
+            save(guest, self.path)
+            guest.cmd("cont")
+            whole = end(guest)[1], report(guest)
+        with Guest(*arguments, "-incoming", "defer", "-S") as guest:
+            load(guest, self.path)
+            guest.cmd("cont")
+            self.assertEqual((end(guest)[1], report(guest)), whole)
+            self.assertEqual(ask(guest, "status")["counted-cycles"], 100 * US)
+
+    def test_bounds_of_a_cold_begin(self):
+        """A state without caches is past them: they say now what holds."""
+        arguments = program("ticket", MACHINE, "rounds=20000")
+        with Guest(*arguments) as guest:
+            wait_for(guest, 2_000_000)
+            guest.cmd("stop")
+            save(guest, self.path)
+        for how, on in (("from=100us",), True), (("from=100us", "to=200us"), False):
+            with self.subTest(how=how), \
+                    Guest(*arguments, *caches(*how), "-incoming", "defer", "-S") as guest:
+                load(guest, self.path)
+                guest.cmd("cont")
+                end(guest)
+                self.assertEqual(ask(guest, "status")["on"], on)
+
     def test_begins_cold(self):
         """A state that was saved without caches is loaded with empty ones, twice the same."""
         arguments = program("ticket", MACHINE, "rounds=20000")
