@@ -579,6 +579,16 @@ GString *cache_intervals_next(CacheIntervals *i, const CacheReport *r)
     return json_end(&w);
 }
 
+bool cache_intervals_is_open(const CacheIntervals *i, const CacheReport *r)
+{
+    return r->end > i->begin;
+}
+
+void cache_intervals_begin(CacheIntervals *i, const CacheReport *r)
+{
+    remember(i, r);
+}
+
 void cache_intervals_restart(CacheIntervals *i, const CacheReport *r)
 {
     i->number = 0;

@@ -54,6 +54,12 @@ void cache_intervals_free(CacheIntervals *i);
  */
 GString *cache_intervals_next(CacheIntervals *i, const CacheReport *r);
 
+/* Whether time has passed since the open interval began */
+bool cache_intervals_is_open(const CacheIntervals *i, const CacheReport *r);
+
+/* The open interval begins only now, at @r->end: nothing was counted before. */
+void cache_intervals_begin(CacheIntervals *i, const CacheReport *r);
+
 /* After all counters began from 0 again: so do the intervals, at @r->end. */
 void cache_intervals_restart(CacheIntervals *i, const CacheReport *r);
 

@@ -891,9 +891,32 @@ static CacheReport report(void)
     };
 }
 
+/* The open interval ends, unless it has no cycle: as while it is off. */
+static void next_interval(void)
+{
+    g_autoptr(GString) line = NULL;
+    CacheReport r;
+
+    harvest_all();
+    r = report();
+    if (!cache_intervals_is_open(C.intervals, &r)) {
+        return;
+    }
+    line = cache_intervals_next(C.intervals, &r);
+    if (C.interval_out &&
+        (fputs(line->str, C.interval_out) < 0 || fflush(C.interval_out))) {
+        fprintf(stderr, "cachetime: intervals=%s: %s; there are no more\n",
+                C.interval_file, strerror(errno));
+        fclose(C.interval_out);
+        C.interval_out = NULL;
+    }
+}
+
 /* While no vCPU executes, or each of them sees it a little later. */
 static void switch_on(bool on)
 {
+    CacheReport r;
+
     C.wanted = on;
     if (on == C.on) {
         return;
@@ -903,10 +926,17 @@ static void switch_on(bool on)
     if (on) {
         C.on_since = C.now;
     } else {
+        if (C.intervals) {
+            next_interval();
+        }
         C.counted += C.now - C.on_since;
         C.on_until = C.now;
     }
     C.on = on;
+    if (on && C.intervals) {
+        r = report();
+        cache_intervals_begin(C.intervals, &r);
+    }
     qemu_plugin_flush_translations();
 }
 
@@ -927,23 +957,6 @@ static void reset_counters(void)
     if (C.intervals) {
         r = report();
         cache_intervals_restart(C.intervals, &r);
-    }
-}
-
-static void next_interval(void)
-{
-    g_autoptr(GString) line = NULL;
-    CacheReport r;
-
-    harvest_all();
-    r = report();
-    line = cache_intervals_next(C.intervals, &r);
-    if (C.interval_out &&
-        (fputs(line->str, C.interval_out) < 0 || fflush(C.interval_out))) {
-        fprintf(stderr, "cachetime: intervals=%s: %s; there are no more\n",
-                C.interval_file, strerror(errno));
-        fclose(C.interval_out);
-        C.interval_out = NULL;
     }
 }
 
@@ -1569,6 +1582,9 @@ static void finish(qemu_plugin_id_t id, void *opaque)
 
     if (!C.ready) {
         return;
+    }
+    if (C.intervals) {
+        next_interval();
     }
     harvest_all();
     r = report();

@@ -272,6 +272,12 @@ class Script(unittest.TestCase):
         self.assertAlmostEqual(first["memory"], 100 * 364 / 60000)
         self.assertAlmostEqual(first["transfer"], 100 * 1323 / 60000)
         self.assertAlmostEqual(second["memory"], 100 * 36400 / 198560)
+        # off from 0.03 ms to 0.05 ms
+        first, second = lines_of(INTERVALS)
+        second["begin"] = 50000
+        edges, values = cacheplots.steps([first, second])
+        self.assertEqual(edges, [0, 0.03, 0.05, 0.12928])
+        self.assertEqual([sum(value.values()) > 0 for value in values], [True, False, True])
         for source in REPORT, INTERVALS:
             out = os.path.join(DIRECTORY.name, "out.png")
             self.printed(source, "--plot", out)

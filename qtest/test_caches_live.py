@@ -102,6 +102,43 @@ class When(unittest.TestCase):
         self.assertEqual(status["counted-cycles"], 100 * US + time - 300 * US)
 
 
+class Intervals(unittest.TestCase):
+    """Records over time, of the time in which it is on."""
+    timeout = 120
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.path, self.out = (os.path.join(directory.name, name) for name in ("records", "out"))
+
+    def run_with(self, *arguments):
+        """(records, report) of a run to its end"""
+        with Guest(*(a for a in program("ticket", MACHINE, "rounds=2000", *caches(
+                "interval=100us", f"intervals={self.path}", f"out={self.out}", *arguments))
+                     if a != "-no-shutdown")) as guest:
+            guest.wait_exit()
+        with open(self.path, encoding="utf-8") as records, open(self.out, encoding="utf-8") as out:
+            return [json.loads(line) for line in records], json.load(out)
+
+    def test_all_of_a_run(self):
+        """The last one ends with the machine, and together they are the report."""
+        records, data = self.run_with()
+        ends = [record["end"] for record in records]
+        self.assertEqual([record["begin"] for record in records], [0, *ends[:-1]])
+        self.assertEqual(ends[:-1], [100 * US * n for n in range(1, len(records))])
+        self.assertEqual(ends[-1], data["end"])
+        self.assertNotEqual(ends[-1] % (100 * US), 0)
+        for name in "instructions", "loads", "fetches", "stall-memory":
+            self.assertEqual(
+                sum(v[mode].get(name, 0) for record in records for v in record["vcpus"]
+                    for mode in ("privileged", "user")), sum(sums(data, name)), name)
+
+    def test_of_a_region(self):
+        records, _ = self.run_with("from=150us", "to=420us")
+        self.assertEqual([(record["begin"] // US, record["end"] // US) for record in records],
+                         [(150, 200), (200, 300), (300, 400), (400, 420)])
+
+
 class Commands(unittest.TestCase):
     timeout = 120
 

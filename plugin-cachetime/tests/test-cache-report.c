@@ -320,6 +320,17 @@ static void test_intervals(void)
     assert_has(text, "\"number\": 0, \"begin\": 200000, \"end\": 300000");
     assert_has(text, "\"loads\": 1,");
     g_string_free(text, true);
+
+    /* Nobody counted until 400,000. */
+    g_assert_false(cache_intervals_is_open(intervals, &run.report));
+    run.report.end = 400000;
+    cache_intervals_begin(intervals, &run.report);
+    g_assert_false(cache_intervals_is_open(intervals, &run.report));
+    run.report.end = 400001;
+    g_assert_true(cache_intervals_is_open(intervals, &run.report));
+    text = cache_intervals_next(intervals, &run.report);
+    assert_has(text, "\"number\": 1, \"begin\": 400000, \"end\": 400001");
+    g_string_free(text, true);
     cache_intervals_free(intervals);
     end(&run);
 }

@@ -67,12 +67,24 @@ def shares(intervals):
     return out
 
 
+def steps(intervals):
+    """(edges in ms, what shares() says between two of them): 0 where caches were off"""
+    edges, values = [], []
+    for i, value in zip(intervals, shares(intervals)):
+        begin, end = (i[name] * 1e3 / i["clock-hz"] for name in ("begin", "end"))
+        if edges and begin != edges[-1]:
+            edges.append(begin)
+            values.append(dict.fromkeys(SERVERS, 0))
+        edges += [end] if edges else [begin, end]
+        values.append(value)
+    return edges, values
+
+
 def intervals_plot(intervals, path):
     """Over time: the part of the PCPUs' time that they stalled, by who answered."""
-    plt, values = pyplot(), shares(intervals)
+    plt = pyplot()
+    edges, values = steps(intervals)
     figure, axes = plt.subplots(dpi=INCH, figsize=(8, 3))
-    ms = [1e3 / i["clock-hz"] for i in intervals]
-    edges = [i["begin"] * m for i, m in zip(intervals, ms)] + [intervals[-1]["end"] * ms[-1]]
     below = [0.0] * len(values)
     for server in SERVERS:
         above = [b + v[server] for b, v in zip(below, values)]
