@@ -1475,10 +1475,13 @@ static void create_filters(void)
     listen_to_model();
 }
 
+/* What no clock ever reaches is never. */
 static uint64_t cycles_of(uint64_t ns)
 {
-    return ns == UINT64_MAX ? ns :
-           (unsigned __int128)ns * qemu_plugin_cores_clock_hz() / 1000000000;
+    unsigned __int128 cycles = (unsigned __int128)ns *
+                               qemu_plugin_cores_clock_hz() / 1000000000;
+
+    return ns == UINT64_MAX || cycles > INT64_MAX ? UINT64_MAX : cycles;
 }
 
 /* What was given in time is in cycles from now on. */
@@ -1496,7 +1499,7 @@ static char *begin_times(void)
     C.time.from = cycles_of(C.time.from);
     C.time.to = cycles_of(C.time.to);
     if (C.interval) {
-        C.interval = MAX(1, cycles_of(C.interval));
+        C.interval = MIN(INT64_MAX, MAX(1, cycles_of(C.interval)));
         C.interval_end = C.interval;
         C.intervals = cache_intervals_new(&r);
         C.interval_out = fopen(C.interval_file, "w");
@@ -1630,13 +1633,19 @@ static char *config_directory(void)
     return g_build_filename(plugins, "..", "..", "configs", "caches", NULL);
 }
 
+static int compare_texts(gconstpointer one, gconstpointer other)
+{
+    return strcmp(*(char *const *)one, *(char *const *)other);
+}
+
 /* A file, or the name of one of ours; NULL, and why, if there is none. */
 static char *config_file(const char *value, char **why)
 {
     g_autofree char *directory = config_directory();
     g_autofree char *name = g_strdup_printf("%s.conf", value);
     g_autofree char *file = g_build_filename(directory, name, NULL);
-    g_autoptr(GString) names = g_string_new(NULL);
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *all = NULL;
     g_autoptr(GDir) dir = NULL;
     const char *entry;
 
@@ -1649,13 +1658,15 @@ static char *config_file(const char *value, char **why)
     dir = g_dir_open(directory, 0, NULL);
     while (dir && (entry = g_dir_read_name(dir))) {
         if (g_str_has_suffix(entry, ".conf")) {
-            g_string_append_printf(names, " %.*s", (int)strlen(entry) - 5,
-                                   entry);
+            g_ptr_array_add(names, g_strndup(entry, strlen(entry) - 5));
         }
     }
+    g_ptr_array_sort(names, compare_texts);     /* not as the directory is */
+    g_ptr_array_add(names, NULL);
+    all = g_strjoinv(" ", (char **)names->pdata);
     *why = g_strdup_printf("config=%s: there is no such file; allowed is also "
-                           "the name of a .conf of %s:%s", value, directory,
-                           names->len ? names->str : " there is none");
+                           "the name of a .conf of %s: %s", value, directory,
+                           *all ? all : "there is none");
     return NULL;
 }
 
@@ -1663,7 +1674,14 @@ static char *config_file(const char *value, char **why)
 static const char *parse_number(const char *value, void *number)
 {
     return g_ascii_string_to_unsigned(value, 10, 0, UINT64_MAX, number, NULL)
-           ? NULL : "allowed are numbers from 0 on";
+           ? NULL : "allowed are numbers from 0 to 18446744073709551615";
+}
+
+/* A number of instructions; UINT64_MAX stands for never. */
+static const char *parse_insns(const char *value, void *number)
+{
+    return g_ascii_string_to_unsigned(value, 10, 0, INT64_MAX, number, NULL)
+           ? NULL : "allowed are numbers from 0 to 9223372036854775807";
 }
 
 static const char *parse_words(const char *value, void *number)
@@ -1698,7 +1716,8 @@ static const char *parse_time(const char *value, void *ns)
             return NULL;
         }
     }
-    return "allowed are numbers with a unit, such as 10ms: ns, us, ms, s";
+    return "allowed are whole numbers with a unit, such as 10ms: ns, us, ms, "
+           "s; 9223372036s at most";
 }
 
 static const char *parse_switch(const char *value, void *on)
@@ -1726,7 +1745,7 @@ static const struct {
     { "config", parse_text, &C.config_name },
     { "filter", parse_switch, &C.filter },
     { "from", parse_time, &C.time.from },
-    { "from-insns", parse_number, &C.insns.from },
+    { "from-insns", parse_insns, &C.insns.from },
     { "interval", parse_time, &C.interval },
     { "intervals", parse_text, &C.interval_file },
     { "magic", parse_switch, &C.magic },
@@ -1736,7 +1755,7 @@ static const struct {
     { "state-words", parse_words, &C.state_words },
     { "table", parse_switch, &C.table },
     { "to", parse_time, &C.time.to },
-    { "to-insns", parse_number, &C.insns.to },
+    { "to-insns", parse_insns, &C.insns.to },
     { "top", parse_top, &C.top },
     { "walks", parse_switch, &C.walks },
 };

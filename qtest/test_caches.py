@@ -445,17 +445,21 @@ class Refused(Refusals, unittest.TestCase):
     def test_arguments(self):
         self.refuse_argument("sets=4", "no argument 'sets': there are attribution, config, filter")
         self.refuse_argument("filter=maybe", "filter=maybe: allowed are on and off")
-        self.refuse_argument("seed=-1", "seed=-1: allowed are numbers from 0 on")
-        self.refuse_argument("seed=1x", "seed=1x: allowed are numbers from 0 on")
+        self.refuse_argument("seed=-1", "seed=-1: allowed are numbers from 0 to 1844674407370")
+        self.refuse_argument("seed=1x", "seed=1x: allowed are numbers from 0 to 1844")
+        self.refuse_argument("from-insns=9223372036854775808", "from 0 to 9223372036854775807")
         self.refuse_argument("state-words=0", "state-words=0: allowed are numbers from 1 to 4096")
         self.refuse_argument("state-words=4097", "allowed are numbers from 1 to 4096")
         self.refuse_argument("top=10001", "top=10001: allowed are numbers from 0 to 10000")
-        self.refuse_argument("from=10", "from=10: allowed are numbers with a unit, such as 10ms")
+        self.refuse_argument("from=10",
+                             "from=10: allowed are whole numbers with a unit, such as 10ms")
+        self.refuse_argument("to=9223372037s", "9223372036s at most")
         self.refuse_argument("interval=1ms", "interval, .* and intervals, .* together")
 
     def test_files(self):
         self.refuse_argument("config=/nowhere/caches.conf",
-                             r"/nowhere/caches.conf: there is no such file.*zen4-ccd")
+                             r"/nowhere/caches.conf: there is no such file.*: graviton2 "
+                             r"sapphire-rapids wells-2006 zen4-ccd\n")
         self.refuse_file("[l1d]\nsize = 5000\n",
                          r"\[l1d\] size=5000: allowed are multiples of 128 bytes, a set of 2 ways")
         self.refuse_file("[l1d]\nsize = 16384K\n",
