@@ -1283,6 +1283,20 @@ static GByteArray *save(qemu_plugin_id_t id, void *opaque)
     return bytes;
 }
 
+/*
+ * Another vCPU may hold a core than before: all of them look into tables of
+ * their own again, as at the beginning.  (One that left a core's table still
+ * looks there, until it is switched in.)
+ */
+static void leave_all_code_tables(void)
+{
+    for (unsigned i = 0; C.may[CACHE_FETCH] && i < C.vcpus; i++) {
+        if (qemu_plugin_filter_use(C.may[CACHE_FETCH], i, i)) {
+            C.vcpu[i].code_table = i;
+        }
+    }
+}
+
 /* What a state has passed has been said: the state is what it led to. */
 static void pass_regions(void)
 {
@@ -1320,6 +1334,7 @@ static void begin_cold(void)
         harvest(i);
         C.vcpu[i].core = -1;
     }
+    leave_all_code_tables();
     C.now = C.timed ? qemu_plugin_vcpu_cycles(0, 0) : 0;
     C.time.next = C.insns.next = 0;     /* nothing has been said yet */
     if (C.attribution) {
@@ -1390,6 +1405,7 @@ static bool load_state(GVariant *state, char **why)
                             &C.vcpu_retired[i][1]);
         v->core = core;
     }
+    leave_all_code_tables();
     for (unsigned i = 0; i < C.pcpus; i++) {
         g_variant_get_child(pcpus, i, "(tt)", &C.pcpu_retired[i][0],
                             &C.pcpu_retired[i][1]);

@@ -13,7 +13,8 @@ import tempfile
 import unittest
 
 from support import BUILD, SLOWER, TOP, Guest, Refusals
-from test_save import end, load, program, save, wait_for, wait_migrated
+from test_determinism import qcow2
+from test_save import end, load, program, save, snapshot, wait_for, wait_migrated
 
 PLUGIN = os.path.join(BUILD, "plugins/libcachetime.so")
 MACHINE = "cmp,pcpus=2,vcpus=4,sched=sdb"
@@ -323,6 +324,26 @@ class Saved(unittest.TestCase):
             guest.cmd("cont")
             console, stats = end(guest)
             self.assertEqual(((before + console, stats), report(guest)), whole)
+
+    def test_back_in_the_same_machine(self):
+        """From 10 ms, where it is off again, back to 7 ms: the VCPUs are on other PCPUs there."""
+        def run_until(guest, time):
+            guest.cmd("vsched-stop", at=time)
+            guest.cmd("cont")
+            guest.event_wait("STOP", timeout=60 * SLOWER)
+            return guest.stats(), report(guest)
+
+        with Guest(*program("tas", "cmp,pcpus=2,vcpus=6,sched=timeslice,slice=50us",
+                            "rounds=3000 user=1", *caches("from=6ms", "to=9ms")),
+                   "-blockdev", f"driver=file,filename={qcow2(self.path, 64)},node-name=file",
+                   "-blockdev", "driver=qcow2,file=file,node-name=disk", "-S") as guest:
+            middle = run_until(guest, 7_000_000)
+            snapshot(guest, "save", "middle", ["disk"])
+            last = run_until(guest, 10_000_000)
+            snapshot(guest, "load", "middle", ["disk"])
+            self.assertEqual((guest.stats(), report(guest)), middle)
+            self.assertEqual(run_until(guest, 10_000_000), last)
+            self.assertEqual(ask(guest, "status")["counted-cycles"], 3_000_000)
 
     def test_bounds_that_were_passed(self):
         """It began at 100 us and was switched off at 200 us: a loaded run does not begin again."""
