@@ -32,6 +32,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <glib.h>
 #include <qemu-plugin.h>
@@ -1500,6 +1501,15 @@ static uint64_t cycles_of(uint64_t ns)
     return ns == UINT64_MAX || cycles > INT64_MAX ? UINT64_MAX : cycles;
 }
 
+/* Whether two names are of one regular file */
+static bool is_same_file(const char *one, const char *other)
+{
+    struct stat a, b;
+
+    return !stat(one, &a) && !stat(other, &b) && S_ISREG(a.st_mode) &&
+           a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 /* What was given in time is in cycles from now on. */
 static char *begin_times(void)
 {
@@ -1514,6 +1524,11 @@ static char *begin_times(void)
     }
     C.time.from = cycles_of(C.time.from);
     C.time.to = cycles_of(C.time.to);
+    if (C.out && !check_file(C.out, &why)) {
+        message = g_strdup_printf("cachetime: out=%s", why);
+        g_free(why);
+        return message;
+    }
     if (C.interval) {
         C.interval = MIN(INT64_MAX, MAX(1, cycles_of(C.interval)));
         C.interval_end = C.interval;
@@ -1523,11 +1538,11 @@ static char *begin_times(void)
             return g_strdup_printf("cachetime: intervals=%s: %s",
                                    C.interval_file, strerror(errno));
         }
-    }
-    if (C.out && !check_file(C.out, &why)) {
-        message = g_strdup_printf("cachetime: out=%s", why);
-        g_free(why);
-        return message;
+        if (C.out && is_same_file(C.out, C.interval_file)) {
+            return g_strdup_printf("cachetime: out=%s is the file of intervals="
+                                   "%s: they have to be two files", C.out,
+                                   C.interval_file);
+        }
     }
     return NULL;
 }
@@ -1803,9 +1818,6 @@ static char *check_arguments(void)
     if (!C.interval != !C.interval_file) {
         return g_strdup("interval, of 1ns at least, and intervals, which is "
                         "the file for them, have to be given together");
-    }
-    if (C.out && C.interval_file && g_str_equal(C.out, C.interval_file)) {
-        return g_strdup("out and intervals have to be two files");
     }
     if ((C.time.from != UINT64_MAX) + (C.insns.from != UINT64_MAX) + C.magic +
         (C.start_given && C.start) > 1) {

@@ -237,9 +237,22 @@ class Files(Refusals, unittest.TestCase):
                           ("from=2ms,to=1ms", "have to be after"), ("to=0ms", "have to be after"),
                           ("from=1ms,from-insns=5", "only one"), ("start=on,from=1ms", "only one"),
                           ("interval=1ms", "together"), ("interval=0us,intervals=x", "at least"),
-                          ("interval=1us,intervals=x,out=x", "two files"),
                           ("config=nope", "zen4-ccd")):
             self.refuse(says, "-M", MACHINE, *caches(how))
+
+    def test_one_file_for_both(self):
+        """By whatever names, and before anything is written into the one that can be."""
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "x")
+            for other in path, os.path.join(directory, ".", "x"):
+                self.refuse("two files", "-M", MACHINE,
+                            *caches("interval=1us", f"intervals={path}", f"out={other}"))
+            with open(path, "w", encoding="utf-8") as f:
+                f.write("old")
+            self.refuse("cannot be written", "-M", MACHINE,
+                        *caches("interval=1us", f"intervals={path}", "out=/nowhere/x"))
+            with open(path, encoding="utf-8") as f:
+                self.assertEqual(f.read(), "old")
 
     def test_an_old_report_stays(self):
         with tempfile.TemporaryDirectory() as directory:
