@@ -340,7 +340,8 @@ static void match_machine(Reader *in, CacheModel *m)
     match(in, "VCPUs:", m->machine.vcpus);
     match(in, "VMs:", m->machine.vms);
     match(in, "VCPU states at address", m->machine.state_base);
-    match(in, "words of a VCPU's state:", m->machine.state_words);
+    match(in, "words of a VCPU's state, with room for locked TLB entries:",
+          m->machine.state_words);
     for (unsigned v = 0; v < m->machine.vcpus; v++) {
         match(in, "a VCPU of VM", m->vm[v]);
     }

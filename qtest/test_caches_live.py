@@ -415,6 +415,9 @@ class Saved(unittest.TestCase):
         for machine, how, says in (
                 (MACHINE, caches("config=zen4-ccd"), "does not fit"),
                 (MACHINE.replace("pcpus=2", "pcpus=3"), caches(), "4 VCPUs on 2 PCPUs"),
+                # 128 entries of the TLB can be locked, of two words each
+                (MACHINE, caches("state-words=100"),
+                 "locked TLB entries: 533, this machine has 356"),
                 (MACHINE, (), "cachetime")):
             with self.subTest(says=says), \
                     Guest(*program("ticket", machine, "rounds=20000", *how), "-incoming", "defer",
