@@ -5,7 +5,8 @@
  * tables are in a large page at 0.  PAGES pages of 4 KiB at 1 GB are loaded from, one after
  * the other, ROUNDS times with WORK instructions before; all entries have their A and D bits
  * set.  With REMAP, the entry of the first
- * page is written twice then, the page invalidated and loaded from again.
+ * page is written twice then, the page invalidated and loaded from again, and a loop goes
+ * on for AFTER instructions.
  *
  * The code has 32 bits in all formats: with 4 and 5 levels it runs in compatibility mode.
  *
@@ -110,6 +111,10 @@ protected:
         movl    $0x281000 + PAGE, PT
         invlpg  DATA
         mov     DATA, %eax
+#ifdef AFTER
+        mov     $AFTER, %ecx
+7:      loop    7b
+#endif
 #endif
         mov     $0x51, %al
         out     %al, $0xf4

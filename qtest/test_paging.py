@@ -126,6 +126,15 @@ class References(Programs):
                 self.assertEqual(n["tables-to-nested"], mode == "agile")
                 self.assertEqual(n["exits-io"], mode != "native")
 
+    def test_agile_scans(self):
+        """A table that was written twice is nested; the first scan finds it written, the second
+        one not, and shadows it again."""
+        rom = self.rom(4, 3, "-DREMAP", "-DAFTER=500000")
+        for scan, back in ((100_000, 1), (400_000, 0)):
+            config = self.config(f"[agile]\nscan={scan}\n")
+            _, n = self.run_it(rom, f"paging=agile,paging-config={config}")
+            self.assertEqual((n["tables-to-nested"], n["tables-to-shadow"]), (1, back))
+
     def test_time_passes(self):
         """Cycles that are counted are cycles that the VCPU stalls, to the last one."""
         rom = self.rom(4, 100)

@@ -56,6 +56,7 @@ static struct {
     bool fetching;              /* a walk for a block that is executed */
     Dsp *dsp;
     QEMUTimer *sampler;         /* of simulated time: at a window's end */
+    QEMUTimer *scanner;         /* of agile paging: the same */
     bool *was_sampled;          /* of each VM: query-dsp has it */
     bool begins_with_dsp;       /* paging=dsp, also after a reset */
     uint8_t *state;             /* while it is saved or loaded */
@@ -375,24 +376,55 @@ static bool dsp_mode_of(WalkMode mode, DspMode *dsp)
     return mode == WALK_SHADOWED || mode == WALK_NESTED;
 }
 
+/* The present, in cycles: the end of a window */
+static int64_t present(void)
+{
+    return vsched_ns_to_cycles(vsched_engine,
+                               qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL));
+}
+
+/* At @cycle, and not before it, also if it is between two ns */
+static void await_cycle(QEMUTimer *timer, int64_t cycle)
+{
+    int64_t ns = vsched_cycles_to_ns(vsched_engine, cycle);
+
+    ns += vsched_ns_to_cycles(vsched_engine, ns) < cycle;
+    timer_mod(timer, ns);
+    vsched_devices_expect(ns);
+}
+
+/* Scans are at multiples of their interval, so that no state says when. */
+static void await_scan(void)
+{
+    int64_t interval = walk_model_config(P.model)->scan;
+    bool agile = false;
+
+    for (unsigned vm = 0; vm < P.vms; vm++) {
+        agile |= walk_model_mode(P.model, vm) == WALK_AGILE;
+    }
+    if (agile) {
+        await_cycle(P.scanner, (present() / interval + 1) * interval);
+    } else {
+        timer_del(P.scanner);
+    }
+}
+
+static void scan(void *opaque)
+{
+    for (unsigned vm = 0; vm < P.vms; vm++) {
+        walk_model_scan(P.model, vm);
+    }
+    await_scan();
+}
+
 /* @rule: of DSP's, or none */
 static void set_mode(unsigned vm, WalkMode mode, int rule)
 {
     if (walk_model_mode(P.model, vm) != mode) {
         walk_model_set_mode(P.model, vm, mode);
         qapi_event_send_paging_mode(vm, (PagingMode)mode, rule >= 0, rule);
+        await_scan();
     }
-}
-
-/* The present, in cycles and in ns: the end of a window */
-static int64_t present_ns(void)
-{
-    return qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
-}
-
-static int64_t present(void)
-{
-    return vsched_ns_to_cycles(vsched_engine, present_ns());
 }
 
 static DspCounters count_vm(unsigned vm)
@@ -421,12 +453,7 @@ static void await_sample(void)
     if (next == INT64_MAX) {
         timer_del(P.sampler);
     } else {
-        int64_t ns = vsched_cycles_to_ns(vsched_engine, next);
-
-        /* Not before it, also if it is between two ns. */
-        ns += vsched_ns_to_cycles(vsched_engine, ns) < next;
-        timer_mod(P.sampler, ns);
-        vsched_devices_expect(ns);
+        await_cycle(P.sampler, next);
     }
 }
 
@@ -494,6 +521,7 @@ static void reset(void *opaque)
         enable_all();
     }
     await_sample();
+    await_scan();
 }
 
 /* --- Saved state --- */
@@ -533,6 +561,7 @@ static int post_load(void *opaque, int version)
         P.was_sampled[i] |= dsp_is_enabled(P.dsp, i);
     }
     await_sample();
+    await_scan();
     return 0;
 }
 
@@ -669,6 +698,7 @@ static bool start(const char *const *values, Error **errp)
     P.dsp = dsp_new(P.vms);
     P.was_sampled = g_new0(bool, P.vms);
     P.sampler = timer_new_ns(QEMU_CLOCK_VIRTUAL, sample, NULL);
+    P.scanner = timer_new_ns(QEMU_CLOCK_VIRTUAL, scan, NULL);
     listen_to(e);
     page_walk_set_hooks(&hooks);
     qemu_register_reset(reset, NULL);
