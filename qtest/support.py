@@ -102,6 +102,17 @@ def x86_rom(others, before, after):
     return bytes(image)
 
 
+def x86_image(name, out, *options):
+    """A program of this directory as a ROM for -bios, in file out."""
+    source = os.path.join(TOP, "qtest", name)
+    for command in (["gcc", "-m32", "-c", *options, "-o", f"{out}.o", source],
+                    ["ld", "-m", "elf_i386", "-nostdlib", "-static", "-Ttext=0", "-e", "0", "-o",
+                     f"{out}.elf", f"{out}.o"],
+                    ["objcopy", "-O", "binary", "-j", ".text", f"{out}.elf", out]):
+        subprocess.run(command, check=True)
+    return out
+
+
 class Refusals:
     """For a TestCase of what QEMU must not start with."""
 

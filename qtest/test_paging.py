@@ -6,11 +6,10 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 
 import os
-import subprocess
 import tempfile
 import unittest
 
-from support import SLOWER, TOP, Guest, Refusals, refused
+from support import SLOWER, Guest, Refusals, refused, x86_image
 from test_save import load, save
 import dsprules                         # noqa: E402
 
@@ -49,13 +48,7 @@ class Programs(unittest.TestCase):
 
     def rom(self, levels, pages, *defines):
         out = os.path.join(self.dir, f"rom-{levels}-{pages}-{len(defines)}")
-        for command in (["gcc", "-c", f"-DFORMAT={levels}", f"-DPAGES={pages}", *defines, "-o",
-                         f"{out}.o", os.path.join(TOP, "qtest", "paging.S")],
-                        ["ld", "-m", "elf_x86_64", "-nostdlib", "-static", "-Ttext=0", "-e", "0",
-                         "-o", f"{out}.elf", f"{out}.o"],
-                        ["objcopy", "-O", "binary", "-j", ".text", f"{out}.elf", out]):
-            subprocess.run(command, check=True)
-        return out
+        return x86_image("paging.S", out, f"-DFORMAT={levels}", f"-DPAGES={pages}", *defines)
 
     @staticmethod
     def machine(rom, paging, *more):

@@ -6,10 +6,9 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 
 import os
-import subprocess
 import unittest
 
-from support import BUILD, SLOWER, TOP, Guest, Refusals
+from support import BUILD, SLOWER, Guest, Refusals, x86_image
 from test_save import program
 
 MACHINE = "cmp,pcpus=2,vcpus=5,slice=20us,sched=sdb"
@@ -149,12 +148,7 @@ class Cores(unittest.TestCase):
         def walk(pages, accelerator):
             with Guest("-M", "none") as scratch:
                 image = os.path.join(scratch.dir, "walks")
-            for command in (["gcc", "-m32", "-c", f"-DPAGES={pages}", "-o", f"{image}.o",
-                             os.path.join(TOP, "qtest", "walks.S")],
-                            ["ld", "-m", "elf_i386", "-nostdlib", "-static", "-Ttext=0", "-e", "0",
-                             "-o", f"{image}.elf", f"{image}.o"],
-                            ["objcopy", "-O", "binary", "-j", ".text", f"{image}.elf", image]):
-                subprocess.run(command, check=True)
+            x86_image("walks.S", image, f"-DPAGES={pages}")
             with Guest("-M", "q35", "-nodefaults", "-m", "128", "-bios", image, "-accel",
                        accelerator, "-no-shutdown", "-device",
                        "isa-debug-exit,iobase=0xf4,iosize=4", *plugin("clockwork"),
