@@ -62,11 +62,6 @@ const char *const walk_mode_names[WALK_MODES] = {
     "native", "nested", "shadow", "agile"
 };
 
-const char *const walk_exit_names[WALK_EXITS] = {
-    "page-fault", "hidden-fault", "accessed", "dirty", "unsync", "emulate",
-    "root", "invlpg", "not-backed", "interrupt", "io", "halt",
-};
-
 /* In the order of WalkCounters */
 const char *const walk_counter_names[] = {
     "itlb-l1-misses", "dtlb-l1-misses", "itlb-l2-hits", "dtlb-l2-hits",
@@ -681,19 +676,13 @@ static void fault_in_mode(Work *w, const WalkAccess *a)
     }
 }
 
-int64_t walk_model_access(WalkModel *m, const WalkAccess *a, bool *clean)
+int64_t walk_model_access(WalkModel *m, const WalkAccess *a)
 {
     Work w = work(m, a->pcpu, a->vcpu, a->user);
     WalkSide side = a->code ? WALK_CODE : WALK_DATA;
     WalkTlbHit hit = walk_tlb_lookup(w.p->tlb, side, a->address, tag(&w));
 
-    if (clean) {
-        *clean = !is_dirty(a->value[a->last]);
-    }
     if (hit.level && !a->fault && !(a->write && hit.clean)) {
-        if (clean) {
-            *clean = hit.clean;
-        }
         if (hit.level == 2) {
             COUNT(&w, l1_misses[side], 1);
             COUNT(&w, l2_hits[side], 1);
@@ -1008,21 +997,6 @@ const WalkConfig *walk_model_config(const WalkModel *m)
 const WalkShadow *walk_model_shadow(const WalkModel *m, unsigned vm)
 {
     return m->vm[vm].shadow;
-}
-
-const WalkP2m *walk_model_p2m(const WalkModel *m, unsigned vm)
-{
-    return m->vm[vm].p2m;
-}
-
-const WalkTlb *walk_model_tlb(const WalkModel *m, unsigned pcpu)
-{
-    return m->pcpu[pcpu].tlb;
-}
-
-WalkTag walk_model_tag(const WalkModel *m, unsigned vcpu)
-{
-    return tag_of(m, vcpu);
 }
 
 const WalkCounters *walk_model_of_vcpu(const WalkModel *m, unsigned vcpu,

@@ -40,7 +40,6 @@ typedef enum WalkMode {
 } WalkMode;
 
 extern const char *const walk_mode_names[WALK_MODES];
-extern const char *const walk_exit_names[WALK_EXITS];
 
 /* An access that QEMU's TLB did not know, and what the guest's tables say */
 typedef struct WalkAccess {
@@ -53,7 +52,6 @@ typedef struct WalkAccess {
     uint64_t entry[WALK_LEVELS + 1];    /* [level]: guest-physical address */
     uint64_t value[WALK_LEVELS + 1];    /* with A and D bits set by the walk */
     bool was_accessed;          /* A of the last entry before this walk */
-    bool was_dirty;             /* the same, D */
     bool fault;                 /* it ended in a page fault */
     bool global;                /* the page is in all address spaces */
     uint64_t gpa;               /* guest-physical address; not of a fault */
@@ -120,10 +118,9 @@ void walk_model_free(WalkModel *m);
 /*
  * QEMU's TLB has to be filled for an access that is done.  Returns cycles; the
  * first level of the TLB of the PCPU has the page then, unless there was a
- * fault. @clean, if it is not NULL: the page may not be written through this
- * entry.
+ * fault.
  */
-int64_t walk_model_access(WalkModel *m, const WalkAccess *a, bool *clean);
+int64_t walk_model_access(WalkModel *m, const WalkAccess *a);
 
 /* Whether the first level has the page: for checks */
 bool walk_model_has(const WalkModel *m, unsigned pcpu, unsigned vcpu,
@@ -166,9 +163,6 @@ void walk_model_set_mode(WalkModel *m, unsigned vm, WalkMode mode);
 
 const WalkConfig *walk_model_config(const WalkModel *m);
 const WalkShadow *walk_model_shadow(const WalkModel *m, unsigned vm);
-const WalkP2m *walk_model_p2m(const WalkModel *m, unsigned vm);
-const WalkTlb *walk_model_tlb(const WalkModel *m, unsigned pcpu);
-WalkTag walk_model_tag(const WalkModel *m, unsigned vcpu);
 
 /* What was counted of a VCPU, a PCPU, a VM; user: 1, privileged: 0 */
 const WalkCounters *walk_model_of_vcpu(const WalkModel *m, unsigned vcpu,

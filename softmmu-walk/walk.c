@@ -255,8 +255,7 @@ static void walked(CPUState *cpu, const PageWalk *w)
         a.value[w->levels - i] = w->entry[i].after;
     }
     a.was_accessed = w->entry[w->entries - 1].before & WALK_PTE_ACCESSED;
-    a.was_dirty = w->entry[w->entries - 1].before & WALK_PTE_DIRTY;
-    charge(cpu, walk_model_access(P.model, &a, NULL));
+    charge(cpu, walk_model_access(P.model, &a));
     if (w->fault) {
         go_elsewhere(vcpu);
     } else if (!code) {

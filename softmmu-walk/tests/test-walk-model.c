@@ -183,7 +183,6 @@ static WalkAccess walk(Guest *g, uint64_t address, bool write, bool glance)
         table = *value & ~(PAGE - 1);
     }
     a.was_accessed = a.value[a.last] & A;
-    a.was_dirty = a.value[a.last] & D;
     if (write && !(a.value[a.last] & W)) {
         a.fault = true;
         return a;
@@ -206,7 +205,7 @@ static WalkAccess look(Guest *g, uint64_t address, bool write)
 static int64_t touch(Guest *g, uint64_t address, bool write)
 {
     WalkAccess a = look(g, address, write);
-    int64_t cycles = walk_model_access(g->m, &a, NULL);
+    int64_t cycles = walk_model_access(g->m, &a);
 
     if (!a.fault) {
         g_assert_true(walk_model_has(g->m, g->pcpu, g->vcpu, false, address));
