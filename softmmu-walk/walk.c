@@ -15,53 +15,23 @@
  */
 
 #include "qemu/osdep.h"
-#include <math.h>
 #include "qemu/error-report.h"
 #include "qapi/error.h"
-#include "qapi/qapi-commands-paging.h"
-#include "qapi/qapi-events-paging.h"
 #include "accel/tcg/cpu-ops.h"
-#include "accel/vsched/devices.h"
-#include "accel/vsched/engine.h"
 #include "exec/address-spaces.h"
 #include "exec/memory.h"
 #include "exec/page-walk.h"
 #include "exec/cputlb.h"
 #include "migration/vmstate.h"
-#include "qemu/timer.h"
 #include "system/reset.h"
-#include "vsched/vsched.h"
-#include "dsp.h"
-#include "walk-model.h"
+#include "walk-glue.h"
 
 /* Beyond what a guest's physical addresses reach, as the cache model has it */
 #define TABLES_BASE (UINT64_C(1) << 53)
 
-#define NOWHERE UINT64_MAX
 #define PAGE UINT64_C(4096)             /* of x86 */
 
-typedef struct PagingVCPU {
-    int home;                   /* the PCPU that QEMU's TLB is a subset of */
-    uint64_t code_page;         /* of the block before, or NOWHERE */
-    bool lost;                  /* an exit has emptied the TLB: that page too */
-    bool off;                   /* the guest's paging is */
-} PagingVCPU;
-
-static struct {
-    WalkModel *model;
-    VschedListener *listener;   /* of each PCPU */
-    PagingVCPU *vcpu;
-    unsigned pcpus, vcpus, vms;
-    GHashTable *watched;        /* &ram_addr_t of a page: its gfn + 1 */
-    bool fetching;              /* a walk for a block that is executed */
-    Dsp *dsp;
-    QEMUTimer *sampler;         /* of simulated time: at a window's end */
-    QEMUTimer *scanner;         /* of agile paging: the same */
-    bool *was_sampled;          /* of each VM: query-dsp has it */
-    bool begins_with_dsp;       /* paging=dsp, also after a reset */
-    uint8_t *state;             /* while it is saved or loaded */
-    uint32_t state_size;
-} P;
+Paging paging;
 
 /* --- QEMU's TLBs --- */
 
@@ -82,7 +52,7 @@ static void evicted(void *opaque, unsigned pcpu, WalkSide side,
 {
     unsigned vcpu = tag.vpid - 1;
     uint64_t bytes = UINT64_C(1) << walk_size_shift(size);
-    PagingVCPU *v = &P.vcpu[vcpu];
+    PagingVCPU *v = &paging.vcpu[vcpu];
 
     if (v->home != (int)pcpu) {
         return;
@@ -90,16 +60,16 @@ static void evicted(void *opaque, unsigned pcpu, WalkSide side,
     if (side == WALK_DATA) {
         lose(vcpu, address, bytes);
     } else if (v->code_page - address < bytes) {
-        v->code_page = NOWHERE;
+        v->code_page = WALK_NOWHERE;
     }
 }
 
 static void flushed(void *opaque, unsigned pcpu)
 {
-    for (unsigned i = 0; i < P.vcpus; i++) {
-        if (P.vcpu[i].home == (int)pcpu) {
+    for (unsigned i = 0; i < paging.vcpus; i++) {
+        if (paging.vcpu[i].home == (int)pcpu) {
             lose(i, 0, 0);
-            P.vcpu[i].lost = true;
+            paging.vcpu[i].lost = true;
         }
     }
 }
@@ -112,13 +82,13 @@ static void switched(VschedListener *l, int64_t at, int vcpu, int before,
     if (vcpu < 0) {
         return;
     }
-    v = &P.vcpu[vcpu];
+    v = &paging.vcpu[vcpu];
     if (v->home != l->pcpu) {
         lose(vcpu, 0, 0);
         v->home = l->pcpu;
     }
-    walk_model_switched(P.model, l->pcpu, vcpu);
-    v->code_page = NOWHERE;
+    walk_model_switched(paging.model, l->pcpu, vcpu);
+    v->code_page = WALK_NOWHERE;
     v->lost = false;
 }
 
@@ -143,7 +113,7 @@ static uint64_t ram_of(uint64_t gfn)
     return ram;
 }
 
-static uint64_t read_entry(void *opaque, unsigned vm, uint64_t gpa,
+uint64_t paging_read_entry(void *opaque, unsigned vm, uint64_t gpa,
                            unsigned size)
 {
     uint64_t value = 0;
@@ -162,11 +132,11 @@ static void watch(void *opaque, unsigned vm, uint64_t gfn, bool on)
         return;
     }
     if (on) {
-        g_hash_table_insert(P.watched, g_memdup2(&ram, sizeof(ram)),
+        g_hash_table_insert(paging.watched, g_memdup2(&ram, sizeof(ram)),
                             GSIZE_TO_POINTER(gfn + 1));
         tlb_reset_dirty_range_all(ram, PAGE);
     } else {
-        g_hash_table_remove(P.watched, &ram);
+        g_hash_table_remove(paging.watched, &ram);
     }
 }
 
@@ -174,7 +144,7 @@ static bool is_watched(ram_addr_t page)
 {
     uint64_t key = page;
 
-    return g_hash_table_contains(P.watched, &key);
+    return g_hash_table_contains(paging.watched, &key);
 }
 
 /* --- What the guest does --- */
@@ -211,11 +181,11 @@ static void fetch(CPUState *cpu, int vcpu, int pcpu, uint64_t page);
  */
 static void go_on(CPUState *cpu, int vcpu, int pcpu)
 {
-    PagingVCPU *v = &P.vcpu[vcpu];
+    PagingVCPU *v = &paging.vcpu[vcpu];
 
     if (v->lost) {
         v->lost = false;
-        if (v->code_page != NOWHERE) {
+        if (v->code_page != WALK_NOWHERE) {
             fetch(cpu, vcpu, pcpu, v->code_page);
         }
     }
@@ -224,8 +194,8 @@ static void go_on(CPUState *cpu, int vcpu, int pcpu)
 /* The same, but the guest goes on elsewhere: it is looked at anyway. */
 static void go_elsewhere(int vcpu)
 {
-    P.vcpu[vcpu].lost = false;
-    P.vcpu[vcpu].code_page = NOWHERE;
+    paging.vcpu[vcpu].lost = false;
+    paging.vcpu[vcpu].code_page = WALK_NOWHERE;
 }
 
 static void walked(CPUState *cpu, const PageWalk *w)
@@ -244,7 +214,7 @@ static void walked(CPUState *cpu, const PageWalk *w)
     };
     int vcpu, pcpu;
 
-    if (!w->entries || (code && !w->fault && !P.fetching) ||
+    if (!w->entries || (code && !w->fault && !paging.fetching) ||
         !where(cpu, &vcpu, &pcpu)) {
         return;
     }
@@ -255,7 +225,7 @@ static void walked(CPUState *cpu, const PageWalk *w)
         a.value[w->levels - i] = w->entry[i].after;
     }
     a.was_accessed = w->entry[w->entries - 1].before & WALK_PTE_ACCESSED;
-    charge(cpu, walk_model_access(P.model, &a));
+    charge(cpu, walk_model_access(paging.model, &a));
     if (w->fault) {
         go_elsewhere(vcpu);
     } else if (!code) {
@@ -266,11 +236,11 @@ static void walked(CPUState *cpu, const PageWalk *w)
 /* The modelled TLB for code does not have the page: a walk for it. */
 static void fetch(CPUState *cpu, int vcpu, int pcpu, uint64_t page)
 {
-    if (!walk_model_has(P.model, pcpu, vcpu, true, page)) {
-        P.fetching = true;
+    if (!walk_model_has(paging.model, pcpu, vcpu, true, page)) {
+        paging.fetching = true;
         cpu->cc->tcg_ops->tlb_fill(cpu, page, 0, MMU_INST_FETCH,
                                    cpu->cc->mmu_index(cpu, true), true, 0);
-        P.fetching = false;
+        paging.fetching = false;
     }
 }
 
@@ -279,8 +249,8 @@ static void code(CPUState *cpu, vaddr pc, bool more)
     uint64_t page = pc & ~(PAGE - 1);
     int vcpu, pcpu;
 
-    if (!where(cpu, &vcpu, &pcpu) || P.vcpu[vcpu].off ||
-        (P.vcpu[vcpu].code_page == page && !more)) {
+    if (!where(cpu, &vcpu, &pcpu) || paging.vcpu[vcpu].off ||
+        (paging.vcpu[vcpu].code_page == page && !more)) {
         return;
     }
     fetch(cpu, vcpu, pcpu, page);
@@ -288,8 +258,8 @@ static void code(CPUState *cpu, vaddr pc, bool more)
         page += PAGE;
         fetch(cpu, vcpu, pcpu, page);
     }
-    P.vcpu[vcpu].code_page = page;
-    P.vcpu[vcpu].lost = false;
+    paging.vcpu[vcpu].code_page = page;
+    paging.vcpu[vcpu].lost = false;
 }
 
 static void root(CPUState *cpu, hwaddr root, unsigned levels, bool all)
@@ -299,9 +269,9 @@ static void root(CPUState *cpu, hwaddr root, unsigned levels, bool all)
     if (!where(cpu, &vcpu, &pcpu)) {
         return;
     }
-    P.vcpu[vcpu].off = !levels;
+    paging.vcpu[vcpu].off = !levels;
     if (levels) {
-        charge(cpu, walk_model_root(P.model, pcpu, vcpu, root,
+        charge(cpu, walk_model_root(paging.model, pcpu, vcpu, root,
                                     format_of(levels), 0,
                                     all ? WALK_FLUSH_ALL : WALK_FLUSH));
     }
@@ -313,7 +283,7 @@ static void invalidate(CPUState *cpu, vaddr addr)
     int vcpu, pcpu;
 
     if (where(cpu, &vcpu, &pcpu)) {
-        charge(cpu, walk_model_invalidate(P.model, pcpu, vcpu, addr));
+        charge(cpu, walk_model_invalidate(paging.model, pcpu, vcpu, addr));
         go_elsewhere(vcpu);
     }
 }
@@ -321,11 +291,11 @@ static void invalidate(CPUState *cpu, vaddr addr)
 static void written(CPUState *cpu, ram_addr_t addr, unsigned size)
 {
     uint64_t page = addr & ~(PAGE - 1);
-    size_t gfn = GPOINTER_TO_SIZE(g_hash_table_lookup(P.watched, &page));
+    size_t gfn = GPOINTER_TO_SIZE(g_hash_table_lookup(paging.watched, &page));
     int vcpu, pcpu;
 
     if (gfn && where(cpu, &vcpu, &pcpu)) {
-        charge(cpu, walk_model_table_write(P.model, pcpu, vcpu,
+        charge(cpu, walk_model_table_write(paging.model, pcpu, vcpu,
                                            ((uint64_t)gfn - 1) * PAGE +
                                            (addr & (PAGE - 1)), size));
         go_on(cpu, vcpu, pcpu);
@@ -342,7 +312,7 @@ static void leave(CPUState *cpu, PageWalkExit exit)
     int vcpu, pcpu;
 
     if (where(cpu, &vcpu, &pcpu)) {
-        charge(cpu, walk_model_exit(P.model, pcpu, vcpu, kinds[exit]));
+        charge(cpu, walk_model_exit(paging.model, pcpu, vcpu, kinds[exit]));
         if (exit == PAGE_WALK_IO) {
             go_on(cpu, vcpu, pcpu);
         } else {
@@ -361,206 +331,45 @@ static const PageWalkHooks hooks = {
     .exit = leave,
 };
 
-/* --- Dynamic switching --- */
-
-static WalkMode mode_of(DspMode mode)
-{
-    return mode == DSP_NESTED ? WALK_NESTED : WALK_SHADOWED;
-}
-
-/* Only these two modes are DSP's. */
-static bool dsp_mode_of(WalkMode mode, DspMode *dsp)
-{
-    *dsp = mode == WALK_SHADOWED ? DSP_SHADOW : DSP_NESTED;
-    return mode == WALK_SHADOWED || mode == WALK_NESTED;
-}
-
-/* The present, in cycles: the end of a window */
-static int64_t present(void)
-{
-    return vsched_ns_to_cycles(vsched_engine,
-                               qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL));
-}
-
-/* At @cycle, and not before it, also if it is between two ns */
-static void await_cycle(QEMUTimer *timer, int64_t cycle)
-{
-    int64_t ns = vsched_cycles_to_ns(vsched_engine, cycle);
-
-    ns += vsched_ns_to_cycles(vsched_engine, ns) < cycle;
-    timer_mod(timer, ns);
-    vsched_devices_expect(ns);
-}
-
-/* Scans are at multiples of their interval, so that no state says when. */
-static void await_scan(void)
-{
-    int64_t interval = walk_model_config(P.model)->scan;
-    bool agile = false;
-
-    for (unsigned vm = 0; vm < P.vms; vm++) {
-        agile |= walk_model_mode(P.model, vm) == WALK_AGILE;
-    }
-    if (agile) {
-        await_cycle(P.scanner, (present() / interval + 1) * interval);
-    } else {
-        timer_del(P.scanner);
-    }
-}
-
-static void scan(void *opaque)
-{
-    for (unsigned vm = 0; vm < P.vms; vm++) {
-        walk_model_scan(P.model, vm);
-    }
-    await_scan();
-}
-
-/* @rule: of DSP's, or none */
-static void set_mode(unsigned vm, WalkMode mode, int rule)
-{
-    if (walk_model_mode(P.model, vm) != mode) {
-        walk_model_set_mode(P.model, vm, mode);
-        qapi_event_send_paging_mode(vm, (PagingMode)mode, rule >= 0, rule);
-        await_scan();
-    }
-}
-
-static DspCounters count_vm(unsigned vm)
-{
-    const VschedCore *core = vsched_engine->core;
-    DspCounters sum = {};
-    WalkCounters c;
-
-    for (unsigned user = 0; user < 2; user++) {
-        walk_model_of_vm(P.model, vm, user, &c);
-        sum.misses += c.misses[WALK_CODE] + c.misses[WALK_DATA];
-        sum.faults += c.faults;
-        for (unsigned i = 0; i < P.vcpus; i++) {
-            if (core->topology.vm[i] == (int)vm) {
-                sum.insns += core->vcpu[i].insns[user];
-            }
-        }
-    }
-    return sum;
-}
-
-static void await_sample(void)
-{
-    int64_t next = dsp_next(P.dsp);
-
-    if (next == INT64_MAX) {
-        timer_del(P.sampler);
-    } else {
-        await_cycle(P.sampler, next);
-    }
-}
-
-static void sample(void *opaque)
-{
-    int64_t now = present();
-
-    for (unsigned vm = 0; vm < P.vms; vm++) {
-        const DspSample *s;
-        DspCounters counted;
-
-        if (!dsp_is_due(P.dsp, vm, now)) {
-            continue;
-        }
-        counted = count_vm(vm);
-        s = dsp_sample(P.dsp, vm, now, &counted);
-        if (s->rule == DSP_EXPERIMENT && s->before == s->after) {
-            set_mode(vm, mode_of(!s->after), s->rule);
-        }
-        set_mode(vm, mode_of(s->after), s->rule);
-    }
-    await_sample();
-}
-
-static bool enable_dsp(unsigned vm, const DspSettings *settings, char **why)
-{
-    WalkMode mode = walk_model_mode(P.model, vm);
-    DspCounters counted = count_vm(vm);
-    DspMode dsp;
-
-    if (!dsp_mode_of(mode, &dsp)) {
-        *why = g_strdup_printf("VM %u is in mode %s: DSP switches between "
-                               "nested and shadow", vm, walk_mode_names[mode]);
-        return false;
-    }
-    if (!dsp_enable(P.dsp, vm, settings, dsp, present(), &counted, why)) {
-        return false;
-    }
-    P.was_sampled[vm] = true;
-    set_mode(vm, mode_of(dsp_mode(P.dsp, vm)), DSP_EXPERIMENT);
-    await_sample();
-    return true;
-}
-
-static void enable_all(void)
-{
-    DspSettings settings;
-    char *why = NULL;
-
-    dsp_settings_default(&settings, vsched_engine->clock_hz);
-    for (unsigned i = 0; i < P.vms; i++) {
-        enable_dsp(i, &settings, &why);
-        g_assert(!why);
-    }
-}
-
-/* The list is empty after a reset, but for who was in it from the beginning. */
-static void reset(void *opaque)
-{
-    dsp_reset(P.dsp);
-    if (P.begins_with_dsp) {
-        for (unsigned i = 0; i < P.vms; i++) {
-            set_mode(i, WALK_NESTED, -1);
-        }
-        enable_all();
-    }
-    await_sample();
-    await_scan();
-}
-
 /* --- Saved state --- */
 
 static int pre_save(void *opaque)
 {
     g_autoptr(GVariant) state = g_variant_ref_sink(
-        g_variant_new("(vv)", walk_model_save(P.model), dsp_save(P.dsp)));
+        g_variant_new("(vv)", walk_model_save(paging.model),
+                      dsp_save(paging.dsp)));
 
-    g_free(P.state);
-    P.state_size = g_variant_get_size(state);
-    P.state = g_malloc(P.state_size);
-    g_variant_store(state, P.state);
+    g_free(paging.state);
+    paging.state_size = g_variant_get_size(state);
+    paging.state = g_malloc(paging.state_size);
+    g_variant_store(state, paging.state);
     return 0;
 }
 
 static int post_load(void *opaque, int version)
 {
     g_autoptr(GVariant) state = g_variant_ref_sink(g_variant_new_from_data(
-        G_VARIANT_TYPE("(vv)"), P.state, P.state_size, false, NULL, NULL));
+        G_VARIANT_TYPE("(vv)"), paging.state, paging.state_size, false, NULL,
+        NULL));
     g_autoptr(GVariant) walks = NULL, dsp = NULL;
     g_autofree char *why = NULL;
 
     g_variant_get(state, "(vv)", &walks, &dsp);
 
-    for (unsigned i = 0; i < P.vcpus; i++) {
+    for (unsigned i = 0; i < paging.vcpus; i++) {
         lose(i, 0, 0);
-        P.vcpu[i].home = -1;
+        paging.vcpu[i].home = -1;
         go_elsewhere(i);
     }
-    if (!walk_model_load(P.model, walks, &why) ||
-        !dsp_load(P.dsp, dsp, &why)) {
+    if (!walk_model_load(paging.model, walks, &why) ||
+        !dsp_load(paging.dsp, dsp, &why)) {
         error_report("%s", why);
         return -EINVAL;
     }
-    for (unsigned i = 0; i < P.vms; i++) {
-        P.was_sampled[i] |= dsp_is_enabled(P.dsp, i);
+    for (unsigned i = 0; i < paging.vms; i++) {
+        paging.was_sampled[i] |= dsp_is_enabled(paging.dsp, i);
     }
-    await_sample();
-    await_scan();
+    paging_await();
     return 0;
 }
 
@@ -571,13 +380,18 @@ static const VMStateDescription vmstate_paging = {
     .pre_save = pre_save,
     .post_load = post_load,
     .fields = (const VMStateField[]) {
-        VMSTATE_UINT32(state_size, typeof(P)),
-        VMSTATE_VBUFFER_ALLOC_UINT32(state, typeof(P), 1, NULL, state_size),
+        VMSTATE_UINT32(state_size, Paging),
+        VMSTATE_VBUFFER_ALLOC_UINT32(state, Paging, 1, NULL, state_size),
         VMSTATE_END_OF_LIST()
     }
 };
 
 /* --- Start --- */
+
+static void reset(void *opaque)
+{
+    paging_switch_reset();
+}
 
 static bool load_config(WalkConfig *config, const char *name, Error **errp)
 {
@@ -605,8 +419,8 @@ static bool load_config(WalkConfig *config, const char *name, Error **errp)
 
 static bool find_mode(const char *name, WalkMode *mode, Error **errp)
 {
-    P.begins_with_dsp = g_str_equal(name, "dsp");
-    if (P.begins_with_dsp) {
+    paging.begins_with_dsp = g_str_equal(name, "dsp");
+    if (paging.begins_with_dsp) {
         *mode = WALK_NESTED;
         return true;
     }
@@ -623,14 +437,14 @@ static bool find_mode(const char *name, WalkMode *mode, Error **errp)
 
 static void listen_to(VschedEngine *e)
 {
-    P.listener = g_new(VschedListener, P.pcpus);
-    for (unsigned i = 0; i < P.pcpus; i++) {
-        P.listener[i] = (VschedListener) {
+    paging.listener = g_new(VschedListener, paging.pcpus);
+    for (unsigned i = 0; i < paging.pcpus; i++) {
+        paging.listener[i] = (VschedListener) {
             .ops = &listener_ops,
             .pcpu = i,
             .exact = INT64_MAX,
         };
-        vsched_exec_listen(e, i, &P.listener[i]);
+        vsched_exec_listen(e, i, &paging.listener[i]);
     }
 }
 
@@ -639,7 +453,7 @@ enum { OPTION_MODE, OPTION_CONFIG };
 static bool start(const char *const *values, Error **errp)
 {
     static const WalkHooks walk_hooks = {
-        .read = read_entry,
+        .read = paging_read_entry,
         .protect = watch,
         .evicted = evicted,
         .flushed = flushed,
@@ -681,27 +495,24 @@ static bool start(const char *const *values, Error **errp)
                    config.clock);
         return false;
     }
-    P.pcpus = t->pcpus;
-    P.vcpus = t->vcpus;
-    P.vms = t->vms;
-    for (unsigned i = 0; i < P.vcpus; i++) {
+    paging.pcpus = t->pcpus;
+    paging.vcpus = t->vcpus;
+    paging.vms = t->vms;
+    for (unsigned i = 0; i < paging.vcpus; i++) {
         vm[i] = t->vm[i];
     }
-    P.vcpu = g_new(PagingVCPU, P.vcpus);
-    for (unsigned i = 0; i < P.vcpus; i++) {
-        P.vcpu[i] = (PagingVCPU) { -1, NOWHERE, false, true };
+    paging.vcpu = g_new(PagingVCPU, paging.vcpus);
+    for (unsigned i = 0; i < paging.vcpus; i++) {
+        paging.vcpu[i] = (PagingVCPU) { -1, WALK_NOWHERE, false, true };
     }
-    P.watched = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free,
+    paging.watched = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free,
                                       NULL);
-    P.model = walk_model_new(&config, &machine, &walk_hooks, mode);
-    P.dsp = dsp_new(P.vms);
-    P.was_sampled = g_new0(bool, P.vms);
-    P.sampler = timer_new_ns(QEMU_CLOCK_VIRTUAL, sample, NULL);
-    P.scanner = timer_new_ns(QEMU_CLOCK_VIRTUAL, scan, NULL);
+    paging.model = walk_model_new(&config, &machine, &walk_hooks, mode);
+    paging_switch_start();
     listen_to(e);
     page_walk_set_hooks(&hooks);
     qemu_register_reset(reset, NULL);
-    vmstate_register(NULL, 0, &vmstate_paging, &P);
+    vmstate_register(NULL, 0, &vmstate_paging, &paging);
     return true;
 }
 
@@ -727,282 +538,3 @@ static void register_model(void)
 
 type_init(register_model)
 
-/* --- QMP --- */
-
-static bool is_on(Error **errp)
-{
-    if (!P.model) {
-        error_setg(errp, "there is no model of paging: start the machine with "
-                   "-accel tcg,thread=vsched,paging=");
-    }
-    return P.model;
-}
-
-static PagingCounterList *counters_of(unsigned vm)
-{
-    PagingCounterList *list = NULL, **tail = &list;
-    WalkCounters c[2];
-
-    walk_model_of_vm(P.model, vm, false, &c[0]);
-    walk_model_of_vm(P.model, vm, true, &c[1]);
-    for (unsigned i = 0; walk_counter_names[i]; i++) {
-        PagingCounter *one = g_new0(PagingCounter, 1);
-
-        one->name = g_strdup(walk_counter_names[i]);
-        one->privileged = ((uint64_t *)&c[0])[i];
-        one->user = ((uint64_t *)&c[1])[i];
-        QAPI_LIST_APPEND(tail, one);
-    }
-    return list;
-}
-
-PagingVmList *qmp_query_paging(Error **errp)
-{
-    PagingVmList *list = NULL, **tail = &list;
-
-    if (!is_on(errp)) {
-        return NULL;
-    }
-    for (unsigned i = 0; i < P.vms; i++) {
-        PagingVm *vm = g_new0(PagingVm, 1);
-
-        vm->vm = i;
-        vm->mode = (PagingMode)walk_model_mode(P.model, i);
-        vm->shadow_pages = walk_shadow_pages(walk_model_shadow(P.model, i));
-        vm->nested_tables = walk_shadow_nested(walk_model_shadow(P.model, i));
-        vm->counters = counters_of(i);
-        QAPI_LIST_APPEND(tail, vm);
-    }
-    return list;
-}
-
-/*
- * An entry of a table in sync is that of the guest.  A and D bits of upper
- * entries, which walks may set through another table, do not matter.
- */
-static void check_entry(void *opaque, uint64_t gfn, unsigned level,
-                        WalkFormat format, unsigned index, uint64_t value,
-                        bool out_of_sync)
-{
-    uint64_t bits = level > 1 ? WALK_PTE_ACCESSED | WALK_PTE_DIRTY : 0;
-    unsigned size = walk_format_entry(format);
-    PagingCheck *check = opaque;
-    uint64_t now;
-
-    if (level == WALK_SPLIT) {
-        return;
-    }
-    if (out_of_sync) {
-        check->out_of_sync++;
-        return;
-    }
-    now = read_entry(NULL, 0, gfn * PAGE + index * size, size);
-    check->entries++;
-    check->wrong += (now | bits) != (value | bits);
-}
-
-PagingCheck *qmp_x_paging_check(Error **errp)
-{
-    PagingCheck *check;
-
-    if (!is_on(errp)) {
-        return NULL;
-    }
-    check = g_new0(PagingCheck, 1);
-    for (unsigned i = 0; i < P.vms; i++) {
-        walk_shadow_foreach(walk_model_shadow(P.model, i), check_entry, check);
-    }
-    return check;
-}
-
-static bool check_vm(int64_t vm, Error **errp)
-{
-    if (!is_on(errp)) {
-        return false;
-    }
-    if (vm < 0 || vm >= P.vms) {
-        error_setg(errp, "vm %" PRId64 ": allowed are 0 to %u", vm, P.vms - 1);
-        return false;
-    }
-    return true;
-}
-
-void qmp_paging_set_mode(int64_t vm, PagingMode mode, Error **errp)
-{
-    DspMode dsp;
-
-    if (!check_vm(vm, errp)) {
-        return;
-    }
-    if (dsp_is_enabled(P.dsp, vm)) {
-        if (!dsp_mode_of((WalkMode)mode, &dsp)) {
-            error_setg(errp, "VM %" PRId64 " is switched by DSP: allowed are "
-                       "nested and shadow, or dsp-disable first", vm);
-            return;
-        }
-        dsp_forced(P.dsp, vm, dsp, present());
-    }
-    set_mode(vm, (WalkMode)mode, -1);
-}
-
-/* A frequency, in 1e-7, if it was given */
-static bool threshold(const char *name, bool given, double value, uint64_t *to,
-                      Error **errp)
-{
-    double scaled = value * DSP_UNIT;
-
-    if (!given) {
-        return true;
-    }
-    if (!(value >= 0 && value <= 100000) ||
-        fabs(scaled - round(scaled)) > 0.001) {
-        error_setg(errp, "%s=%g: allowed are 0 to 100000 in steps of 1e-7",
-                   name, value);
-        return false;
-    }
-    *to = llround(scaled);
-    return true;
-}
-
-static bool settings_of(const DspOptions *o, DspSettings *s, Error **errp)
-{
-    dsp_settings_default(s, vsched_engine->clock_hz);
-    if (o->has_interval) {
-        if (o->interval < 1 || o->interval > INT64_MAX / 1000) {
-            error_setg(errp, "interval: allowed are 1 to %" PRId64 " ns",
-                       INT64_MAX / 1000);
-            return false;
-        }
-        s->interval = MAX(1, vsched_ns_to_cycles(vsched_engine, o->interval));
-    }
-    s->history = o->has_history ? o->history : s->history;
-    s->keep = o->has_keep ? o->keep : s->keep;
-    s->margin = o->has_margin ? o->margin : s->margin;
-    s->experiment = o->has_experiment ? (int)o->experiment : DSP_RULES;
-    return threshold("fault-upper", o->has_fault_upper, o->fault_upper,
-                     &s->fault_upper, errp) &&
-           threshold("fault-lower", o->has_fault_lower, o->fault_lower,
-                     &s->fault_lower, errp) &&
-           threshold("miss-upper", o->has_miss_upper, o->miss_upper,
-                     &s->miss_upper, errp) &&
-           threshold("miss-lower", o->has_miss_lower, o->miss_lower,
-                     &s->miss_lower, errp) &&
-           threshold("ratio-upper", o->has_ratio_upper, o->ratio_upper,
-                     &s->ratio_upper, errp) &&
-           threshold("ratio-lower", o->has_ratio_lower, o->ratio_lower,
-                     &s->ratio_lower, errp);
-}
-
-void qmp_dsp_enable(DspEnableOptions *given, Error **errp)
-{
-    const DspOptions *options = qapi_DspEnableOptions_base(given);
-    g_autofree char *why = NULL;
-    DspSettings settings;
-
-    if (check_vm(given->vm, errp) && settings_of(options, &settings, errp) &&
-        !enable_dsp(given->vm, &settings, &why)) {
-        error_setg(errp, "%s", why);
-    }
-}
-
-void qmp_dsp_disable(int64_t vm, Error **errp)
-{
-    g_autofree char *why = NULL;
-    DspMode former;
-
-    if (!check_vm(vm, errp)) {
-        return;
-    }
-    if (!dsp_disable(P.dsp, vm, &former, &why)) {
-        error_setg(errp, "%s", why);
-        return;
-    }
-    set_mode(vm, mode_of(former), -1);
-    await_sample();
-}
-
-static DspOptions *options_of(const DspSettings *s)
-{
-    DspOptions *o = g_new(DspOptions, 1);
-
-    *o = (DspOptions) {
-        .has_interval = true,
-        .interval = vsched_cycles_to_ns(vsched_engine, s->interval),
-        .has_history = true,
-        .history = s->history,
-        .has_keep = true,
-        .keep = s->keep,
-        .has_margin = true,
-        .margin = s->margin,
-        .has_fault_upper = true,
-        .fault_upper = (double)s->fault_upper / DSP_UNIT,
-        .has_fault_lower = true,
-        .fault_lower = (double)s->fault_lower / DSP_UNIT,
-        .has_miss_upper = true,
-        .miss_upper = (double)s->miss_upper / DSP_UNIT,
-        .has_miss_lower = true,
-        .miss_lower = (double)s->miss_lower / DSP_UNIT,
-        .has_ratio_upper = true,
-        .ratio_upper = (double)s->ratio_upper / DSP_UNIT,
-        .has_ratio_lower = true,
-        .ratio_lower = (double)s->ratio_lower / DSP_UNIT,
-        .has_experiment = true,
-        .experiment = (DspForcedSwitch)s->experiment,
-    };
-    return o;
-}
-
-static DspSampleInfoList *samples_of(unsigned vm)
-{
-    DspSampleInfoList *list = NULL, **tail = &list;
-
-    for (unsigned i = 0; i < dsp_samples(P.dsp, vm); i++) {
-        const DspSample *s = dsp_sample_at(P.dsp, vm, i);
-        DspSampleInfo *one = g_new0(DspSampleInfo, 1);
-
-        one->time = vsched_cycles_to_ns(vsched_engine, s->time);
-        one->insns = s->counted.insns;
-        one->misses = s->counted.misses;
-        one->faults = s->counted.faults;
-        one->rule = s->rule;
-        one->before = (PagingMode)mode_of(s->before);
-        one->after = (PagingMode)mode_of(s->after);
-        QAPI_LIST_APPEND(tail, one);
-    }
-    return list;
-}
-
-DspInfoList *qmp_query_dsp(Error **errp)
-{
-    DspInfoList *list = NULL, **tail = &list;
-
-    if (!is_on(errp)) {
-        return NULL;
-    }
-    for (unsigned i = 0; i < P.vms; i++) {
-        VschedEngine *e = vsched_engine;
-        uint64List **decisions;
-        DspTotals totals;
-        DspInfo *one;
-
-        if (!P.was_sampled[i]) {
-            continue;
-        }
-        dsp_totals(P.dsp, i, present(), &totals);
-        one = g_new0(DspInfo, 1);
-        one->vm = i;
-        one->enabled = dsp_is_enabled(P.dsp, i);
-        one->mode = (PagingMode)walk_model_mode(P.model, i);
-        one->options = options_of(dsp_settings(P.dsp, i));
-        one->switches = totals.switches;
-        one->nested_time = vsched_cycles_to_ns(e, totals.cycles[DSP_NESTED]);
-        one->shadow_time = vsched_cycles_to_ns(e, totals.cycles[DSP_SHADOW]);
-        decisions = &one->decisions;
-        for (unsigned n = 0; n < G_N_ELEMENTS(totals.decisions); n++) {
-            QAPI_LIST_APPEND(decisions, totals.decisions[n]);
-        }
-        one->samples = samples_of(i);
-        QAPI_LIST_APPEND(tail, one);
-    }
-    return list;
-}

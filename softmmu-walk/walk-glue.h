@@ -1,0 +1,70 @@
+/*
+ * The paging model in a machine: what its parts share
+ *
+ * walk.c has the model's hooks in QEMU, walk-switch.c changes modes, by DSP or
+ * by hand, and walk-qmp.c is what users see of it.
+ *
+ * Copyright (c) 2026 The cmp8 developers
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef WALK_GLUE_H
+#define WALK_GLUE_H
+
+#include "qemu/timer.h"
+#include "accel/vsched/engine.h"
+#include "vsched/vsched.h"
+#include "dsp.h"
+#include "walk-model.h"
+
+#define WALK_NOWHERE UINT64_MAX
+
+typedef struct PagingVCPU {
+    int home;                   /* the PCPU that QEMU's TLB is a subset of */
+    uint64_t code_page;         /* of the block before, or WALK_NOWHERE */
+    bool lost;                  /* an exit has emptied the TLB: that page too */
+    bool off;                   /* the guest's paging is */
+} PagingVCPU;
+
+typedef struct Paging {
+    WalkModel *model;           /* NULL: there is no model of paging */
+    VschedListener *listener;   /* of each PCPU */
+    PagingVCPU *vcpu;
+    unsigned pcpus, vcpus, vms;
+    GHashTable *watched;        /* &ram_addr_t of a page: its gfn + 1 */
+    bool fetching;              /* a walk for a block that is executed */
+    Dsp *dsp;
+    QEMUTimer *sampler;         /* of simulated time: at a window's end */
+    QEMUTimer *scanner;         /* of agile paging: the same */
+    bool *was_sampled;          /* of each VM: query-dsp has it */
+    bool begins_with_dsp;       /* paging=dsp, also after a reset */
+    uint8_t *state;             /* while it is saved or loaded */
+    uint32_t state_size;
+} Paging;
+
+extern Paging paging;
+
+/* The guest's entry at @gpa of @vm, which has @size bytes */
+uint64_t paging_read_entry(void *opaque, unsigned vm, uint64_t gpa,
+                           unsigned size);
+
+/* The present, in cycles: the end of a window */
+int64_t paging_present(void);
+
+WalkMode paging_mode_of(DspMode mode);
+/* False: DSP does not know it, as only nested and shadow are DSP's. */
+bool paging_dsp_mode_of(WalkMode mode, DspMode *dsp);
+
+/* Timers of the sampler and of agile paging's scans are there from now on. */
+void paging_switch_start(void);
+/* Other modes, or others in DSP's list: the timers are set anew. */
+void paging_await(void);
+/* A VM gets @mode; @rule: of DSP's that decided, or -1 */
+void paging_set_mode(unsigned vm, WalkMode mode, int rule);
+/* False, and why (the caller frees it), and nothing has changed */
+bool paging_enable_dsp(unsigned vm, const DspSettings *settings, char **why);
+/* The machine was reset. */
+void paging_switch_reset(void);
+
+#endif /* WALK_GLUE_H */
