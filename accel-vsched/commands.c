@@ -34,7 +34,7 @@
 
 typedef struct Command {
     uint64_t id, at;
-    int which;                  /* of the table */
+    const VschedCommandType *type;
     QDict *arguments;
     bool given;                 /* at the start of QEMU */
 } Command;
@@ -44,89 +44,114 @@ static uint64_t last_id;
 static bool any_given;          /* at the start of QEMU, of the machine's */
 static bool giving;             /* what comes now was given at the start */
 
-/* A command: its arguments as QAPI has them, and what it does. */
-#define COMMAND(TYPE, func)                                                  \
-    static bool visit_##func(Visitor *v, void **arguments, Error **errp)     \
-    {                                                                        \
-        return visit_type_##TYPE(v, NULL, (TYPE **)arguments, errp);         \
-    }                                                                        \
-    static VschedDone *run_##func(void *arguments, Error **errp)             \
-    {                                                                        \
-        return qmp_##func(arguments, errp);                                  \
-    }                                                                        \
-    static void free_##func(void *arguments)                                 \
-    {                                                                        \
-        qapi_free_##TYPE(arguments);                                         \
-    }
+VSCHED_COMMAND_TYPE(VschedMove, vsched_move)
+VSCHED_COMMAND_TYPE(VschedPluginCommand, vsched_plugin_command)
+VSCHED_COMMAND_TYPE(VschedProfileSave, vsched_profile_save)
+VSCHED_COMMAND_TYPE(VschedProfileStart, vsched_profile_start)
+VSCHED_COMMAND_TYPE(VschedProfileStop, vsched_profile_stop)
+VSCHED_COMMAND_TYPE(VschedSet, vsched_set)
+VSCHED_COMMAND_TYPE(VschedSetAffinity, vsched_set_affinity)
+VSCHED_COMMAND_TYPE(VschedSetPCPU, vsched_set_pcpu)
+VSCHED_COMMAND_TYPE(VschedSetPolicy, vsched_set_policy)
+VSCHED_COMMAND_TYPE(VschedSetVM, vsched_set_vm)
+VSCHED_COMMAND_TYPE(VschedStopArguments, vsched_stop)
+VSCHED_COMMAND_TYPE(VschedTraceSave, vsched_trace_save)
+VSCHED_COMMAND_TYPE(VschedTraceStart, vsched_trace_start)
+VSCHED_COMMAND_TYPE(VschedTraceStop, vsched_trace_stop)
 
-COMMAND(VschedMove, vsched_move)
-COMMAND(VschedPluginCommand, vsched_plugin_command)
-COMMAND(VschedProfileSave, vsched_profile_save)
-COMMAND(VschedProfileStart, vsched_profile_start)
-COMMAND(VschedProfileStop, vsched_profile_stop)
-COMMAND(VschedSet, vsched_set)
-COMMAND(VschedSetAffinity, vsched_set_affinity)
-COMMAND(VschedSetPCPU, vsched_set_pcpu)
-COMMAND(VschedSetPolicy, vsched_set_policy)
-COMMAND(VschedSetVM, vsched_set_vm)
-COMMAND(VschedStopArguments, vsched_stop)
-COMMAND(VschedTraceSave, vsched_trace_save)
-COMMAND(VschedTraceStart, vsched_trace_start)
-COMMAND(VschedTraceStop, vsched_trace_stop)
-
-static const struct {
-    const char *name;
-    bool (*visit)(Visitor *v, void **arguments, Error **errp);
-    VschedDone *(*run)(void *arguments, Error **errp);
-    void (*free)(void *arguments);
-    /*
-     * It changes nothing in the machine and is not saved with it: a state that
-     * is loaded must not write files, say, nor stop what an observer wants.
-     */
-    bool observes;
-} table[] = {
-#define ENTRY(name, func, ...) \
-    { name, visit_##func, run_##func, free_##func, __VA_ARGS__ }
-    ENTRY("vsched-move", vsched_move),
-    ENTRY("vsched-plugin-command", vsched_plugin_command),
-    ENTRY("vsched-profile-save", vsched_profile_save),
-    ENTRY("vsched-profile-start", vsched_profile_start),
-    ENTRY("vsched-profile-stop", vsched_profile_stop),
-    ENTRY("vsched-set", vsched_set),
-    ENTRY("vsched-set-affinity", vsched_set_affinity),
-    ENTRY("vsched-set-pcpu", vsched_set_pcpu),
-    ENTRY("vsched-set-policy", vsched_set_policy),
-    ENTRY("vsched-set-vm", vsched_set_vm),
-    ENTRY("vsched-stop", vsched_stop),
-    ENTRY("vsched-trace-save", vsched_trace_save, .observes = true),
-    ENTRY("vsched-trace-start", vsched_trace_start, .observes = true),
-    ENTRY("vsched-trace-stop", vsched_trace_stop, .observes = true),
-#undef ENTRY
+static const VschedCommandType own[] = {
+    VSCHED_COMMAND_ENTRY("vsched-move", vsched_move),
+    VSCHED_COMMAND_ENTRY("vsched-plugin-command", vsched_plugin_command),
+    VSCHED_COMMAND_ENTRY("vsched-profile-save", vsched_profile_save),
+    VSCHED_COMMAND_ENTRY("vsched-profile-start", vsched_profile_start),
+    VSCHED_COMMAND_ENTRY("vsched-profile-stop", vsched_profile_stop),
+    VSCHED_COMMAND_ENTRY("vsched-set", vsched_set),
+    VSCHED_COMMAND_ENTRY("vsched-set-affinity", vsched_set_affinity),
+    VSCHED_COMMAND_ENTRY("vsched-set-pcpu", vsched_set_pcpu),
+    VSCHED_COMMAND_ENTRY("vsched-set-policy", vsched_set_policy),
+    VSCHED_COMMAND_ENTRY("vsched-set-vm", vsched_set_vm),
+    VSCHED_COMMAND_ENTRY("vsched-stop", vsched_stop),
+    VSCHED_COMMAND_ENTRY("vsched-trace-save", vsched_trace_save,
+                         .observes = true),
+    VSCHED_COMMAND_ENTRY("vsched-trace-start", vsched_trace_start,
+                         .observes = true),
+    VSCHED_COMMAND_ENTRY("vsched-trace-stop", vsched_trace_stop,
+                         .observes = true),
+    {}
 };
 
-char *vsched_commands_names(const char *before, int skip)
+/* All, by name */
+static GPtrArray *table;
+
+static gint compare_names(gconstpointer a, gconstpointer b)
+{
+    const VschedCommandType *const *x = a, *const *y = b;
+
+    return strcmp((*x)->name, (*y)->name);
+}
+
+void vsched_register_commands(const VschedCommandType *types)
+{
+    table = table ?: g_ptr_array_new();
+    for (; types->name; types++) {
+        g_ptr_array_add(table, (void *)types);
+    }
+    g_ptr_array_sort(table, compare_names);
+}
+
+static void register_own(void)
+{
+    vsched_register_commands(own);
+}
+
+type_init(register_own)
+
+#define OWN "vsched-"
+
+char *vsched_commands_names(const char *before, bool brief)
 {
     GString *names = g_string_new(NULL);
 
-    for (int i = 0; i < ARRAY_SIZE(table); i++) {
-        g_string_append_printf(names, "%s%s", before, table[i].name + skip);
+    for (int i = 0; i < table->len; i++) {
+        const VschedCommandType *t = table->pdata[i];
+        bool is_own = g_str_has_prefix(t->name, OWN);
+
+        g_string_append_printf(names, "%s%s", before,
+                               t->name + (brief && is_own ? strlen(OWN) : 0));
     }
     return g_string_free(names, false);
 }
 
-static int find(const char *name, Error **errp)
+static const VschedCommandType *find_quietly(const char *name)
 {
-    g_autofree char *names = NULL;
+    for (int i = 0; i < table->len; i++) {
+        const VschedCommandType *t = table->pdata[i];
 
-    for (int i = 0; i < ARRAY_SIZE(table); i++) {
-        if (!strcmp(table[i].name, name)) {
-            return i;
+        if (!strcmp(t->name, name)) {
+            return t;
         }
     }
-    names = vsched_commands_names(", ", 0);
-    error_setg(errp, "there is no command '%s' that can be given a time: "
-               "allowed are%s", name, names + 1);
-    return -1;
+    return NULL;
+}
+
+static const VschedCommandType *find(const char *name, Error **errp)
+{
+    const VschedCommandType *t = find_quietly(name);
+
+    if (!t) {
+        g_autofree char *names = vsched_commands_names(", ", false);
+
+        error_setg(errp, "there is no command '%s' that can be given a time: "
+                   "allowed are%s", name, names + 1);
+    }
+    return t;
+}
+
+char *vsched_commands_full_name(const char *name)
+{
+    bool is_full = find_quietly(name) || g_str_has_prefix(name, OWN);
+
+    return g_strconcat(is_full ? "" : OWN, name, NULL);
 }
 
 static void command_free(Command *c)
@@ -192,12 +217,12 @@ bool vsched_commands_can_write(const char *filename, Error **errp)
 
 
 /* QAPI's @arguments as a dictionary. */
-static QDict *as_dict(int which, void *arguments)
+static QDict *as_dict(const VschedCommandType *type, void *arguments)
 {
     QObject *dict;
     Visitor *v = qobject_output_visitor_new(&dict);
 
-    table[which].visit(v, &arguments, &error_abort);
+    type->visit(v, &arguments, &error_abort);
     visit_complete(v, &dict);
     visit_free(v);
     return qobject_to(QDict, dict);
@@ -206,7 +231,7 @@ static QDict *as_dict(int which, void *arguments)
 VschedDone *vsched_commands_defer(VschedEngine *e, const char *command,
                                   void *arguments, uint64_t at, Error **errp)
 {
-    int which = find(command, &error_abort);
+    const VschedCommandType *type = find(command, &error_abort);
     Command *c;
 
     if (at > INT64_MAX || (int64_t)at < e->now) {
@@ -221,8 +246,8 @@ VschedDone *vsched_commands_defer(VschedEngine *e, const char *command,
     c = g_new0(Command, 1);
     c->id = ++last_id;
     c->at = at;
-    c->which = which;
-    c->arguments = as_dict(which, arguments);
+    c->type = type;
+    c->arguments = as_dict(type, arguments);
     c->given = giving;
     insert(c);
     qatomic_set(&e->attention, true);
@@ -239,7 +264,7 @@ static bool withdraw(const char *command, uint64_t id)
         Command *c = l->data;
 
         if (c->id == id && (!command ||
-                            !strcmp(table[c->which].name, command))) {
+                            !strcmp(c->type->name, command))) {
             g_queue_delete_link(&pending, l);
             command_free(c);
             return true;
@@ -268,7 +293,7 @@ VschedPendingList *vsched_commands_pending(void)
 
         p->id = c->id;
         p->at = c->at;
-        p->command = g_strdup(table[c->which].name);
+        p->command = g_strdup(c->type->name);
         p->arguments = QOBJECT(qobject_ref(c->arguments));
         QAPI_LIST_APPEND(tail, p);
     }
@@ -301,16 +326,17 @@ static bool parse_time_argument(QDict *arguments, const char *name,
 }
 
 /* @arguments of JSON, or, if @texts, of words whose values may be texts. */
-static VschedDone *run(int which, QDict *arguments, bool texts, Error **errp)
+static VschedDone *run(const VschedCommandType *type, QDict *arguments,
+                       bool texts, Error **errp)
 {
     Visitor *v = texts ? qobject_input_visitor_new_keyval(QOBJECT(arguments))
                        : qobject_input_visitor_new(QOBJECT(arguments));
     VschedDone *result = NULL;
     void *typed = NULL;
 
-    if (table[which].visit(v, &typed, errp)) {
-        result = table[which].run(typed, errp);
-        table[which].free(typed);
+    if (type->visit(v, &typed, errp)) {
+        result = type->run(typed, errp);
+        type->free(typed);
     }
     visit_free(v);
     return result;
@@ -321,14 +347,14 @@ void vsched_commands_due(VschedEngine *e)
     while (vsched_commands_next() <= e->now) {
         Command *c = g_queue_pop_head(&pending);
         Error *err = NULL;
-        VschedDone *d = run(c->which, c->arguments, false, &err);
+        VschedDone *d = run(c->type, c->arguments, false, &err);
 
-        qapi_event_send_vsched_command(c->id, table[c->which].name, e->now,
+        qapi_event_send_vsched_command(c->id, c->type->name, e->now,
                                        err ? error_get_pretty(err) : NULL,
                                        d ? d->answer : NULL);
         qapi_free_VschedDone(d);
         if (err) {
-            warn_report("%s at %" PRId64 " ns: %s", table[c->which].name,
+            warn_report("%s at %" PRId64 " ns: %s", c->type->name,
                         e->now, error_get_pretty(err));
         }
         error_free(err);
@@ -339,11 +365,11 @@ void vsched_commands_due(VschedEngine *e)
 VschedDone *vsched_commands_run(const char *command, const char *arguments,
                                 const char *at, Error **errp)
 {
-    int which = find(command, errp);
+    static const char *const times[] = { "duration", "interval" };
+    const VschedCommandType *type = find(command, errp);
     g_autoptr(QDict) dict = NULL;
-    const char *duration;
 
-    if (which < 0) {
+    if (!type) {
         return NULL;
     }
     dict = keyval_parse(arguments ?: "", NULL, NULL, errp);
@@ -356,13 +382,17 @@ VschedDone *vsched_commands_run(const char *command, const char *arguments,
         return NULL;
     }
     at = at ?: qdict_get_try_str(dict, "at");
-    duration = qdict_get_try_str(dict, "duration");
-    if ((at && !parse_time_argument(dict, "at", at, errp)) ||
-        (duration &&
-         !parse_time_argument(dict, "duration", duration, errp))) {
+    if (at && !parse_time_argument(dict, "at", at, errp)) {
         return NULL;
     }
-    return run(which, dict, true, errp);
+    for (int i = 0; i < ARRAY_SIZE(times); i++) {
+        const char *value = qdict_get_try_str(dict, times[i]);
+
+        if (value && !parse_time_argument(dict, times[i], value, errp)) {
+            return NULL;
+        }
+    }
+    return run(type, dict, true, errp);
 }
 
 /*
@@ -380,13 +410,13 @@ char *vsched_commands_save(void)
         Command *c = l->data;
         QDict *dict;
 
-        if (table[c->which].observes) {
+        if (c->type->observes) {
             continue;
         }
         dict = qdict_new();
         qdict_put_int(dict, "id", c->id);
         qdict_put_int(dict, "at", c->at);
-        qdict_put_str(dict, "command", table[c->which].name);
+        qdict_put_str(dict, "command", c->type->name);
         qdict_put(dict, "arguments", qobject_ref(c->arguments));
         qlist_append(list, dict);
     }
@@ -402,26 +432,26 @@ static Command *load_command(QObject *saved)
     QDict *dict = qobject_to(QDict, saved);
     QDict *arguments = dict ? qdict_get_qdict(dict, "arguments") : NULL;
     const char *name = dict ? qdict_get_try_str(dict, "command") : NULL;
-    int which = name ? find(name, NULL) : -1;
+    const VschedCommandType *type = name ? find(name, NULL) : NULL;
     void *typed = NULL;
     Visitor *v;
     Command *c;
 
-    if (which < 0 || table[which].observes || !arguments ||
+    if (!type || type->observes || !arguments ||
         qdict_get_try_int(dict, "at", -1) < 0) {
         return NULL;
     }
     v = qobject_input_visitor_new(QOBJECT(arguments));
-    if (!table[which].visit(v, &typed, NULL)) {
+    if (!type->visit(v, &typed, NULL)) {
         visit_free(v);
         return NULL;
     }
     visit_free(v);
-    table[which].free(typed);
+    type->free(typed);
     c = g_new0(Command, 1);
     c->id = qdict_get_try_int(dict, "id", 0);
     c->at = qdict_get_int(dict, "at");
-    c->which = which;
+    c->type = type;
     c->arguments = qobject_ref(arguments);
     return c;
 }
@@ -435,7 +465,7 @@ static void clear(bool given)
         Command *c = l->data;
 
         next = l->next;
-        if (c->given == given && !table[c->which].observes) {
+        if (c->given == given && !c->type->observes) {
             g_queue_delete_link(&pending, l);
             command_free(c);
         }
@@ -515,7 +545,7 @@ static bool give(VschedCommandObject *c, Error **errp)
         error_prepend(errp, "vsched-command '%s': ",
                       object_get_canonical_path_component(OBJECT(c)));
     }
-    any_given |= d && !table[find(c->run, &error_abort)].observes;
+    any_given |= d && !find(c->run, &error_abort)->observes;
     qapi_free_VschedDone(d);
     return d;
 }
@@ -544,7 +574,7 @@ static void check_plugins(Notifier *notifier, void *data)
     for (GList *l = pending.head; l; l = l->next) {
         Command *c = l->data;
 
-        if (table[c->which].run == run_vsched_plugin_command) {
+        if (c->type->run == run_vsched_plugin_command) {
             qemu_plugin_takes_commands(qdict_get_str(c->arguments, "plugin"),
                                        &error_fatal);
         }

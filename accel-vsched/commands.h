@@ -8,8 +8,43 @@
 #define VSCHED_COMMANDS_H
 
 #include "qapi/qapi-types-vsched.h"
+#include "qapi/visitor.h"
 #include "qobject/qdict.h"
 #include "engine.h"
+
+/* A command of QMP whose arguments are of one type and have "at" */
+typedef struct VschedCommandType {
+    const char *name;
+    bool (*visit)(Visitor *v, void **arguments, Error **errp);
+    VschedDone *(*run)(void *arguments, Error **errp);
+    void (*free)(void *arguments);
+    /*
+     * It changes nothing in the machine and is not saved with it: a state that
+     * is loaded must not write files, say, nor stop what an observer wants.
+     */
+    bool observes;
+} VschedCommandType;
+
+/* The functions of command @func, whose arguments are of QAPI's type @TYPE */
+#define VSCHED_COMMAND_TYPE(TYPE, func)                                      \
+    static bool visit_##func(Visitor *v, void **arguments, Error **errp)     \
+    {                                                                        \
+        return visit_type_##TYPE(v, NULL, (TYPE **)arguments, errp);         \
+    }                                                                        \
+    static VschedDone *run_##func(void *arguments, Error **errp)             \
+    {                                                                        \
+        return qmp_##func(arguments, errp);                                  \
+    }                                                                        \
+    static void free_##func(void *arguments)                                 \
+    {                                                                        \
+        qapi_free_##TYPE(arguments);                                         \
+    }
+
+#define VSCHED_COMMAND_ENTRY(name, func, ...)                                \
+    { name, visit_##func, run_##func, free_##func, __VA_ARGS__ }
+
+/* @types join, from a constructor; one without a name ends them. */
+void vsched_register_commands(const VschedCommandType *types);
 
 /*
  * @command with @arguments, of the type that its schema says and without "at",
@@ -28,10 +63,12 @@ bool vsched_commands_cancel(uint64_t id);
 void vsched_commands_withdraw(const char *command, uint64_t id);
 VschedPendingList *vsched_commands_pending(void);
 /*
- * The names of all that can be given a time, without the first @skip characters
- * and with @before in front of each; the caller frees it.
+ * The names of all that can be given a time, with @before in front of each; in
+ * brief, without "vsched-".  The caller frees it.
  */
-char *vsched_commands_names(const char *before, int skip);
+char *vsched_commands_names(const char *before, bool brief);
+/* @name, with "vsched-" in front if only that may be one; the caller frees it */
+char *vsched_commands_full_name(const char *name);
 
 /* Nanoseconds at which the next one is due; INT64_MAX: there is none. */
 int64_t vsched_commands_next(void);

@@ -622,6 +622,9 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
                    "-icount cannot be used together with it");
         return false;
     }
+    if (!vsched_models_prepare(errp)) {
+        return false;
+    }
     e = vsched_options_engine(accel, ms, errp);
     if (!e) {
         return false;
@@ -658,9 +661,12 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
 
     vsched_exec_init();
     vsched_plugin_cores_init();
-    vsched_stats_init(e);
     vsched_save_init(e);
-    return vsched_models_start(errp) && vsched_commands_start(e, errp);
+    if (!vsched_models_start(errp)) {
+        return false;
+    }
+    vsched_stats_init(e);
+    return vsched_commands_start(e, errp);
 }
 
 static void vsched_pre_loadvm(CPUState *cpu)

@@ -439,6 +439,10 @@ void vsched_stalls_changed(VschedEngine *e);
 /* models.c: option @i of all models, NULL: no more; they start. */
 const VschedModelOption *vsched_model_option(int i);
 bool vsched_models_start(Error **errp);
+/* Before there is an engine: models may want a clock-hz. */
+bool vsched_models_prepare(Error **errp);
+/* The statistics of the @n-th model that has some; NULL: there is none */
+const VschedModelStats *vsched_models_stats(int n);
 
 /* engine-object.c */
 #define VSCHED_SCHED_DEFAULT "sdb"

@@ -139,8 +139,7 @@ void hmp_info_vsched(Monitor *mon, const QDict *qdict)
 
 static void print_commands(Monitor *mon)
 {
-    g_autofree char *names = vsched_commands_names("\n  vsched ",
-                                                   strlen("vsched-"));
+    g_autofree char *names = vsched_commands_names("\n  vsched ", true);
 
     monitor_printf(mon, "commands, those of QMP, with their arguments joined "
                    "by commas:%s\n  vsched cancel\n"
@@ -161,8 +160,7 @@ void hmp_vsched(Monitor *mon, const QDict *qdict)
         print_commands(mon);
         return;
     }
-    name = g_strconcat(g_str_has_prefix(command, "vsched-") ? "" : "vsched-",
-                       command, NULL);
+    name = vsched_commands_full_name(command);
     if (!strcmp(name, "vsched-cancel")) {
         const char *number;
         uint64_t id;

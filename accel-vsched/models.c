@@ -34,16 +34,52 @@ const VschedModelOption *vsched_model_option(int i)
     return NULL;
 }
 
+static void get_values(const VschedModel *model, const char **values)
+{
+    for (int i = 0; model->options[i].name; i++) {
+        g_assert(i < VSCHED_MODEL_OPTIONS_MAX);
+        values[i] = vsched_given(VSCHED_BY_ANYBODY, model->options[i].name);
+    }
+}
+
+bool vsched_models_prepare(Error **errp)
+{
+    for (int n = 0; n < VSCHED_MODELS_MAX && models[n]; n++) {
+        const char *values[VSCHED_MODEL_OPTIONS_MAX];
+        uint64_t hz = 0;
+
+        get_values(models[n], values);
+        if (models[n]->clock_hz && !models[n]->clock_hz(values, &hz, errp)) {
+            return false;
+        }
+        if (hz && !vsched_given(VSCHED_BY_ANYBODY, "clock-hz")) {
+            g_autofree char *text = g_strdup_printf("%" PRIu64, hz);
+
+            vsched_give(VSCHED_BY_ANYBODY, "clock-hz", text);
+        }
+    }
+    return true;
+}
+
+const VschedModelStats *vsched_models_stats(int n)
+{
+    for (int i = 0; i < VSCHED_MODELS_MAX && models[i]; i++) {
+        const VschedModelStats *stats = models[i]->stats ? models[i]->stats()
+                                                         : NULL;
+
+        if (stats && n-- == 0) {
+            return stats;
+        }
+    }
+    return NULL;
+}
+
 bool vsched_models_start(Error **errp)
 {
     for (int n = 0; n < VSCHED_MODELS_MAX && models[n]; n++) {
         const char *values[VSCHED_MODEL_OPTIONS_MAX];
 
-        for (int i = 0; models[n]->options[i].name; i++) {
-            g_assert(i < VSCHED_MODEL_OPTIONS_MAX);
-            values[i] = vsched_given(VSCHED_BY_ANYBODY,
-                                     models[n]->options[i].name);
-        }
+        get_values(models[n], values);
         if (!models[n]->start(values, errp)) {
             return false;
         }

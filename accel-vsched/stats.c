@@ -31,6 +31,9 @@ typedef struct Stat {
     StatsType type;
     bool cycles;
     StatPartFunc *part;         /* histogram over PCPUs; then no @value */
+    /* Of a model: its counter @number of a VCPU or a PCPU; then no @value */
+    uint64_t (*counter)(int i, int number);
+    int number;
 } Stat;
 
 #define VCPU_STAT(name, expression)                                     \
@@ -72,7 +75,7 @@ static uint64_t vcpu_ran_on(VschedEngine *e, int i, int pcpu)
     return vsched_core_ran_on(e->core, i, pcpu);
 }
 
-static const Stat vcpu_stats[] = {
+static const Stat own_vcpu_stats[] = {
     { "insns-privileged", vcpu_insns_privileged },
     { "insns-user", vcpu_insns_user },
     { "running-useful", vcpu_useful, .cycles = true },
@@ -134,7 +137,7 @@ SDB_REASON(paper_privileged, SDB_PAPER, 0, SDB_SPIN)
 SDB_REASON(paper_user, SDB_PAPER, 1, SDB_SPIN)
 SDB_REASON(recurrence_privileged, SDB_RECURRENCE, 0, SDB_SPIN)
 
-static const Stat pcpu_stats[] = {
+static const Stat own_pcpu_stats[] = {
     { "clock", pcpu_clock, .cycles = true },
     { "insns", pcpu_insns },
     { "busy", pcpu_busy, .cycles = true },
@@ -155,6 +158,9 @@ static const Stat pcpu_stats[] = {
     { "sdb-recurrence-spins-privileged", sdb_recurrence_privileged },
     {}
 };
+
+/* The engine's, and those of models */
+static Stat *vcpu_stats, *pcpu_stats;
 
 static uint64_t vm_time(VschedEngine *e, int i)
 {
@@ -190,8 +196,9 @@ static uint64_t total(VschedEngine *e, const Stat *stat, int pcpu, int from,
 
     for (int i = from; i < to; i++) {
         if (!group || group[i] == number) {
-            uint64_t value = stat->part ? stat->part(e, i, pcpu)
-                                        : stat->value(e, i);
+            uint64_t value = stat->part ? stat->part(e, i, pcpu) :
+                             stat->counter ? stat->counter(i, stat->number) :
+                             stat->value(e, i);
 
             sum = stat->type == STATS_TYPE_PEAK ? MAX(sum, value)
                                                 : sum + value;
@@ -370,9 +377,34 @@ static void schemas(StatsSchemaList **result, Error **errp)
     add_stats_schema(result, STATS_PROVIDER_VSCHED, STATS_TARGET_PCPU, list);
 }
 
+/* @own, and those of all models: of VCPUs, or of PCPUs */
+static Stat *collect(const Stat *own, bool of_vcpus)
+{
+    GArray *all = g_array_new(true, true, sizeof(Stat));
+    const VschedModelStats *m;
+
+    g_array_append_vals(all, own, length(own));
+    for (int n = 0; (m = vsched_models_stats(n)); n++) {
+        for (int i = 0; m->names[i]; i++) {
+            Stat stat = {
+                .name = m->names[i],
+                .cycles = g_str_has_prefix(m->names[i], m->cycles),
+                .counter = of_vcpus ? m->of_vcpu : m->of_pcpu,
+                .number = i,
+            };
+
+            g_array_append_val(all, stat);
+        }
+    }
+    return (Stat *)g_array_free(all, false);
+}
+
 void vsched_stats_init(VschedEngine *e)
 {
     const VschedTopology *t = &e->core->topology;
+
+    vcpu_stats = collect(own_vcpu_stats, true);
+    pcpu_stats = collect(own_pcpu_stats, false);
 
     qemu_plugin_set_stat_objects(QEMU_PLUGIN_STAT_CORE, e->pcpus, pcpu_path);
     if (t->vms > 1) {

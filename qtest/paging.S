@@ -4,9 +4,10 @@
  * 64 KiB of ROM.  FORMAT is the number of levels: 2 (32 bits), 3 (PAE), 4, 5.  Code and
  * tables are in a large page at 0.  PAGES pages of 4 KiB at 1 GB are loaded from, one after
  * the other, ROUNDS times with WORK instructions before; all entries have their A and D bits
- * set.  With REMAP, the entry of the first
+ * set, but for those of the pages if PAGE says so.  With REMAP, the entry of the first
  * page is written twice then, the page invalidated and loaded from again, and a loop goes
- * on for AFTER instructions.
+ * on for AFTER instructions.  With COUNTER, the word at that address is where the program
+ * counts: it tells a vsched-fault-counter at REGISTER, and adds one for each page.
  *
  * The code has 32 bits in all formats: with 4 and 5 levels it runs in compatibility mode.
  *
@@ -26,7 +27,9 @@
 #define PML5 0x15000
 #define DATA 0x40000000
 #define TABLE 0x23                      /* present, may be written, accessed */
+#ifndef PAGE
 #define PAGE 0x63                       /* the same, and dirty */
+#endif
 #define LARGE 0xe3
 
 #if FORMAT == 2
@@ -75,6 +78,12 @@ protected:
         movl    $PDPT + TABLE, PML4
         movl    $PML4 + TABLE, PML5
 #endif
+#ifdef COUNTER
+        movl    $COUNTER, COUNTER
+        movq    COUNTER, %mm0
+        movl    $0, COUNTER
+        movq    %mm0, REGISTER
+#endif
         mov     $PT, %edi
         mov     $0x200000 + PAGE, %eax
         mov     $PAGES, %ecx
@@ -102,6 +111,9 @@ protected:
         mov     $DATA, %esi
         mov     $PAGES, %ecx
 3:      mov     (%esi), %eax
+#ifdef COUNTER
+        incl    COUNTER
+#endif
         add     $0x1000, %esi
         loop    3b
         dec     %ebx

@@ -10,6 +10,7 @@ import tempfile
 import unittest
 
 from support import SLOWER, Guest, Refusals, refused, x86_image
+from test_caches import caches as cache_plugin, report as cache_report
 from test_save import load, save
 import dsprules                         # noqa: E402
 
@@ -173,12 +174,14 @@ class Switching(Programs):
     """DSP in a machine.  The rules themselves are tested in softmmu-walk/tests/test-dsp.c."""
     timeout = 300
     US = 1000
+    defines = more = ()
 
     def sampled(self, mode, **options):
         """(query-dsp, counters, modes of events), of a program that works 20,000 instructions
         without TLB misses, then misses at each third one, 10 times."""
-        rom = self.rom(2, 1000, "-DROUNDS=10", "-DWORK=20000")
-        with Guest("-S", *self.machine(rom, f"paging={mode},sdb=off"), arch="x86_64") as guest:
+        rom = self.rom(2, 1000, "-DROUNDS=10", "-DWORK=20000", *self.defines)
+        with Guest("-S", *self.machine(rom, f"paging={mode},sdb=off", *self.more),
+                   arch="x86_64") as guest:
             if options:
                 guest.cmd("dsp-enable", vm=0, **options)
             guest.cmd("cont")
@@ -232,7 +235,8 @@ class Switching(Programs):
         self.assertEqual(dsp["options"], {
             "interval": 5_000_000_000, "history": 3, "keep": 1024, "margin": 80,
             "fault-upper": 0.0005, "fault-lower": 0.00001, "miss-upper": 10, "miss-lower": 0.1,
-            "ratio-upper": 0.00002, "ratio-lower": 0.000015, "experiment": "none"})
+            "ratio-upper": 0.00002, "ratio-lower": 0.000015, "experiment": "none",
+            "faults": "walker"})
 
     def test_experiments(self):
         """There and back at each sample; in shadow mode the tables are built anew."""
@@ -262,7 +266,8 @@ class Switching(Programs):
                     ({"miss-upper": 1e-8}, "in steps of 1e-7"),
                     ({"miss-upper": "ten"}, "miss-upper"), ({"history": 0}, "from 1 to 64"),
                     ({"interval": 0}, "interval: allowed are 1 to"),
-                    ({"experiment": "x"}, "experiment"), ({"margin": 101}, "from 1 to 100")):
+                    ({"experiment": "x"}, "experiment"), ({"margin": 101}, "from 1 to 100"),
+                    ({"faults": "guest"}, "nobody in VM 0 has told where"), ({"at": 2**63}, "at")):
                 fails("dsp-enable", says, **options)
             self.assertEqual(guest.cmd("query-dsp"), [])
             guest.cmd("dsp-enable", vm=0, experiment="nested-shadow-nested")
@@ -281,6 +286,222 @@ class Switching(Programs):
             self.assertFalse(guest.cmd("query-dsp")[0]["enabled"])
 
 
+class CountedByTheGuest(Switching):
+    """faults=guest: the program counts "faults" itself, one for each page it loads from."""
+    timeout = 300
+    REGISTER = 0xfeb00000
+    defines = ("-DCOUNTER=0x8000", f"-DREGISTER={REGISTER:#x}")
+    more = ("-device", f"vsched-fault-counter,addr={REGISTER:#x}")
+
+    test_decides = test_odd_intervals = test_from_the_beginning = test_experiments = None
+    test_list = None
+
+    def start(self, *more):
+        rom = self.rom(2, 1000, "-DROUNDS=10", "-DWORK=20000", *self.defines)
+        return Guest(*self.machine(rom, "paging=nested,sdb=off", *self.more, *more),
+                     arch="x86_64")
+
+    def test_samples(self):
+        """What the samples have adds up to what the program has counted until the last one: the
+        command finds the counter as it is told in the first microseconds."""
+        with self.start("-object", "vsched-command,id=c,at=4us,run=dsp-enable,"
+                        "arguments=vm=0,,interval=2us,,faults=guest,,keep=60000") as guest:
+            guest.event_wait("SHUTDOWN", timeout=60 * SLOWER)
+            vm, = guest.cmd("query-paging")
+            self.assertEqual(vm["guest-faults"], 10 * 1000)
+            self.assertEqual(sum(c["user"] + c["privileged"] for c in vm["counters"]
+                                 if c["name"] == "page-faults"), 0)
+            dsp, = guest.cmd("query-dsp")
+            self.assertEqual(dsp["options"]["faults"], "guest")
+            counted = [s["faults"] for s in dsp["samples"]]
+            # At most what the last one did not see: 2 us are 5600 instructions, 4 to a page
+            self.assertGreater(sum(counted), 10 * 1000 - 5600 / 4)
+            self.assertLessEqual(sum(counted), 10 * 1000)
+            # A round has 20,000 instructions that count nothing.
+            self.assertEqual(counted[-1 - counted[::-1].index(0)], 0)
+
+    def test_saved(self):
+        """A state knows where; a machine that was reset does not."""
+        path = os.path.join(self.dir, "state")
+        with self.start("-S", "-action", "reboot=reset") as guest:
+            self.assertNotIn("guest-faults", guest.cmd("query-paging")[0])
+            guest.cmd("vsched-stop", at=20 * self.US)
+            guest.cmd("cont")
+            guest.event_wait("STOP", timeout=30 * SLOWER)
+            counted = guest.cmd("query-paging")[0]["guest-faults"]
+            save(guest, path)
+            guest.cmd("system_reset")
+            guest.event_wait("RESET", timeout=30 * SLOWER)
+            self.assertNotIn("guest-faults", guest.cmd("query-paging")[0])
+        with self.start("-S", "-incoming", "defer") as guest:
+            load(guest, path)
+            self.assertEqual(guest.cmd("query-paging")[0]["guest-faults"], counted)
+
+    def test_refused(self):
+        rom = self.rom(2, 1)
+        for machine, device, says in (
+                ("paging=nested", "addr=0x1001", "multiples of 8"),
+                ("paging=nested", "addr=0x1000", "in the guest's memory"),
+                ("sdb=off", f"addr={self.REGISTER:#x}", "it needs a model of paging")):
+            status, text = refused(*self.machine(rom, machine), "-device",
+                                   f"vsched-fault-counter,{device}", arch="x86_64")
+            self.assertEqual(status, 1)
+            self.assertIn(says, text)
+        status, text = refused(*self.machine(rom, "paging=nested"), *self.more, "-device",
+                               "vsched-fault-counter,addr=0xfeb00008", arch="x86_64")
+        self.assertIn("there is one already", text)
+
+
+class Control(Programs):
+    """Commands that have a time, HMP and query-stats."""
+    timeout = 300
+
+    def test_at_its_time(self):
+        """Each command at the first end of a window from its time on."""
+        rom = self.rom(4, 500, "-DROUNDS=20", "-DWORK=20000")
+        with Guest("-S", *self.machine(rom, "paging=nested,window=10us"),
+                   arch="x86_64") as guest:
+            for at, command, arguments in (
+                    (30_000, "paging-set-mode", {"mode": "shadow"}),
+                    (45_000, "dsp-enable", {"experiment": "nested-shadow-nested"}),
+                    (60_001, "dsp-disable", {})):
+                done = guest.cmd(command, vm=0, at=at, **arguments)
+                self.assertEqual(done["time"], at)
+            self.assertEqual([p["command"] for p in guest.cmd("query-vsched")["pending"]],
+                             ["paging-set-mode", "dsp-enable", "dsp-disable"])
+            guest.cmd("cont")
+            guest.event_wait("SHUTDOWN", timeout=60 * SLOWER)
+            done, modes = [], []
+            while event := guest.get_qmp_event():
+                if event["event"] == "VSCHED_COMMAND":
+                    self.assertNotIn("error", event["data"])
+                    done.append((event["data"]["command"], event["data"]["time"]))
+                elif event["event"] == "PAGING_MODE":
+                    modes.append(event["data"]["mode"])
+            self.assertEqual([name for name, _ in done],
+                             ["paging-set-mode", "dsp-enable", "dsp-disable"])
+            for (_, time), at in zip(done, (30_000, 45_000, 60_001)):
+                # Windows are uneven (jitter), by less than half.
+                self.assertTrue(at <= time < at + 15_000, (at, time))
+            self.assertEqual(modes, ["shadow", "nested", "shadow"])
+
+    def test_what_is_past_or_wrong(self):
+        rom = self.rom(4, 1)
+        with Guest("-S", *self.machine(rom, "paging=nested"), arch="x86_64") as guest:
+            for command, arguments, says in (
+                    ("dsp-enable", {"ratio-lower": 1.0, "at": 5}, "is below the lower one"),
+                    ("paging-set-mode", {"mode": "shadow", "at": 2**63}, "out of range"),
+                    ("dsp-disable", {"vm": 3, "at": 5}, "vm 3: allowed are 0 to 0")):
+                said = guest.qmp(command, {"vm": 0, **arguments})
+                self.assertIn(says, said["error"]["desc"])
+            self.assertEqual(guest.cmd("query-vsched")["pending"], [])
+
+    def test_people(self):
+        """HMP says what QMP says, and changes it by the same commands."""
+        rom = self.rom(4, 500)
+        with Guest(*self.machine(rom, "paging=nested"), arch="x86_64") as guest:
+            guest.event_wait("SHUTDOWN", timeout=60 * SLOWER)
+
+            def hmp(line):
+                return guest.cmd("human-monitor-command", command_line=line).replace("\r", "")
+
+            vm, = guest.cmd("query-paging")
+            misses, = (c for c in vm["counters"] if c["name"] == "dtlb-misses")
+            self.assertRegex(hmp("info paging"),
+                             rf"vm\[0\]: mode nested, 0 pages [^\0]*dtlb-misses +"
+                             rf"{misses['privileged']} +{misses['user']}\n")
+            self.assertIn("DSP switches no VM", hmp("info dsp"))
+            self.assertIn("vsched dsp-enable", hmp("vsched"))
+            self.assertIn("lower one", hmp("vsched dsp-enable vm=0,ratio-lower=1"))
+            self.assertEqual(hmp("vsched dsp-enable vm=0,interval=100ms,miss-upper=2.5"), "")
+            self.assertRegex(hmp("info dsp"), r"vm\[0\]: switched by DSP, mode nested, 0 switches"
+                             r"[^\0]*interval=100000000 ns[^\0]*misses 0.1 to 2.5")
+            hmp("vsched dsp-disable vm=0")
+            self.assertIn("not switched any more", hmp("info dsp"))
+            hmp("vsched paging-set-mode vm=0,mode=agile")
+            self.assertIn("mode agile", hmp("info paging"))
+
+    def test_statistics(self):
+        """query-stats has each counter of VCPUs and PCPUs; their sums are query-paging's."""
+        rom = self.rom(4, 500, "-DREMAP")
+        with Guest(*self.machine(rom, "paging=shadow"), arch="x86_64") as guest:
+            guest.event_wait("SHUTDOWN", timeout=60 * SLOWER)
+            vm, = guest.cmd("query-paging")
+            stats = guest.stats()
+            for counter in vm["counters"]:
+                for who in "privileged", "user":
+                    name = f"paging-{counter['name']}-{who}"
+                    self.assertEqual([stats["vm"][f"{of}-{name}"] for of in ("vcpu", "pcpu")],
+                                     2 * [counter[who]], name)
+            schema = guest.cmd("query-stats-schemas")
+            units = {s["name"]: s.get("unit") for one in schema for s in one["stats"]
+                     if one["target"] == "vcpu" and one["provider"] == "vsched"}
+            self.assertEqual(units["paging-cycles-walks-user"], "cycles")
+            self.assertIsNone(units["paging-dtlb-misses-user"])
+        with Guest("-S", *self.machine(rom, "sdb=off"), arch="x86_64") as guest:
+            self.assertFalse([n for n in guest.stats()["vm"] if "paging" in n])
+
+
+class ThroughCaches(Programs):
+    """References go through the cache model where there is one: beyond the first cycle, the L2
+    takes 14 cycles and memory 364 (see test_cache_cycles.py)."""
+    timeout = 300
+    L2, MEMORY = 14, 364
+    LARGE_L1 = "[l1d]\nsize = 128K\nways = 16\n"
+
+    def report(self, rom, paging, config):
+        """(counters of paging, counters of the caches, cycles that the VCPU stalled)"""
+        caches = os.path.join(self.dir, "caches.conf")
+        with open(caches, "w", encoding="utf-8") as f:
+            f.write("[memory]\nvariation = 0\n" + config)
+        with Guest(*self.machine(rom, paging, *cache_plugin(f",config={caches}")),
+                   arch="x86_64") as guest:
+            guest.event_wait("SHUTDOWN", timeout=60 * SLOWER)
+            vm, = guest.cmd("query-paging")
+            stats = guest.stats()["vm"]
+            return {c["name"]: c["privileged"] + c["user"] for c in vm["counters"]}, \
+                cache_report(guest)["machine"]["privileged"], \
+                stats["vcpu-running-useful"] + stats["vcpu-running-spinning"] - \
+                stats["vcpu-insns-privileged"] - stats["vcpu-insns-user"]
+
+    def more(self, few, many, paging, *defines, config=LARGE_L1):
+        a, b = (self.report(self.rom(4, pages, *defines), paging, config) for pages in (few, many))
+        paging, caches = ({name: new[name] - old.get(name, 0) for name in new
+                           if isinstance(new[name], int)} for old, new in zip(a[:2], b[:2]))
+        return paging, caches, b[2] - a[2]
+
+    def test_what_is_missed(self):
+        """The guest's entries were written just before, and hit the L1.  Of the host's, the last
+        is 8 bytes for a page: each eighth page begins a line that nobody has read."""
+        for mode, references in ("native", 4), ("nested", 24):
+            options = f"paging={mode},paging-config={self.config('')}"
+            for few, many, missed in ((2, 3, 0), (8, 9, mode == "nested")):
+                with self.subTest(mode=mode, few=few):
+                    paging, caches, stalled = self.more(few, many, options)
+                    walks = 4 * references + self.MEMORY * missed
+                    self.assertEqual(paging["cycles-walks"], walks)
+                    self.assertEqual(caches["model-loads"], references)
+                    self.assertEqual(caches["model-stores"], 0)
+                    # The load itself misses, and so did the store that made the first entry of
+                    # a line of the guest's table.
+                    self.assertEqual(stalled, walks + self.MEMORY * (2 if few == 8 else 1))
+
+    def test_conflicts(self):
+        """Of the four tables, three are 8 KiB apart: of the same set of an L1D with two ways, so
+        that each finds its line gone."""
+        options = f"paging=native,paging-config={self.config('')}"
+        paging, caches, _ = self.more(2, 3, options, config="")
+        self.assertEqual(paging["cycles-walks"], 4 * 4 + 3 * self.L2)
+        self.assertEqual(caches["model-loads"], 4)
+
+    def test_bits_that_a_walk_sets(self):
+        """A walk that sets the A bit stores to the entry, which the L1 has: it costs nothing."""
+        options = f"paging=native,paging-config={self.config('')}"
+        paging, caches, _ = self.more(2, 3, options, "-DPAGE=0x03")
+        self.assertEqual((paging["cycles-walks"], caches["model-loads"], caches["model-stores"]),
+                         (16, 4, 1))
+
+
 class Refused(Programs, Refusals):
     timeout = 120
 
@@ -291,10 +512,17 @@ class Refused(Programs, Refusals):
                 ("paging-config=i7-860", "paging-config= is for paging="),
                 ("paging=nested,paging-config=nope", "nope.conf: .*No such file"),
                 ("paging=nested,paging-config=/etc/hostname", "paging configuration"),
-                ("paging=nested,paging-config=skylake", "give clock-hz=2700000000")):
+                ("paging=nested,paging-config=skylake", "allowed is clock-hz=2700000000")):
             status, text = refused(*self.machine(rom, options), arch="x86_64")
             self.assertEqual(status, 1)
             self.assertRegex(text, says)
+        # Without clock-hz=, PCPUs have the clock that the costs are of.
+        machine = [a.replace(f"clock-hz={HZ},", "") for a in self.machine(rom, "paging=nested")]
+        for config, hz in ("i7-860", HZ), ("skylake", 2_700_000_000):
+            with Guest("-S", *machine[:-1], f"{machine[-1]},paging-config={config}",
+                       arch="x86_64") as guest:
+                self.assertEqual(guest.cmd("qom-get", path="/machine/vsched",
+                                           property="clock-hz"), hz)
         self.refuse("paging= is for guests of x86, not of sparc64", "-M", "cmp8,paging=nested")
 
     def test_commands(self):

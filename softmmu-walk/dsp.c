@@ -50,6 +50,7 @@ void dsp_settings_default(DspSettings *s, uint64_t clock_hz)
         .ratio_upper = 200,
         .ratio_lower = 150,
         .experiment = DSP_RULES,
+        .faults = DSP_FAULTS_WALKER,
     };
 }
 
@@ -550,7 +551,7 @@ const DspSample *dsp_sample_at(const Dsp *d, unsigned vm, unsigned n)
 
 /* --- Saved state --- */
 
-#define SETTINGS "(tttttttttti)"
+#define SETTINGS "(ttttttttttii)"
 #define SAMPLES "a(xttttii)"
 
 static GVariant *save_settings(const DspSettings *s)
@@ -558,7 +559,7 @@ static GVariant *save_settings(const DspSettings *s)
     return g_variant_new(SETTINGS, s->interval, s->history, s->keep, s->margin,
                          s->fault_upper, s->fault_lower, s->miss_upper,
                          s->miss_lower, s->ratio_upper, s->ratio_lower,
-                         (int)s->experiment);
+                         (int)s->experiment, (int)s->faults);
 }
 
 GVariant *dsp_save(const Dsp *d)
@@ -632,20 +633,22 @@ static bool load_vm(VM *vm, GVariant *state, char **why)
     g_autoptr(GVariant) samples = NULL, decisions = NULL;
     DspSettings *s = &vm->settings;
     gboolean enabled;
-    int mode, former, experiment;
+    int mode, former, experiment, faults;
 
     g_variant_get(state, "(b" SETTINGS "iixx(ttt)@" SAMPLES "(tttt)@at)",
                   &enabled, &s->interval, &s->history, &s->keep, &s->margin,
                   &s->fault_upper, &s->fault_lower, &s->miss_upper,
                   &s->miss_lower, &s->ratio_upper, &s->ratio_lower,
-                  &experiment, &mode, &former, &vm->since, &vm->due,
+                  &experiment, &faults, &mode, &former, &vm->since, &vm->due,
                   &vm->last.insns, &vm->last.misses, &vm->last.faults,
                   &samples, &vm->totals.samples, &vm->totals.switches,
                   &vm->totals.cycles[DSP_NESTED],
                   &vm->totals.cycles[DSP_SHADOW], &decisions);
     vm->enabled = enabled;
     s->experiment = experiment;
+    s->faults = faults;
     if (!is_mode(mode) || !is_mode(former) || experiment < 0 ||
+        faults < DSP_FAULTS_WALKER || faults > DSP_FAULTS_GUEST ||
         g_variant_n_children(decisions) != DECISIONS) {
         *why = g_strdup("it is damaged");
         return false;

@@ -40,6 +40,15 @@ typedef enum DspExperiment {
     DSP_SHADOW_NESTED_SHADOW,
 } DspExperiment;
 
+/*
+ * Who counts page faults: the model where walks find them, or the guest's
+ * kernel, whose counter is read (the paper's way, section 3.2)
+ */
+typedef enum DspFaultSource {
+    DSP_FAULTS_WALKER,
+    DSP_FAULTS_GUEST,
+} DspFaultSource;
+
 /* Thresholds are in 1e-7: @fault_upper = 5000 is 0.0005 */
 #define DSP_UNIT UINT64_C(10000000)
 #define DSP_THRESHOLD_MAX (UINT64_C(100000) * DSP_UNIT)
@@ -58,6 +67,7 @@ typedef struct DspSettings {
     /* guest page faults for a TLB miss, in 1e-7 */
     uint64_t ratio_upper, ratio_lower;
     DspExperiment experiment;
+    DspFaultSource faults;           /* for who asks dsp_settings() */
 } DspSettings;
 
 /*
@@ -190,7 +200,7 @@ DspMode dsp_decide(const DspSettings *s, DspMode mode,
  * Everything, to be loaded into one with as many VMs.  dsp_load() returns
  * false, and why, if it does not fit; nothing has changed then.
  */
-#define DSP_STATE "a(b(tttttttttti)iixx(ttt)a(xttttii)(tttt)at)"
+#define DSP_STATE "a(b(ttttttttttii)iixx(ttt)a(xttttii)(tttt)at)"
 GVariant *dsp_save(const Dsp *d);
 bool dsp_load(Dsp *d, GVariant *state, char **why);
 

@@ -39,6 +39,7 @@ typedef struct Paging {
     QEMUTimer *scanner;         /* of agile paging: the same */
     bool *was_sampled;          /* of each VM: query-dsp has it */
     bool begins_with_dsp;       /* paging=dsp, also after a reset */
+    GArray **fault_counters;    /* of each VM: guest-physical addresses */
     uint8_t *state;             /* while it is saved or loaded */
     uint32_t state_size;
 } Paging;
@@ -56,6 +57,12 @@ WalkMode paging_mode_of(DspMode mode);
 /* False: DSP does not know it, as only nested and shadow are DSP's. */
 bool paging_dsp_mode_of(WalkMode mode, DspMode *dsp);
 
+/*
+ * The page faults that the guest's kernel has counted; false: nobody in the
+ * guest has told where.
+ */
+bool paging_guest_faults(unsigned vm, uint64_t *faults);
+
 /* Timers of the sampler and of agile paging's scans are there from now on. */
 void paging_switch_start(void);
 /* Other modes, or others in DSP's list: the timers are set anew. */
@@ -64,6 +71,8 @@ void paging_await(void);
 void paging_set_mode(unsigned vm, WalkMode mode, int rule);
 /* False, and why (the caller frees it), and nothing has changed */
 bool paging_enable_dsp(unsigned vm, const DspSettings *settings, char **why);
+/* For query-stats; NULL: there is no model of paging. */
+const VschedModelStats *paging_stats(void);
 /* The machine was reset. */
 void paging_switch_reset(void);
 

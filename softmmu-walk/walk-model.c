@@ -265,17 +265,25 @@ static void flush_vm(WalkModel *m, const VM *vm)
 
 /* --- References --- */
 
-static void refer(Work *w, WalkDimension dimension, uint64_t address,
-                  unsigned size, bool leaf)
+/* Cycles beyond those of a reference that the first cache has */
+static int64_t stall(const Work *w, uint64_t address, unsigned size, bool store)
 {
-    const WalkConfig *c = &w->m->config;
     WalkReference r = {
         .pcpu = w->pcpu,
         .vcpu = w->vcpu,
         .cycle = w->cycles,
         .address = address,
         .size = size,
+        .store = store,
     };
+
+    return w->m->hooks.stall ? w->m->hooks.stall(w->m->hooks.opaque, &r) : 0;
+}
+
+static void refer(Work *w, WalkDimension dimension, uint64_t address,
+                  unsigned size, bool leaf)
+{
+    const WalkConfig *c = &w->m->config;
     int64_t cycles;
 
     if (c->cache.kind == WALK_CACHE_AMD && !leaf &&
@@ -284,9 +292,16 @@ static void refer(Work *w, WalkDimension dimension, uint64_t address,
         return;
     }
     COUNT(w, references[dimension], 1);
-    cycles = w->m->hooks.reference ?
-             w->m->hooks.reference(w->m->hooks.opaque, &r) :
-             (int64_t)c->reference;
+    cycles = c->reference + stall(w, address, size, false);
+    COUNT(w, walk_cycles, cycles);
+    w->cycles += cycles;
+}
+
+/* The walker has set an A or a D bit: a store, which is no reference. */
+static void set_bit(Work *w, uint64_t address, unsigned size)
+{
+    int64_t cycles = stall(w, address, size, true);
+
     COUNT(w, walk_cycles, cycles);
     w->cycles += cycles;
 }
@@ -364,6 +379,9 @@ static void walk_guest(Work *w, const WalkAccess *a, unsigned level, bool known,
         known = false;
         refer(w, WALK_GUEST, a->entry[level], walk_format_entry(a->format),
               level == a->last);
+        if (a->set & 1u << level) {
+            set_bit(w, a->entry[level], walk_format_entry(a->format));
+        }
         if (level > a->last) {
             remember(w, a, level);
         }

@@ -55,19 +55,25 @@ typedef struct WalkAccess {
     bool fault;                 /* it ended in a page fault */
     bool global;                /* the page is in all address spaces */
     uint64_t gpa;               /* guest-physical address; not of a fault */
+    /* Bit n: the walk has set bits of the entry of level n in memory. */
+    unsigned set;
 } WalkAccess;
 
-/* An entry that a walk reads */
+/* An entry that a walk reads, or one that it sets an A or D bit of */
 typedef struct WalkReference {
     unsigned pcpu, vcpu;
     int64_t cycle;              /* since the access began */
     uint64_t address;           /* machine address */
     unsigned size;
+    bool store;
 } WalkReference;
 
 typedef struct WalkHooks {
-    /* Cycles of a reference; NULL: the parameter [walk] reference */
-    int64_t (*reference)(void *opaque, const WalkReference *r);
+    /*
+     * Cycles that a reference takes beyond [walk] reference, for what it needs
+     * is not in the first cache; NULL: none
+     */
+    int64_t (*stall)(void *opaque, const WalkReference *r);
     /* The guest's entry at @gpa of @vm, which has @size bytes */
     uint64_t (*read)(void *opaque, unsigned vm, uint64_t gpa, unsigned size);
     /*

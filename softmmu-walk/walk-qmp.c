@@ -10,6 +10,8 @@
 #include <math.h>
 #include "qapi/error.h"
 #include "qapi/qapi-commands-paging.h"
+#include "qapi/qapi-visit-paging.h"
+#include "accel/vsched/commands.h"
 #include "walk-glue.h"
 
 #define PAGE UINT64_C(4096)             /* of x86 */
@@ -22,6 +24,52 @@ static bool is_on(Error **errp)
     }
     return paging.model;
 }
+
+/* ------------------------------------------------------------------------
+ * Statistics: each counter twice, first privileged, then user.
+ */
+
+static uint64_t counter_of(const WalkCounters *c, int stat)
+{
+    return ((const uint64_t *)c)[stat / 2];
+}
+
+static uint64_t of_vcpu(int vcpu, int stat)
+{
+    return counter_of(walk_model_of_vcpu(paging.model, vcpu, stat % 2), stat);
+}
+
+static uint64_t of_pcpu(int pcpu, int stat)
+{
+    return counter_of(walk_model_of_pcpu(paging.model, pcpu, stat % 2), stat);
+}
+
+const VschedModelStats *paging_stats(void)
+{
+    static VschedModelStats stats = {
+        .cycles = "paging-cycles-",
+        .of_vcpu = of_vcpu,
+        .of_pcpu = of_pcpu,
+    };
+
+    if (paging.model && !stats.names) {
+        g_autoptr(GPtrArray) names = g_ptr_array_new();
+
+        for (int i = 0; walk_counter_names[i]; i++) {
+            g_ptr_array_add(names, g_strdup_printf("paging-%s-privileged",
+                                                   walk_counter_names[i]));
+            g_ptr_array_add(names, g_strdup_printf("paging-%s-user",
+                                                   walk_counter_names[i]));
+        }
+        g_ptr_array_add(names, NULL);
+        stats.names = (void *)g_ptr_array_steal(names, NULL);
+    }
+    return paging.model ? &stats : NULL;
+}
+
+/* ------------------------------------------------------------------------
+ * Queries
+ */
 
 static PagingCounterList *counters_of(unsigned vm)
 {
@@ -56,6 +104,7 @@ PagingVmList *qmp_query_paging(Error **errp)
         vm->mode = (PagingMode)walk_model_mode(paging.model, i);
         vm->shadow_pages = walk_shadow_pages(shadow);
         vm->nested_tables = walk_shadow_nested(shadow);
+        vm->has_guest_faults = paging_guest_faults(i, &vm->guest_faults);
         vm->counters = counters_of(i);
         QAPI_LIST_APPEND(tail, vm);
     }
@@ -102,9 +151,14 @@ PagingCheck *qmp_x_paging_check(Error **errp)
     return check;
 }
 
+/* ------------------------------------------------------------------------
+ * Commands.  Each checks what can be checked before its time; if it has a time,
+ * it waits for it, else it is done.
+ */
+
 static bool check_vm(int64_t vm, Error **errp)
 {
-    if (!is_on(errp)) {
+    if (!is_on(errp) || !vsched_changeable(errp)) {
         return false;
     }
     if (vm < 0 || vm >= paging.vms) {
@@ -115,22 +169,28 @@ static bool check_vm(int64_t vm, Error **errp)
     return true;
 }
 
-void qmp_paging_set_mode(int64_t vm, PagingMode mode, Error **errp)
+VschedDone *qmp_paging_set_mode(PagingSetMode *a, Error **errp)
 {
     DspMode dsp;
 
-    if (!check_vm(vm, errp)) {
-        return;
+    if (!check_vm(a->vm, errp)) {
+        return NULL;
     }
-    if (dsp_is_enabled(paging.dsp, vm)) {
-        if (!paging_dsp_mode_of((WalkMode)mode, &dsp)) {
+    if (a->has_at) {
+        a->has_at = false;
+        return vsched_commands_defer(vsched_engine, "paging-set-mode", a,
+                                     a->at, errp);
+    }
+    if (dsp_is_enabled(paging.dsp, a->vm)) {
+        if (!paging_dsp_mode_of((WalkMode)a->mode, &dsp)) {
             error_setg(errp, "VM %" PRId64 " is switched by DSP: allowed are "
-                       "nested and shadow, or dsp-disable first", vm);
-            return;
+                       "nested and shadow, or dsp-disable first", a->vm);
+            return NULL;
         }
-        dsp_forced(paging.dsp, vm, dsp, paging_present());
+        dsp_forced(paging.dsp, a->vm, dsp, paging_present());
     }
-    paging_set_mode(vm, (WalkMode)mode, -1);
+    paging_set_mode(a->vm, (WalkMode)a->mode, -1);
+    return vsched_commands_done(vsched_engine);
 }
 
 /* A frequency, in 1e-7, if it was given */
@@ -167,6 +227,7 @@ static bool settings_of(const DspOptions *o, DspSettings *s, Error **errp)
     s->keep = o->has_keep ? o->keep : s->keep;
     s->margin = o->has_margin ? o->margin : s->margin;
     s->experiment = o->has_experiment ? (int)o->experiment : DSP_RULES;
+    s->faults = o->has_faults ? (int)o->faults : DSP_FAULTS_WALKER;
     return threshold("fault-upper", o->has_fault_upper, o->fault_upper,
                      &s->fault_upper, errp) &&
            threshold("fault-lower", o->has_fault_lower, o->fault_lower,
@@ -181,33 +242,70 @@ static bool settings_of(const DspOptions *o, DspSettings *s, Error **errp)
                      &s->ratio_lower, errp);
 }
 
-void qmp_dsp_enable(DspEnableOptions *given, Error **errp)
+VschedDone *qmp_dsp_enable(DspEnable *a, Error **errp)
 {
-    const DspOptions *options = qapi_DspEnableOptions_base(given);
     g_autofree char *why = NULL;
     DspSettings settings;
 
-    if (check_vm(given->vm, errp) && settings_of(options, &settings, errp) &&
-        !paging_enable_dsp(given->vm, &settings, &why)) {
-        error_setg(errp, "%s", why);
+    if (!check_vm(a->vm, errp) ||
+        !settings_of(qapi_DspEnable_base(a), &settings, errp)) {
+        return NULL;
     }
+    if (!dsp_settings_check(&settings, &why)) {
+        error_setg(errp, "%s", why);
+        return NULL;
+    }
+    if (a->has_at) {
+        a->has_at = false;
+        return vsched_commands_defer(vsched_engine, "dsp-enable", a, a->at,
+                                     errp);
+    }
+    if (!paging_enable_dsp(a->vm, &settings, &why)) {
+        error_setg(errp, "%s", why);
+        return NULL;
+    }
+    return vsched_commands_done(vsched_engine);
 }
 
-void qmp_dsp_disable(int64_t vm, Error **errp)
+VschedDone *qmp_dsp_disable(DspDisable *a, Error **errp)
 {
     g_autofree char *why = NULL;
     DspMode former;
 
-    if (!check_vm(vm, errp)) {
-        return;
+    if (!check_vm(a->vm, errp)) {
+        return NULL;
     }
-    if (!dsp_disable(paging.dsp, vm, &former, &why)) {
+    if (a->has_at) {
+        a->has_at = false;
+        return vsched_commands_defer(vsched_engine, "dsp-disable", a, a->at,
+                                     errp);
+    }
+    if (!dsp_disable(paging.dsp, a->vm, &former, &why)) {
         error_setg(errp, "%s", why);
-        return;
+        return NULL;
     }
-    paging_set_mode(vm, paging_mode_of(former), -1);
+    paging_set_mode(a->vm, paging_mode_of(former), -1);
     paging_await();
+    return vsched_commands_done(vsched_engine);
 }
+
+VSCHED_COMMAND_TYPE(DspDisable, dsp_disable)
+VSCHED_COMMAND_TYPE(DspEnable, dsp_enable)
+VSCHED_COMMAND_TYPE(PagingSetMode, paging_set_mode)
+
+static const VschedCommandType commands[] = {
+    VSCHED_COMMAND_ENTRY("dsp-disable", dsp_disable),
+    VSCHED_COMMAND_ENTRY("dsp-enable", dsp_enable),
+    VSCHED_COMMAND_ENTRY("paging-set-mode", paging_set_mode),
+    {}
+};
+
+static void register_commands(void)
+{
+    vsched_register_commands(commands);
+}
+
+type_init(register_commands)
 
 static DspOptions *options_of(const DspSettings *s)
 {
@@ -236,6 +334,8 @@ static DspOptions *options_of(const DspSettings *s)
         .ratio_lower = (double)s->ratio_lower / DSP_UNIT,
         .has_experiment = true,
         .experiment = (DspForcedSwitch)s->experiment,
+        .has_faults = true,
+        .faults = (DspFaults)s->faults,
     };
     return o;
 }

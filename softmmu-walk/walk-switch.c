@@ -75,7 +75,7 @@ void paging_set_mode(unsigned vm, WalkMode mode, int rule)
     }
 }
 
-static DspCounters count_vm(unsigned vm)
+static DspCounters count_vm(unsigned vm, const DspSettings *settings)
 {
     const VschedCore *core = vsched_engine->core;
     DspCounters sum = {};
@@ -84,12 +84,15 @@ static DspCounters count_vm(unsigned vm)
     for (unsigned user = 0; user < 2; user++) {
         walk_model_of_vm(paging.model, vm, user, &c);
         sum.misses += c.misses[WALK_CODE] + c.misses[WALK_DATA];
-        sum.faults += c.faults;
+        sum.faults += settings->faults == DSP_FAULTS_GUEST ? 0 : c.faults;
         for (unsigned i = 0; i < paging.vcpus; i++) {
             if (core->topology.vm[i] == (int)vm) {
                 sum.insns += core->vcpu[i].insns[user];
             }
         }
+    }
+    if (settings->faults == DSP_FAULTS_GUEST) {
+        paging_guest_faults(vm, &sum.faults);
     }
     return sum;
 }
@@ -116,7 +119,7 @@ static void sample(void *opaque)
         if (!dsp_is_due(paging.dsp, vm, now)) {
             continue;
         }
-        counted = count_vm(vm);
+        counted = count_vm(vm, dsp_settings(paging.dsp, vm));
         s = dsp_sample(paging.dsp, vm, now, &counted);
         if (s->rule == DSP_EXPERIMENT && s->before == s->after) {
             paging_set_mode(vm, paging_mode_of(!s->after), s->rule);
@@ -129,12 +132,21 @@ static void sample(void *opaque)
 bool paging_enable_dsp(unsigned vm, const DspSettings *settings, char **why)
 {
     WalkMode mode = walk_model_mode(paging.model, vm);
-    DspCounters counted = count_vm(vm);
+    DspCounters counted = count_vm(vm, settings);
+    uint64_t faults;
     DspMode dsp;
 
     if (!paging_dsp_mode_of(mode, &dsp)) {
         *why = g_strdup_printf("VM %u is in mode %s: DSP switches between "
                                "nested and shadow", vm, walk_mode_names[mode]);
+        return false;
+    }
+    if (settings->faults == DSP_FAULTS_GUEST &&
+        !paging_guest_faults(vm, &faults)) {
+        *why = g_strdup_printf("nobody in VM %u has told where its kernel "
+                               "counts page faults: allowed is faults=walker, "
+                               "or load the module of vsched-fault-counter in "
+                               "the guest", vm);
         return false;
     }
     if (!dsp_enable(paging.dsp, vm, settings, dsp, paging_present(), &counted,

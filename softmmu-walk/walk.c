@@ -16,6 +16,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"
+#include "qemu/plugin.h"
 #include "qapi/error.h"
 #include "accel/tcg/cpu-ops.h"
 #include "exec/address-spaces.h"
@@ -123,6 +124,33 @@ uint64_t paging_read_entry(void *opaque, unsigned vm, uint64_t gpa,
     return le64_to_cpu(value);
 }
 
+/*
+ * What a plugin that models caches says of a reference.  Tables of the host's
+ * are beyond the guest's memory.
+ */
+static int64_t stall(void *opaque, const WalkReference *r)
+{
+#ifdef CONFIG_PLUGIN
+    if (unlikely(qemu_plugin_listens(QEMU_PLUGIN_EV_CORE_ACCESS))) {
+        CPUState *cpu = cpu_of(r->vcpu);
+        struct qemu_plugin_core_access access = {
+            .kind = r->address < TABLES_BASE ? QEMU_PLUGIN_ACCESS_WALK
+                                             : QEMU_PLUGIN_ACCESS_MODEL,
+            .core = r->pcpu,
+            .vcpu_index = cpu->cpu_index,
+            .vm = vsched_engine->core->topology.vm[r->vcpu],
+            .addr = r->address,
+            .size = r->size,
+            .store = r->store,
+            .cycle = vsched_exec_cycle(cpu, 0) + r->cycle,
+        };
+
+        return qemu_plugin_core_access(&access);
+    }
+#endif
+    return 0;
+}
+
 /* Writes to a page that is watched leave generated code. */
 static void watch(void *opaque, unsigned vm, uint64_t gfn, bool on)
 {
@@ -223,6 +251,9 @@ static void walked(CPUState *cpu, const PageWalk *w)
     for (unsigned i = 0; i < w->entries; i++) {
         a.entry[w->levels - i] = w->entry[i].addr;
         a.value[w->levels - i] = w->entry[i].after;
+        if (w->entry[i].after != w->entry[i].before) {
+            a.set |= 1u << (w->levels - i);
+        }
     }
     a.was_accessed = w->entry[w->entries - 1].before & WALK_PTE_ACCESSED;
     charge(cpu, walk_model_access(paging.model, &a));
@@ -435,6 +466,22 @@ static bool find_mode(const char *name, WalkMode *mode, Error **errp)
     return false;
 }
 
+enum { OPTION_MODE, OPTION_CONFIG };
+
+/* The clock that the costs are cycles of */
+static bool clock_hz(const char *const *values, uint64_t *hz, Error **errp)
+{
+    WalkConfig config;
+
+    if (values[OPTION_MODE]) {
+        if (!load_config(&config, values[OPTION_CONFIG], errp)) {
+            return false;
+        }
+        *hz = config.clock;
+    }
+    return true;
+}
+
 static void listen_to(VschedEngine *e)
 {
     paging.listener = g_new(VschedListener, paging.pcpus);
@@ -448,11 +495,10 @@ static void listen_to(VschedEngine *e)
     }
 }
 
-enum { OPTION_MODE, OPTION_CONFIG };
-
 static bool start(const char *const *values, Error **errp)
 {
     static const WalkHooks walk_hooks = {
+        .stall = stall,
         .read = paging_read_entry,
         .protect = watch,
         .evicted = evicted,
@@ -490,9 +536,9 @@ static bool start(const char *const *values, Error **errp)
     }
     if (config.clock != e->clock_hz) {
         error_setg(errp, "paging: the cycles of %s are those of a clock of %"
-                   PRIu64 " Hz: give clock-hz=%" PRIu64,
-                   values[OPTION_CONFIG] ?: "the defaults", config.clock,
-                   config.clock);
+                   PRIu64 " Hz: allowed is clock-hz=%" PRIu64 ", which is the "
+                   "default with it", values[OPTION_CONFIG] ?: "i7-860",
+                   config.clock, config.clock);
         return false;
     }
     paging.pcpus = t->pcpus;
@@ -528,7 +574,9 @@ static const VschedModelOption options[] = {
 
 static const VschedModel model = {
     .options = options,
+    .clock_hz = clock_hz,
     .start = start,
+    .stats = paging_stats,
 };
 
 static void register_model(void)

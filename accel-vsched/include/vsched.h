@@ -81,13 +81,32 @@ typedef struct VschedModelOption {
     const char *name, *description;
 } VschedModelOption;
 
+/*
+ * Statistics of a model, which query-stats shows beside those of the engine:
+ * counters of each VCPU and PCPU by @names, which a NULL ends.  Names that begin
+ * with @cycles are of cycles.
+ */
+typedef struct VschedModelStats {
+    const char *const *names;
+    const char *cycles;
+    uint64_t (*of_vcpu)(int vcpu, int stat);
+    uint64_t (*of_pcpu)(int pcpu, int stat);
+} VschedModelStats;
+
 typedef struct VschedModel {
     const VschedModelOption *options;   /* a NULL name ends them */
+    /*
+     * Before the engine is there: the clock that the model is made for, which
+     * PCPUs have unless the user says otherwise; 0: any.  NULL: any.
+     */
+    bool (*clock_hz)(const char *const *values, uint64_t *hz, Error **errp);
     /*
      * The engine is there, and VCPUs are still to be created.  @values: of each
      * option, NULL if it was not given.  False, and @errp: QEMU ends.
      */
     bool (*start)(const char *const *values, Error **errp);
+    /* After that: NULL if there are none, or the function is */
+    const VschedModelStats *(*stats)(void);
 } VschedModel;
 
 #define VSCHED_MODELS_MAX 4
