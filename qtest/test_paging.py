@@ -11,6 +11,7 @@ import unittest
 
 from support import SLOWER, Guest, Refusals, refused, x86_image
 from test_caches import caches as cache_plugin, report as cache_report
+from test_plugins_cores import plugin
 from test_save import load, save
 import dsprules                         # noqa: E402
 
@@ -500,6 +501,38 @@ class ThroughCaches(Programs):
         paging, caches, _ = self.more(2, 3, options, "-DPAGE=0x03")
         self.assertEqual((paging["cycles-walks"], caches["model-loads"], caches["model-stores"]),
                          (16, 4, 1))
+
+
+class Filter(Programs):
+    """A filter of callbacks keeps a line as long as its translation is the same."""
+    timeout = 120
+
+    def look(self, paging, pages, *defines):
+        """(what the test plugin says, misses of the modelled first level)"""
+        options = f"paging={paging},paging-config={self.config('')}"
+        with Guest(*self.machine(self.rom(4, pages, *defines), options,
+                                 *plugin("filterer", ",index=13")), arch="x86_64") as guest:
+            guest.event_wait("SHUTDOWN", timeout=60 * SLOWER)
+            said = guest.cmd("plugin-command", plugin="filterer", command="counts")
+            vm, = guest.cmd("query-paging")
+        self.assertEqual((said["moved"], said["wrong-line"]), (0, 0))
+        return said, sum(c["privileged"] for c in vm["counters"] if c["name"] == "dtlb-l1-misses")
+
+    def test_an_eviction_drops_no_line(self):
+        """100 pages go through a TLB of 64 entries, and into QEMU's TLB each time; after the first
+        round the filter has their lines."""
+        for paging in "native", "shadow":
+            one, few = self.look(paging, 100, "-DROUNDS=1", "-DWORK=1")
+            ten, many = self.look(paging, 100, "-DROUNDS=10", "-DWORK=1")
+            self.assertEqual(many - few, 900)
+            self.assertEqual(ten["known"] - one["known"], 900)
+            self.assertEqual(ten["dropped"], one["dropped"])
+
+    def test_a_remapped_page_drops_its_lines(self):
+        """The page that is remapped; and its table, last written before paging was on."""
+        plain, _ = self.look("nested", 3)
+        remapped, _ = self.look("nested", 3, "-DREMAP")
+        self.assertEqual(remapped["dropped"] - plain["dropped"], 2)
 
 
 class Refused(Programs, Refusals):
