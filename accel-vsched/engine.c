@@ -222,7 +222,7 @@ static int64_t horizon(VschedEngine *e)
     if (next != INT64_MAX) {
         next = vsched_ns_to_cycles(e, next);
     }
-    if (!QSIMPLEQ_EMPTY(&e->posts) || qatomic_read(&e->attention)) {
+    if (!QSIMPLEQ_EMPTY(&e->posts) || e->any_deferred) {
         next = MIN(next, vsched_next_delivery(e));
     }
     if (vsched_commands_next() != INT64_MAX) {
@@ -305,7 +305,7 @@ static void *vsched_thread(void *arg)
         if (!QSIMPLEQ_EMPTY(&e->posts)) {
             vsched_deliver_posts(e, e->core->window_end);
         }
-        if (qatomic_read(&e->attention)) {
+        if (e->any_deferred) {
             vsched_deliver_deferred(e);
         }
         if (vsched_devices_due(e->now)) {

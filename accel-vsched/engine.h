@@ -197,6 +197,7 @@ struct VschedEngine {
 
     int64_t plugin_next;        /* cycle that a plugin wants to hear of */
     int64_t now;                /* ns, end of the last window: atomic */
+    bool any_deferred;          /* interrupt requests wait for their time */
     bool attention;             /* look at all VCPUs between windows: atomic */
     bool dispatching;           /* delivering posts: nobody's doing just now */
     bool held;                  /* a debugger may hold some VCPUs: look */

@@ -181,7 +181,7 @@ void vsched_handle_interrupt(CPUState *cpu, int mask)
             cpu->accel->deferred_until = vsched_present(e);
         }
         cpu->accel->deferred |= mask;
-        qatomic_set(&e->attention, true);
+        e->any_deferred = true;
         vsched_cut();
     } else {
         cpu->interrupt_request |= mask;
@@ -216,16 +216,18 @@ void vsched_deliver_deferred(VschedEngine *e)
 {
     CPUState *cpu;
 
+    e->any_deferred = false;
     CPU_FOREACH(cpu) {
         if (!cpu->accel->deferred) {
             continue;
         }
         if (cpu->accel->deferred_until > e->core->window_end) {
-            qatomic_set(&e->attention, true);
+            e->any_deferred = true;
             continue;
         }
         cpu->interrupt_request |= cpu->accel->deferred;
         cpu->accel->deferred = 0;
+        qatomic_set(&e->attention, true);       /* it may be ready now */
         vsched_core_notify(e->core, vsched_vcpu(cpu));
     }
 }

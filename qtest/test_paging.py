@@ -9,7 +9,7 @@ import os
 import tempfile
 import unittest
 
-from support import SLOWER, Guest, Refusals, refused, x86_image
+from support import GUESTS, SLOWER, Guest, Refusals, refused, x86_image
 from test_caches import caches as cache_plugin, report as cache_report
 from test_plugins_cores import plugin
 from test_save import load, save
@@ -153,6 +153,20 @@ class Same(Programs):
             self.assertEqual(self.run_it(rom, f"paging={mode}", "-d", "nochain"), first)
             self.assertEqual(self.run_it(rom, f"paging={mode},one-insn-per-tb=on"), first)
             self.assertEqual(self.run_it(rom, f"paging={mode},sdb=off"), first)
+            for bits in 6, 16:
+                self.assertEqual(self.run_it(rom, f"paging={mode},x-softmmu-bits={bits}"), first)
+            self.assertEqual(self.run_it(rom, f"paging={mode},x-paging-check=on"), first)
+
+    def test_nothing_is_hidden(self):
+        """An access that QEMU's TLB knows is one that the modelled TLB knows, each of them."""
+        rom = self.rom(4, 500, "-DREMAP", "-DROUNDS=3", "-DWORK=1")
+        for mode in "native", "shadow":
+            with Guest(*self.machine(rom, f"paging={mode},x-paging-check=on"),
+                       arch="x86_64") as guest:
+                guest.event_wait("SHUTDOWN", timeout=60 * SLOWER)
+                check = guest.cmd("x-paging-check")
+            # 1500 loads, and three of REMAP
+            self.assertEqual((check["accesses"], check["hidden"]), (1503, 0))
 
     def test_saved(self):
         """Loaded at once, it ends as if nobody had saved."""
@@ -503,6 +517,35 @@ class ThroughCaches(Programs):
                          (16, 4, 1))
 
 
+class Linux(unittest.TestCase):
+    """4 VCPUs on 2 PCPUs.  More of it is in full/test_paging_linux.py."""
+    timeout = 300
+
+    @staticmethod
+    def boot(paging):
+        """(cycles until the power is off, {counter: both modes together})"""
+        with Guest("-M", "q35", "-nodefaults", "-cpu", "Nehalem", "-smp", "4", "-m", "256",
+                   "-kernel", os.path.join(GUESTS, "x86", "vmlinuz"),
+                   "-initrd", os.path.join(GUESTS, "x86", "initrd.gz"),
+                   "-append", "console=ttyS0 tsc=reliable workload=boot", "-no-shutdown",
+                   "-accel", f"tcg,thread=vsched,pcpus=2,sched=balance,paging={paging}",
+                   arch="x86_64") as guest:
+            guest.event_wait("SHUTDOWN", timeout=120 * SLOWER)
+            vm, = guest.cmd("query-paging")
+            return guest.stats()["vm"]["time"], {
+                c["name"]: c["privileged"] + c["user"] for c in vm["counters"]}
+
+    def test_what_exits_add(self):
+        """Not more than they cost: an interrupt between processors whose sender was carried
+        beyond its window by an exit must not wait until something else happens."""
+        native, _ = self.boot("native")
+        nested, n = self.boot("nested")
+        costs = sum(v for name, v in n.items() if name.startswith("cycles-"))
+        self.assertGreater(n["exits-io"], 50_000)
+        self.assertGreater(nested, native)
+        self.assertLess(nested, native + 2 * costs)
+
+
 class Filter(Programs):
     """A filter of callbacks keeps a line as long as its translation is the same."""
     timeout = 120
@@ -543,6 +586,10 @@ class Refused(Programs, Refusals):
         for options, says in (
                 ("paging=hap", "paging=hap: allowed are native, nested, shadow, agile, dsp"),
                 ("paging-config=i7-860", "paging-config= is for paging="),
+                ("x-paging-check=on", "x-paging-check= is for paging="),
+                ("paging=nested,x-paging-check=1", "x-paging-check"),
+                ("paging=nested,x-softmmu-bits=5", "x-softmmu-bits=5: allowed are 6 to 22"),
+                ("paging=nested,x-softmmu-bits=23", "x-softmmu-bits=23: allowed are 6 to 22"),
                 ("paging=nested,paging-config=nope", "nope.conf: .*No such file"),
                 ("paging=nested,paging-config=/etc/hostname", "paging configuration"),
                 ("paging=nested,paging-config=skylake", "allowed is clock-hz=2700000000")):

@@ -33,6 +33,8 @@ typedef struct Paging {
     PagingVCPU *vcpu;
     unsigned pcpus, vcpus, vms;
     GHashTable *watched;        /* &ram_addr_t of a page: its gfn + 1 */
+    uint32_t told;              /* MMU indexes of which walks were told */
+    uint64_t checked, hidden;   /* accesses, for x-paging-check */
     bool fetching;              /* a walk for a block that is executed */
     Dsp *dsp;
     QEMUTimer *sampler;         /* of simulated time: at a window's end */

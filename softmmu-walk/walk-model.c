@@ -727,10 +727,13 @@ int64_t walk_model_access(WalkModel *m, const WalkAccess *a)
 }
 
 bool walk_model_has(const WalkModel *m, unsigned pcpu, unsigned vcpu,
-                    bool code, uint64_t address)
+                    bool code, bool write, uint64_t address)
 {
-    return walk_tlb_peek(m->pcpu[pcpu].tlb, code ? WALK_CODE : WALK_DATA,
-                         address, tag_of(m, vcpu)).level == 1;
+    WalkTlbHit hit = walk_tlb_peek(m->pcpu[pcpu].tlb,
+                                   code ? WALK_CODE : WALK_DATA, address,
+                                   tag_of(m, vcpu));
+
+    return hit.level == 1 && !(write && hit.clean);
 }
 
 /* --- What the guest does with its tables --- */

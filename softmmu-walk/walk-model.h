@@ -128,9 +128,9 @@ void walk_model_free(WalkModel *m);
  */
 int64_t walk_model_access(WalkModel *m, const WalkAccess *a);
 
-/* Whether the first level has the page: for checks */
+/* Whether the first level has the page, and lets a write through if @write */
 bool walk_model_has(const WalkModel *m, unsigned pcpu, unsigned vcpu,
-                    bool code, uint64_t address);
+                    bool code, bool write, uint64_t address);
 
 typedef enum WalkFlush {
     WALK_KEEP,                  /* nothing goes */

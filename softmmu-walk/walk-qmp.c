@@ -144,6 +144,8 @@ PagingCheck *qmp_x_paging_check(Error **errp)
         return NULL;
     }
     check = g_new0(PagingCheck, 1);
+    check->accesses = paging.checked;
+    check->hidden = paging.hidden;
     for (unsigned i = 0; i < paging.vms; i++) {
         walk_shadow_foreach(walk_model_shadow(paging.model, i), check_entry,
                             check);

@@ -18,6 +18,8 @@
 #include "qemu/error-report.h"
 #include "qemu/plugin.h"
 #include "qapi/error.h"
+#include "qapi/util.h"
+#include "qemu/cutils.h"
 #include "accel/tcg/cpu-ops.h"
 #include "exec/address-spaces.h"
 #include "exec/memory.h"
@@ -242,6 +244,7 @@ static void walked(CPUState *cpu, const PageWalk *w)
     };
     int vcpu, pcpu;
 
+    paging.told |= 1u << w->mmu_idx;
     if (!w->entries || (code && !w->fault && !paging.fetching) ||
         !where(cpu, &vcpu, &pcpu)) {
         return;
@@ -267,7 +270,7 @@ static void walked(CPUState *cpu, const PageWalk *w)
 /* The modelled TLB for code does not have the page: a walk for it. */
 static void fetch(CPUState *cpu, int vcpu, int pcpu, uint64_t page)
 {
-    if (!walk_model_has(paging.model, pcpu, vcpu, true, page)) {
+    if (!walk_model_has(paging.model, pcpu, vcpu, true, false, page)) {
         paging.fetching = true;
         cpu->cc->tcg_ops->tlb_fill(cpu, page, 0, MMU_INST_FETCH,
                                    cpu->cc->mmu_index(cpu, true), true, 0);
@@ -352,7 +355,20 @@ static void leave(CPUState *cpu, PageWalkExit exit)
     }
 }
 
-static const PageWalkHooks hooks = {
+/* Of an access by data that QEMU's TLB knows: does the model know it, too? */
+static void check(CPUState *cpu, vaddr addr, int mmu_idx, bool store)
+{
+    int vcpu, pcpu;
+
+    if (paging.told >> mmu_idx & 1 && where(cpu, &vcpu, &pcpu) &&
+        !paging.vcpu[vcpu].off) {
+        paging.checked++;
+        paging.hidden += !walk_model_has(paging.model, pcpu, vcpu, false,
+                                         store, addr);
+    }
+}
+
+static PageWalkHooks hooks = {
     .walked = walked,
     .code = code,
     .root = root,
@@ -466,7 +482,26 @@ static bool find_mode(const char *name, WalkMode *mode, Error **errp)
     return false;
 }
 
-enum { OPTION_MODE, OPTION_CONFIG };
+enum { OPTION_MODE, OPTION_CONFIG, OPTION_CHECK, OPTION_TLB_BITS };
+
+#define TLB_BITS_MIN 6
+#define TLB_BITS_MAX 22
+
+static const VschedModelOption options[] = {
+    [OPTION_MODE] = { "paging", "what virtualises page tables, and costs time: "
+                      "native, nested, shadow, agile, or dsp; default "
+                      "nothing" },
+    [OPTION_CONFIG] = { "paging-config", "TLBs and costs of paging=: a file, "
+                        "or the name of one of configs/paging; default "
+                        "i7-860" },
+    [OPTION_CHECK] = { "x-paging-check", "for tests: on, x-paging-check counts "
+                       "accesses that QEMU's TLB hides from the model; default "
+                       "off" },
+    [OPTION_TLB_BITS] = { "x-softmmu-bits", "for tests: QEMU's TLBs have 2 to "
+                          "the power of it entries, 6 to 22; default as many "
+                          "as are of use" },
+    { NULL }
+};
 
 /* The clock that the costs are cycles of */
 static bool clock_hz(const char *const *values, uint64_t *hz, Error **errp)
@@ -495,6 +530,29 @@ static void listen_to(VschedEngine *e)
     }
 }
 
+/* For tests: accesses are checked; QEMU's TLBs have one size. */
+static bool start_tests(const char *const *values, Error **errp)
+{
+    const char *bits = values[OPTION_TLB_BITS];
+    bool checks = false;
+    uint64_t n = 0;
+
+    if (values[OPTION_CHECK] &&
+        !qapi_bool_parse("x-paging-check", values[OPTION_CHECK], &checks,
+                         errp)) {
+        return false;
+    }
+    if (bits && (parse_uint_full(bits, 10, &n) < 0 || n < TLB_BITS_MIN ||
+                 n > TLB_BITS_MAX)) {
+        error_setg(errp, "x-softmmu-bits=%s: allowed are %d to %d", bits,
+                   TLB_BITS_MIN, TLB_BITS_MAX);
+        return false;
+    }
+    hooks.check = checks ? check : NULL;
+    page_walk_tlb_bits = n;
+    return true;
+}
+
 static bool start(const char *const *values, Error **errp)
 {
     static const WalkHooks walk_hooks = {
@@ -518,11 +576,14 @@ static bool start(const char *const *values, Error **errp)
     WalkMode mode;
 
     if (!values[OPTION_MODE]) {
-        if (values[OPTION_CONFIG]) {
-            error_setg(errp, "paging-config= is for paging=, which is not "
-                       "given");
+        for (int i = OPTION_MODE + 1; options[i].name; i++) {
+            if (values[i]) {
+                error_setg(errp, "%s= is for paging=, which is not given",
+                           options[i].name);
+                return false;
+            }
         }
-        return !values[OPTION_CONFIG];
+        return true;
     }
     if (!find_mode(values[OPTION_MODE], &mode, errp) ||
         !load_config(&config, values[OPTION_CONFIG], errp)) {
@@ -532,6 +593,9 @@ static bool start(const char *const *values, Error **errp)
         !g_str_has_prefix(target_name(), "i386")) {
         error_setg(errp, "paging= is for guests of x86, not of %s",
                    target_name());
+        return false;
+    }
+    if (!start_tests(values, errp)) {
         return false;
     }
     if (config.clock != e->clock_hz) {
@@ -561,16 +625,6 @@ static bool start(const char *const *values, Error **errp)
     vmstate_register(NULL, 0, &vmstate_paging, &paging);
     return true;
 }
-
-static const VschedModelOption options[] = {
-    [OPTION_MODE] = { "paging", "what virtualises page tables, and costs time: "
-                      "native, nested, shadow, agile, or dsp; default "
-                      "nothing" },
-    [OPTION_CONFIG] = { "paging-config", "TLBs and costs of paging=: a file, "
-                        "or the name of one of configs/paging; default "
-                        "i7-860" },
-    { NULL }
-};
 
 static const VschedModel model = {
     .options = options,

@@ -46,6 +46,20 @@ class Linux(unittest.TestCase):
         self.assertLess(misses["native"], misses["nested"])
         self.assertLess(misses["nested"], misses["shadow"])
 
+    def test_hosts_TLB_does_not_matter(self):
+        """QEMU's own TLBs are as small or as large as can be, and each access is checked: the same
+        run, and none was hidden from the model."""
+        for paging in "nested", "shadow":
+            first = self.run_it(paging, "boot")
+            for more in "x-softmmu-bits=6", "x-softmmu-bits=16":
+                self.assertEqual(self.run_it(f"{paging},{more}", "boot"), first)
+            with linux(f"{paging},x-paging-check=on", "boot") as guest:
+                guest.event_wait("SHUTDOWN", timeout=900 * SLOWER)
+                check = guest.cmd("x-paging-check")
+                self.assertGreater(check["accesses"], 100_000_000)
+                self.assertEqual(check["hidden"], 0)
+                self.assertEqual((guest.console, guest.stats(), guest.cmd("query-paging")), first)
+
     def test_shadow_tables_are_right(self):
         """At moments that the host picks, up to 300, while processes are made and end."""
         for paging in "shadow", "agile":
