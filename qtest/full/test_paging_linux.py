@@ -60,6 +60,26 @@ class Linux(unittest.TestCase):
                 self.assertEqual(check["hidden"], 0)
                 self.assertEqual((guest.console, guest.stats(), guest.cmd("query-paging")), first)
 
+    def test_guest_counts(self):
+        """Linux's own counter, that its module has told, against the walker's: it has a few more,
+        of pages that it brings in by itself, such as for the arguments of a new program."""
+        with linux("nested", "forkstorm pagefaults=0xfeb00000 forkstorm.children=500",
+                   "-device", "vsched-fault-counter,addr=0xfeb00000", "-object",
+                   "vsched-command,id=dsp,at=815ms,run=dsp-enable,"
+                   "arguments=vm=0,,interval=1ms,,faults=guest") as guest:
+            guest.event_wait("SHUTDOWN", timeout=600 * SLOWER)
+            self.assertIn("pagefaults: 4 processors", guest.console)
+            vm, = guest.cmd("query-paging")
+            walker = sum(c["privileged"] + c["user"] for c in vm["counters"]
+                         if c["name"] == "page-faults")
+            self.assertGreater(walker, 10_000)
+            self.assertTrue(0 <= vm["guest-faults"] - walker <= walker // 50,
+                            (vm["guest-faults"], walker))
+            dsp, = guest.cmd("query-dsp")
+            sampled = sum(s["faults"] for s in dsp["samples"])
+            self.assertGreater(len(dsp["samples"]), 20)
+            self.assertTrue(walker // 2 < sampled <= vm["guest-faults"])
+
     def test_shadow_tables_are_right(self):
         """At moments that the host picks, up to 300, while processes are made and end."""
         for paging in "shadow", "agile":
