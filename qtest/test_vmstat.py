@@ -25,7 +25,7 @@ import time
 import types
 import unittest
 
-from support import SLOWER, TOP, Guest
+from support import SLOWER, TOP, Guest, x86_image
 from test_determinism import qcow2
 from test_save import end, program, snapshot
 from test_vms import of_kind, read_trace
@@ -395,9 +395,16 @@ class Caches(unittest.TestCase):
               "cachetime.user-wait-memory": 9, "cachetime.user-l2-misses-coherence": 3,
               "cachetime.privileged-l2-misses-capacity": 4, "cachetime.user-l1d-misses-capacity": 99}
 
-    def lines(self, plugin, width, counters=COUNTERS):
+    # 40 of 800 cycles; 10 misses of 500 instructions
+    PAGING = {"paging-cycles-walks-user": 30, "paging-cycles-io-privileged": 10,
+              "paging-itlb-misses-user": 1, "paging-itlb-misses-privileged": 2,
+              "paging-dtlb-misses-user": 3, "paging-dtlb-misses-privileged": 4,
+              "paging-dtlb-l1-misses-user": 99}
+
+    def lines(self, plugin, width, counters=COUNTERS, paging=False):
         view = top.Top.__new__(top.Top)
-        view.machine = types.SimpleNamespace(caches=bool(plugin), clock_hz=1000)
+        view.machine = types.SimpleNamespace(caches=bool(plugin), paging=paging,
+                                             clock_hz=1000)
         view.totals, view.first = True, 0
         view.last = view.latest = types.SimpleNamespace(
             info={"vcpus": [{"vcpu": 0, "vm": 0, "pcpu": 1, "state": "ready", "spinning": False}]},
@@ -419,6 +426,18 @@ class Caches(unittest.TestCase):
             self.assertEqual(head, "VCPU VM PCPU state useful spin ready block swtch spins "
                              "switch".split() + heads)
             self.assertEqual(line, usual + cells)
+            self.assertLess(length, width)
+
+    def test_paging(self):
+        """The paging model's columns are as the plugin's, before them if both are there."""
+        counters = {**self.COUNTERS, **self.PAGING}
+        for plugin, width, cells in (({}, 80, ["1", "2", "5.0", "20.0"]),
+                                     ({}, 92, ["3", "4", "5.0", "20.0"]),
+                                     (self.PLUGIN, 103, ["5.0", "20.0", "10.0", "14.0"]),
+                                     (self.PLUGIN, 104, ["5.0", "20.0", "10.0", "14.0"])):
+            head, line, length = self.lines(plugin, width, counters, True)
+            self.assertEqual(line[-4:], cells)
+            self.assertEqual("refused" in head, width in (92, 104))
             self.assertLess(length, width)
 
     def test_nothing_ran(self):
@@ -687,6 +706,52 @@ class TopView(Watched):
         terminal.press("p", "ESC", "s", "ESC", "q")
         self.check_left(terminal, 0)
         self.assertTrue(guest.cmd("query-status")["running"])
+
+    def test_paging(self):
+        """Modes and DSP of a machine with paging=, by keys."""
+        out = os.path.join(self.directory(), "rom")
+        rom = x86_image("paging.S", out, "-DFORMAT=2", "-DPAGES=1000",
+                        "-DROUNDS=100000000", "-DWORK=1000")
+        guest, path = self.start(
+            "-M", "q35", "-nodefaults", "-cpu", "max", "-m", "64", "-bios", rom, "-accel",
+            "tcg,thread=vsched,pcpus=1,paging=nested", arch="x86_64")
+        guest.cmd("cont")
+        terminal = Terminal(VM_STAT, "--top", "--host-interval", "200ms", path)
+        self.addCleanup(terminal.close)
+        terminal.wait(r"\npaging VM 0 nested\n")
+        # A round is 1000 misses in 4000 instructions and few.
+        terminal.wait(r"\n   0  0    0 \w+\*? .* \d+\.\d 249\.\d\n")
+        terminal.press("d")
+        terminal.wait("DSP has no samples")
+        terminal.press("m")
+        terminal.wait(r"\* VM 0  nested +walks have two dimensions")
+        terminal.press("DOWN", "DOWN", "ENTER")
+        terminal.wait(r"\npaging VM 0 shadow\n(?s:.)*VM 0 has mode shadow")
+        self.assertEqual(guest.cmd("query-paging")[0]["mode"], "shadow")
+        terminal.press("m", *["DOWN"] * 4, "ENTER")
+        terminal.wait(r"settings of DSP for VM 0, such as")
+        terminal.press(*"ratio-lower=1", "ENTER")
+        terminal.wait(r"is below the\s+lower one")
+        self.assertEqual(guest.cmd("query-dsp"), [])
+        terminal.press("m", *["DOWN"] * 4, "ENTER", *"interval=1ms", "ENTER")
+        terminal.wait(r"\npaging VM 0 shadow by DSP \(\d+ switches\)")
+        self.assertEqual(guest.cmd("query-dsp")[0]["options"]["interval"], 1_000_000)
+        terminal.press("d")
+        terminal.wait(r"VM 0 +[\d.]+ ms  misses +[\d.]+  faults +0\.00000  rule \d  shadow")
+        terminal.press("ESC", "m", *["DOWN"] * 4)
+        terminal.wait(r"VM 0  no DSP +has its former mode again")
+        terminal.press("ENTER")
+        terminal.wait(r"\npaging VM 0 shadow\n")
+        self.assertFalse(guest.cmd("query-dsp")[0]["enabled"])
+        terminal.press("q")
+        self.check_left(terminal, 0)
+
+    def test_no_paging(self):
+        _, terminal = self.show()
+        for key in "m", "d":
+            terminal.press(key)
+            terminal.wait("there is no model of paging")
+            terminal.press("t")
 
     def test_numbers(self):
         """Of a machine that stands still: totals are those of QMP."""

@@ -27,6 +27,8 @@ ENDED = ("shutdown", "guest-panicked", "internal-error")
 # Names of the cache-timing plugin's statistics begin so, which QEMU offers under another provider.
 CACHES, PLUGINS = "cachetime.", "plugin"
 
+PAGING = "paging-"      # begins the names of the paging model's statistics, of provider vsched
+
 PAUSE = 0.05            # longest time between two looks at a machine that runs, in s of the host
 
 
@@ -81,6 +83,17 @@ def cache_misses(counters, level="l2"):
     return sum(misses) if misses else None
 
 
+def paging_stalls(counters):
+    """Cycles for which walks and exits stalled a VCPU."""
+    return sum(n for name, n in counters.items() if name.startswith(f"{PAGING}cycles-"))
+
+
+def tlb_misses(counters):
+    """Misses of both levels of the modelled TLBs."""
+    return sum(counters[f"{PAGING}{side}tlb-misses-{mode}"] for side in "id"
+               for mode in ("privileged", "user"))
+
+
 class Machine:
     """A machine under the engine, over QMP.  monitor.library.ExecuteError: it is not."""
 
@@ -91,6 +104,8 @@ class Machine:
         schemas = monitor.cmd("query-stats-schemas", provider=PROVIDER)
         self.peaks = {stat["name"] for target in schemas for stat in target["stats"]
                       if stat["type"] == "peak"}
+        self.paging = any(stat["name"].startswith(PAGING) for target in schemas
+                          for stat in target["stats"])
         self.numbers = {}
         self.caches = self.knows_caches()
 

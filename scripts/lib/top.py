@@ -9,6 +9,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 
 import curses
+import functools
 import math
 import os
 import signal
@@ -16,7 +17,8 @@ import sys
 import textwrap
 import time
 
-from intervals import cache_misses, cache_stalls, difference, occupied
+from intervals import (cache_misses, cache_stalls, difference, occupied, paging_stalls,
+                       tlb_misses)
 from intervaltables import STATES, account, percent, policy, short
 from monitor import NoAnswer
 
@@ -24,7 +26,7 @@ ANSWER = 3              # seconds until QEMU counts as silent
 TICK = 0.1              # seconds between two looks at the clock and at signals
 PERIODS = (0.2, 0.5, 1, 2, 5, 10)       # of refreshing, in s; keys - and +
 CELL = 16               # characters of a PCPU
-FULL, CACHES = 80, 12   # columns of a terminal that all of a VCPU needs, and more with caches
+FULL, MORE = 80, 12     # columns of a terminal that all of a VCPU needs, and more of each model
 # Of a VCPU: counters, their headings and widths
 COUNTS = (("spin-periods", "spins", 5), ("switched-in", "switch", 6), ("migrations", "migr", 5),
           ("cross-calls-refused", "refused", 7))
@@ -36,13 +38,19 @@ ENGINE = ("switch-cost", "skip", "disk-latency", "random-stalls", "sdb", "jitter
 ENTER = (10, 13, curses.KEY_ENTER)
 LEAVE = (27, ord("q"))              # 27 is Escape
 
-KEYS = "q:quit SPACE:pause p:policy s:set <>:PCPU o:on/off v:speed t:total h:help"
+# Of paging, see docs/paging.rst
+MODES = (("native", "page tables are not virtualised"), ("nested", "walks have two dimensions"),
+         ("shadow", "shadow tables, which exits keep up to date"),
+         ("agile", "shadow tables above, two dimensions below"))
+
+KEYS = "q:quit SPACE:pause p:policy s:set m:mode <>:PCPU o:on/off v:speed t:sum h:help"
 
 # It fits on a terminal of 80 columns and 24 lines, of which the last one is taken.
 HELP = """\
 SPACE        pause the machine, or let it go on
 p            choose another policy
 s            choose a parameter of the policy or the engine, and change it
+m, d         choose the mode of paging of a VM; see the samples of DSP
 left, right  select a PCPU
 o            take the selected PCPU out, or back in
 v            change the speed of the selected PCPU
@@ -50,7 +58,6 @@ up, down, PAGE UP, PAGE DOWN, HOME, END: move in the list of VCPUs
 t            count since the machine's start, or since the last refresh
 - +          refresh more often, or less often
 q, ESC       quit; in a list or a question: leave it
-
 time      simulated time, and how much of it passes in a second of the host
 PCPU      how much of its time it had a VCPU, and the one that it has now
 state     what a VCPU does now; * if a spin was the last that was seen of it
@@ -60,9 +67,9 @@ useful, spin, ready, block, swtch
 spins, switch, migr, refused
           periods found spinning, switches in, migrations to another PCPU,
           cross-calls that it sent and the target refused
-stall, mpki, in the place of migr and refused below 92 columns
-          with the cache-timing plugin: part of the time it ran in which caches
-          stalled it; misses of the L2 per 1000 instructions
+stall, mpki
+          part of its running in which caches stalled it, or walks and exits;
+          misses of L2 or TLBs per 1000 instructions; or migr, refused if wide
 """
 
 
@@ -152,6 +159,8 @@ class Top:
         self.pcpu = self.first = 0      # the selected PCPU, the first VCPU that is shown
         self.rows = 1                   # of VCPUs that are shown
         self.latest = self.last = machine.look()
+        self.vms = self.dsp = ()        # of query-paging and query-dsp
+        self.look_at_paging()
         self.before = None              # the Sample before self.last; time passed between them
         self.pace = None                # simulated seconds in one of the host
         self.silent = False             # QEMU did not answer
@@ -180,6 +189,7 @@ class Top:
         self.silent = False
         try:
             self.latest = self.machine.look()
+            self.look_at_paging()
         except self.machine.monitor.library.ExecuteError as fault:
             self.message = f"error: {fault}"        # a debugger stopped it within a window
             return
@@ -195,6 +205,11 @@ class Top:
             self.before, self.last = self.last, self.latest
         else:
             self.last = self.latest                 # the interval that is shown stays
+
+    def look_at_paging(self):
+        if self.machine.paging:
+            self.vms = self.machine.monitor.cmd("query-paging")
+            self.dsp = self.machine.monitor.cmd("query-dsp")
 
     def counted(self, kind, number):
         """What a PCPU or VCPU has counted, in the interval that is shown; None: nothing yet."""
@@ -218,7 +233,8 @@ class Top:
                  curses.KEY_HOME: -vcpus, curses.KEY_END: vcpus}
         sideways = {curses.KEY_LEFT: -1, curses.KEY_RIGHT: 1, ord("<"): -1, ord(">"): 1}
         commands = {ord(" "): self.pause, ord("p"): self.policies, ord("s"): self.parameters,
-                    ord("o"): self.online, ord("v"): self.speed}
+                    ord("o"): self.online, ord("v"): self.speed,
+                    ord("m"): self.modes, ord("d"): self.samples}
         if key in moves:
             self.first = max(0, min(self.first + moves[key], vcpus - self.rows))
         elif key in sideways:
@@ -287,6 +303,59 @@ class Top:
                       lambda text: self.change(f"{name} is {text}", "vsched-set",
                                                parameters={name: text}))
 
+    def no_paging(self):
+        self.message = "there is no model of paging: start the machine with paging="
+
+    def modes(self):
+        """Modes of each VM; or DSP, which picks."""
+        if not self.vms:
+            return self.no_paging()
+        switched = {d["vm"] for d in self.dsp if d["enabled"]}
+        items = []
+        for vm in self.vms:
+            n = vm["vm"]
+            items += [(f"{'*' if vm['mode'] == mode else ' '} VM {n}  {mode:8} {text}",
+                       f"VM {n} gets mode {mode}; its shadow tables go",
+                       functools.partial(self.change, f"VM {n} has mode {mode}",
+                                         "paging-set-mode", vm=n, mode=mode))
+                      for mode, text in MODES]
+            items.append((f"  VM {n}  {'no DSP' if n in switched else 'DSP':8} "
+                          f"{'has its former mode again' if n in switched else 'is switched'}",
+                          "DSP samples the VM and picks nested or shadow",
+                          functools.partial(self.change, f"DSP does not switch VM {n}",
+                                            "dsp-disable", vm=n)
+                          if n in switched else functools.partial(self.settings, n)))
+        return Menu("Paging of VMs", items, lambda do: do())
+
+    def settings(self, vm):
+        return Prompt(f"settings of DSP for VM {vm}, such as interval=100ms,ratio-upper=0.0005: ",
+                      "", lambda text: self.switch(vm, text))
+
+    def switch(self, vm, text):
+        """As HMP has it, for times have units there; it answers with what is wrong, if anything."""
+        said = self.ask("human-monitor-command", **{
+            "command-line": f"vsched dsp-enable vm={vm}{',' if text else ''}{text}"})
+        if said is not None:
+            self.message = said.strip() or f"DSP switches VM {vm}"
+            self.refresh()
+
+    def samples(self):
+        """The last samples of DSP, the latest first."""
+        if not self.vms:
+            return self.no_paging()
+        items = []
+        for vm in self.dsp:
+            decided = ", ".join(f"rule {rule}: {n}" for rule, n in enumerate(vm["decisions"]) if n)
+            items += [(f"VM {vm['vm']} {s['time'] / 1e6:>14.3f} ms  misses {1000 * s['misses'] / n:8.3f}"
+                       f"  faults {1000 * s['faults'] / n:9.5f}  rule {s['rule']}  {s['after']}",
+                       f"VM {vm['vm']}, {vm['switches']} switches; {decided}; misses and faults are "
+                       "for 1000 instructions", None)
+                      for s in reversed(vm["samples"]) for n in (s["insns"] or math.inf,)]
+        if not items:
+            self.message = "DSP has no samples: m lets it switch a VM"
+            return None
+        return Menu("Samples of DSP", items, lambda _: None)
+
     def online(self):
         online = not self.latest.info["pcpus"][self.pcpu]["online"]
         self.change(f"PCPU {self.pcpu} is {'on' if online else 'off'}", "vsched-set-pcpu",
@@ -342,7 +411,14 @@ class Top:
         if info["pending"]:
             parts.append(f"{len(info['pending'])} commands wait for their time")
         self.put(1, ", ".join(parts))
-        return 2
+        if not self.vms:
+            return 2
+        dsp = {d["vm"]: d for d in self.dsp if d["enabled"]}
+        self.put(2, "paging " + ", ".join(
+            f"VM {vm['vm']} {vm['mode']}" + (
+                f" by DSP ({dsp[vm['vm']]['switches']} switches)" if vm["vm"] in dsp else "")
+            for vm in self.vms))
+        return 3
 
     def draw_pcpus(self, y, height, width):
         pcpus = self.latest.info["pcpus"]
@@ -365,24 +441,31 @@ class Top:
                      n % across * CELL)
         return y + down
 
-    def cache_columns(self, counters):
-        """How long caches stalled a VCPU while it ran, and misses of its L2s."""
+    @staticmethod
+    def model_columns(counters, stalls, misses):
+        """How long a model stalled a VCPU while it ran, and misses."""
         ran = counters[STATES[0]] + counters[STATES[1]]
         instructions = counters["insns-user"] + counters["insns-privileged"]
-        mpki = 1000 * cache_misses(counters) / instructions if instructions else None
-        return (f" {percent(cache_stalls(counters), ran):>5} "
+        mpki = 1000 * misses / instructions if instructions else None
+        return (f" {percent(stalls, ran):>5} "
                 f"{'-' if mpki is None else f'{mpki:.1f}' if mpki < 999.95 else short(mpki):>5}")
+
+    def models(self):
+        """(heading, function of counters: stalls, the same: misses)"""
+        return [model for there, model in (
+            (self.machine.paging, ("paging", paging_stalls, tlb_misses)),
+            (self.machine.caches, ("caches", cache_stalls, cache_misses))) if there]
 
     def draw_vcpus(self, y, height, width):
         span = " since the start " if self.totals else " of simulated time "
         rate = " since the start " if self.totals else " per simulated second "
-        caches, columns = self.machine.caches, COUNTS
-        if caches and width < FULL + CACHES:
+        models, columns = self.models(), COUNTS
+        if models and width < FULL + MORE * len(models):
             columns, rate = COUNTS[:-2], " numbers " if self.totals else " in a second "
         self.put(y, f"{'':21} {f' %{span}':-^30} {rate:-^{sum(w + 1 for *_, w in columns) - 1}}"
-                 + (f" {' caches ':-^{CACHES - 1}}" if caches else ""))
+                 + "".join(f" {f' {name} ':-^{MORE - 1}}" for name, *_ in models))
         self.put(y + 1, "VCPU VM PCPU state    useful  spin ready block swtch" + "".join(
-            f" {head:>{w}}" for _, head, w in columns) + " stall  mpki" * caches, curses.A_BOLD)
+            f" {head:>{w}}" for _, head, w in columns) + " stall  mpki" * len(models), curses.A_BOLD)
         vcpus = self.latest.info["vcpus"]
         self.rows = max(1, height - 2 - (y + 2))
         self.first = max(0, min(self.first, len(vcpus) - self.rows))
@@ -397,8 +480,8 @@ class Top:
                 line += f"{percent(counters[STATES[0]], whole):>6}" + "".join(
                     f" {percent(counters[s], whole):>5}" for s in STATES[1:]) + "".join(
                         f" {short(counters[name] * scale):>{w}}" for name, _, w in columns)
-                if caches:
-                    line += self.cache_columns(counters)
+                for _, stalls, misses in models:
+                    line += self.model_columns(counters, stalls(counters), misses(counters))
             self.put(y + 2 + n, line)
 
     def draw_menu(self, y, height):
