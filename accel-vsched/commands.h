@@ -67,7 +67,7 @@ VschedPendingList *vsched_commands_pending(void);
  * brief, without "vsched-".  The caller frees it.
  */
 char *vsched_commands_names(const char *before, bool brief);
-/* @name, with "vsched-" in front if only that may be one; the caller frees it */
+/* @name, with "vsched-" in front if it is none itself; the caller frees it */
 char *vsched_commands_full_name(const char *name);
 
 /* Nanoseconds at which the next one is due; INT64_MAX: there is none. */

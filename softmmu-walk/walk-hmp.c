@@ -93,17 +93,18 @@ void hmp_info_dsp(Monitor *mon, const QDict *qdict)
     }
     for (DspInfoList *l = vms; l; l = l->next) {
         const DspInfo *vm = l->value;
-        int rule = 0;
+        const uint64List *d = vm->decisions;
 
         monitor_printf(mon, "vm[%" PRId64 "]: %s, mode %s, %" PRIu64
                        " switches, %" PRIu64 " ns nested, %" PRIu64
                        " ns shadow\n", vm->vm,
-                       vm->enabled ? "switched by DSP" : "not switched any more",
+                       vm->enabled ? "switched by DSP"
+                                   : "not switched any more",
                        PagingMode_str(vm->mode), vm->switches, vm->nested_time,
                        vm->shadow_time);
         print_settings(mon, vm->options);
         monitor_printf(mon, "  decisions:");
-        for (uint64List *d = vm->decisions; d; d = d->next, rule++) {
+        for (int rule = 0; d; d = d->next, rule++) {
             if (d->value) {
                 monitor_printf(mon, " rule %d %" PRIu64, rule, d->value);
             }

@@ -25,7 +25,8 @@ static bool is_on(Error **errp)
     return paging.model;
 }
 
-/* ------------------------------------------------------------------------
+/*
+ * ------------------------------------------------------------------------
  * Statistics: each counter twice, first privileged, then user.
  */
 
@@ -67,7 +68,8 @@ const VschedModelStats *paging_stats(void)
     return paging.model ? &stats : NULL;
 }
 
-/* ------------------------------------------------------------------------
+/*
+ * ------------------------------------------------------------------------
  * Queries
  */
 
@@ -153,7 +155,8 @@ PagingCheck *qmp_x_paging_check(Error **errp)
     return check;
 }
 
-/* ------------------------------------------------------------------------
+/*
+ * ------------------------------------------------------------------------
  * Commands.  Each checks what can be checked before its time; if it has a time,
  * it waits for it, else it is done.
  */

@@ -83,8 +83,8 @@ typedef struct VschedModelOption {
 
 /*
  * Statistics of a model, which query-stats shows beside those of the engine:
- * counters of each VCPU and PCPU by @names, which a NULL ends.  Names that begin
- * with @cycles are of cycles.
+ * counters of each VCPU and PCPU by @names, which a NULL ends.  Names that
+ * begin with @cycles are of cycles.
  */
 typedef struct VschedModelStats {
     const char *const *names;
