@@ -74,7 +74,7 @@ class Run:
 
     def arguments(self):
         kernel, initrd = self.files()
-        return ["-M", "q35", "-nodefaults", "-cpu", "Nehalem", "-m", "1024", "-kernel", kernel,
+        return ["-M", "q35", "-nodefaults", "-cpu", "Nehalem,rdrand=on", "-m", "1024", "-kernel", kernel,
                 "-initrd", initrd, "-append", "console=ttyS0 quiet tsc=reliable "
                 f"program={self.program} mark={MARK:#x}", "-accel",
                 f"tcg,thread=vsched,pcpus=1,paging={self.paging},paging-config={self.config}",
