@@ -11,6 +11,8 @@ help:
 	@echo 'make figures     run the experiments of docs/figures.rst, write its tables and plots'
 	@echo '                 (FIGURES="waits vms", JOBS=2; FILE=caches: those of'
 	@echo '                 docs/cache-figures.rst; scripts/figures --help)'
+	@echo 'make paging-study  real programs under nested and shadow paging: tables and plot of'
+	@echo '                 docs/paging-figures.rst (PARTS="times table5", ARCHITECTURE=i386)'
 	@echo 'make lint        style of code, patches and scripts'
 	@echo 'make setup       only build: QEMU, firmware, kernel, root file system'
 	@echo 'make clean       remove what was built, keep what was downloaded'
@@ -36,6 +38,12 @@ figures:
 	@scripts/build/bare-metal
 	@scripts/figures $(if $(FILE),--file $(FILE)) $(FIGURES)
 
+paging-study:
+	@scripts/setup check
+	@scripts/packages figures
+	@scripts/build/program-guest $(or $(ARCHITECTURE),amd64)
+	@scripts/paging-study $(if $(ARCHITECTURE),--architecture $(ARCHITECTURE)) $(PARTS)
+
 lint:
 	@scripts/lint
 
@@ -48,4 +56,4 @@ clean:
 distclean:
 	@scripts/clean --all
 
-.PHONY: help run check check-full bench figures lint setup clean distclean
+.PHONY: help run check check-full bench figures paging-study lint setup clean distclean

@@ -54,7 +54,8 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(folders, {"bench", "build", "fetch", "lib", "report"})
         self.assertEqual(names - folders, {"cache-report", "check", "check-full", "clean",
                                            "dsp-retrain", "explore", "figures", "lint",
-                                           "packages", "profile", "run", "run-bare-metal",
+                                           "packages", "paging-study", "profile", "run",
+                                           "run-bare-metal",
                                            "sdb-model", "series", "setup", "trace", "vm-stat"})
 
     def test_scripts_that_pages_and_scripts_name_exist(self):
