@@ -31,16 +31,12 @@ done:
 data:   .skip   WORDS * 8
         .text
 #else
+#include "x86-rom.S"
 #define PML4 0x10000
 #define PDPT 0x11000
 #define PD 0x12000
-        .code16
-        .globl  _start
-        .text
-_start:
-        cli
-        ljmp    $0xf000, $low           # from the top of memory to below 1 MB
-low:    mov     $0x1000, %ax
+        rom_begin
+        mov     $0x1000, %ax
         mov     %ax, %ds
         movl    $PDPT + 3, 0x0000       # present, may be written
         movl    $0, 0x0004
@@ -68,10 +64,7 @@ long:
         mov     $0x200000, %esi
         jmp     work
 done:
-        mov     $0x51, %al
-        out     %al, $0xf4
-1:      hlt
-        jmp     1b
+        quit
 
         .balign 8
 gdt:    .quad   0
@@ -108,8 +101,5 @@ work:                                   # data in %rsi
         jmp     done
 
 #ifndef HOSTED
-        .org    0xfff0
-        .byte   0xe9                    # jmp 0xf000:0
-        .word   -0xfff3
-        .org    0x10000
+        rom_end
 #endif

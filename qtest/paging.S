@@ -14,6 +14,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
+#include "x86-rom.S"
+
 #ifndef ROUNDS
 #define ROUNDS 1
 #define WORK 1
@@ -53,13 +55,8 @@
 #define OF_PDPT TABLE
 #endif
 
-        .code16
-        .globl  _start
-        .text
-_start:
-        cli
-        ljmp    $0xf000, $low           # from the top of memory to below 1 MB
-low:    lgdtl   %cs:gdtr
+        rom_begin
+        lgdtl   %cs:gdtr
         mov     %cr0, %eax
         or      $1, %eax
         mov     %eax, %cr0
@@ -128,10 +125,7 @@ protected:
 7:      loop    7b
 #endif
 #endif
-        mov     $0x51, %al
-        out     %al, $0xf4
-4:      hlt
-        jmp     4b
+        quit
 
         .balign 8
 gdt:    .quad   0
@@ -140,7 +134,4 @@ gdt:    .quad   0
 gdtr:   .word   gdtr - gdt - 1
         .long   0xf0000 + gdt
 
-        .org    0xfff0
-        .byte   0xe9                    # jmp 0xf000:0
-        .word   -0xfff3
-        .org    0x10000
+        rom_end

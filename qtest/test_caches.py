@@ -49,6 +49,19 @@ def config_file(directory, text):
     return path
 
 
+def l1_file(directory, name, size, ways):
+    """The same of this first-level cache, and what it misses is in larger ones."""
+    return config_file(directory, f"""
+[{name}]
+size = {size}
+ways = {ways}
+[l2]
+size = 16M
+[l3]
+size = 64M
+""")
+
+
 def caches(options=""):
     return ("-plugin", f"{CACHES},table=off,attribution=on{options}")
 
@@ -223,15 +236,7 @@ class CachePlugin(unittest.TestCase):
         """(accesses, misses) of data that both plugins count in one run: ours, theirs"""
         with Guest("-M", "none") as scratch:
             log, out = (os.path.join(scratch.dir, name) for name in ("log", "caches.json"))
-            path = config_file(scratch.dir, f"""
-[l1d]
-size = {size}
-ways = {ways}
-[l2]
-size = 16M
-[l3]
-size = 64M
-""")
+            path = l1_file(scratch.dir, "l1d", size, ways)
         plugin = qemu_plugin("contrib/plugins/cache.c")
         arguments = [a for a in program(name, self.MACHINE, parameters) if a != "-no-shutdown"]
         with Guest(*arguments, *caches(f",config={path},out={out}"), "-plugin",
@@ -282,15 +287,7 @@ class Code(unittest.TestCase):
     def check(self, name, parameters, size, ways):
         with Guest("-M", "none") as scratch:
             trace, out = (os.path.join(scratch.dir, name) for name in ("trace", "caches.json"))
-            path = config_file(scratch.dir, f"""
-[l1i]
-size = {size}
-ways = {ways}
-[l2]
-size = 16M
-[l3]
-size = 64M
-""")
+            path = l1_file(scratch.dir, "l1i", size, ways)
         arguments = [a for a in program(name, "cmp,pcpus=1,vcpus=1", parameters)
                      if a != "-no-shutdown"]
         with Guest(*arguments, *caches(f",config={path},out={out}"), "-plugin",
@@ -406,15 +403,7 @@ class Cachegrind(unittest.TestCase):
         with Guest("-M", "none") as scratch:
             directory = scratch.dir
         for size, ways in self.GEOMETRIES:
-            path = config_file(directory, f"""
-[l1d]
-size = {size}
-ways = {ways}
-[l2]
-size = 16M
-[l3]
-size = 64M
-""")
+            path = l1_file(directory, "l1d", size, ways)
             with self.subTest(size=size, ways=ways):
                 theirs, ours = (
                     [many - few for few, many in zip(*(

@@ -375,13 +375,18 @@ class Saved(unittest.TestCase):
             self.assertEqual((end(guest)[1], report(guest)), whole)
             self.assertEqual(ask(guest, "status")["counted-cycles"], 100 * US)
 
-    def test_bounds_of_a_cold_begin(self):
-        """A state without caches is past them: they say now what holds."""
+    def saved_without_caches(self):
+        """The arguments of a run that was saved"""
         arguments = program("ticket", MACHINE, "rounds=20000")
         with Guest(*arguments) as guest:
             wait_for(guest, 2_000_000)
             guest.cmd("stop")
             save(guest, self.path)
+        return arguments
+
+    def test_bounds_of_a_cold_begin(self):
+        """A state without caches is past them: they say now what holds."""
+        arguments = self.saved_without_caches()
         for how, on in (("from=100us",), True), (("from=100us", "to=200us"), False):
             with self.subTest(how=how), \
                     Guest(*arguments, *caches(*how), "-incoming", "defer", "-S") as guest:
@@ -392,11 +397,7 @@ class Saved(unittest.TestCase):
 
     def test_begins_cold(self):
         """A state that was saved without caches is loaded with empty ones, twice the same."""
-        arguments = program("ticket", MACHINE, "rounds=20000")
-        with Guest(*arguments) as guest:
-            wait_for(guest, 2_000_000)
-            guest.cmd("stop")
-            save(guest, self.path)
+        arguments = self.saved_without_caches()
         ends = []
         for _ in range(2):
             with Guest(*arguments, *caches(), "-incoming", "defer", "-S") as guest:

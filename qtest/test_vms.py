@@ -182,8 +182,8 @@ class CommandLine(Refusals, unittest.TestCase):
             self.assertTrue(all(get(guest, pcpu(p), "online") for p in range(8)))
 
 
-class Objects(unittest.TestCase):
-    """What is shown and set of VMs, PCPUs and VCPUs."""
+class Still(unittest.TestCase):
+    """A machine of two VMs that stands still.  Has no test of its own."""
     timeout = 60
 
     def setUp(self):
@@ -193,6 +193,10 @@ class Objects(unittest.TestCase):
 
     def hmp(self, line):
         return self.guest.cmd("human-monitor-command", command_line=line).strip()
+
+
+class Objects(Still):
+    """What is shown and set of VMs, PCPUs and VCPUs."""
 
     def test_types(self):
         def listed(path):

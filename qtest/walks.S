@@ -7,11 +7,9 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-        .code16
-        .text
-        .globl  _start
-_start:                                 # 0xf000:0
-        cli
+#include "x86-rom.S"
+
+        rom_begin
         mov     $0x1000, %ax
         mov     %ax, %es
         xor     %di, %di
@@ -45,10 +43,7 @@ protected:
         mov     (%ebx), %eax
         add     $0x400000, %ebx
         loop    3b
-        mov     $0x51, %al              # tell that it is done
-        out     %al, $0xf4
-        cli
-        hlt
+        quit
 
         .balign 8
 gdt:    .quad   0
@@ -57,7 +52,4 @@ gdt:    .quad   0
 gdtr:   .word   gdtr - gdt - 1
         .long   0xf0000 + gdt
 
-        .org    0xfff0
-        .byte   0xe9                    # jmp 0xf000:0
-        .word   -0xfff3
-        .org    0x10000
+        rom_end

@@ -243,30 +243,32 @@ static const Array *second_level(const WalkTlb *t, WalkSide side, unsigned n)
     return t->array[name].entries ? &t->array[name] : NULL;
 }
 
-static Entry *find_first(const WalkTlb *t, WalkSide side, uint64_t address,
-                         WalkTag tag)
+/* In the level whose arrays are @nth(0) to @nth(@arrays - 1) */
+static Entry *find_among(const WalkTlb *t, WalkSide side, uint64_t address,
+                         WalkTag tag, unsigned arrays,
+                         const Array *(*nth)(const WalkTlb *t, WalkSide side,
+                                             unsigned n))
 {
     Entry *e = NULL;
 
-    for (unsigned n = 0; n < 3 && !e; n++) {
-        const Array *a = array_of(t, side, n);
+    for (unsigned n = 0; n < arrays && !e; n++) {
+        const Array *a = nth(t, side, n);
 
         e = a ? find(a, address, tag) : NULL;
     }
     return e;
 }
 
+static Entry *find_first(const WalkTlb *t, WalkSide side, uint64_t address,
+                         WalkTag tag)
+{
+    return find_among(t, side, address, tag, 3, array_of);
+}
+
 static Entry *find_second(const WalkTlb *t, WalkSide side, uint64_t address,
                           WalkTag tag)
 {
-    Entry *e = NULL;
-
-    for (unsigned n = 0; n < 2 && !e; n++) {
-        const Array *a = second_level(t, side, n);
-
-        e = a ? find(a, address, tag) : NULL;
-    }
-    return e;
+    return find_among(t, side, address, tag, 2, second_level);
 }
 
 /* The array of the first level for pages of @size, or of pieces of them */
