@@ -545,8 +545,7 @@ static bool walk_split(Work *w, const WalkAccess *a)
     }
     refer(w, WALK_GUEST, walk_shadow_address(p, index),
           walk_format_entry(a->format), true);
-    return walk_shadow_is_filled(p, index) &&
-           walk_shadow_value(p, index) == a->value[a->last];
+    return walk_shadow_is_filled(p, index);
 }
 
 static void fill_entry(Work *w, WalkShadowPage *p, unsigned index,
@@ -580,6 +579,30 @@ static void prefetch(Work *w, const WalkAccess *a)
     }
 }
 
+/*
+ * The same of a large page that is split.  All may be done through its pieces:
+ * the shadow of the large page's entry says what may be, and a page that is
+ * mapped twice has them once (Xen's "FL1").
+ */
+static void fill_split(Work *w, const WalkAccess *a)
+{
+    const uint64_t all = WALK_PTE_PRESENT | WALK_PTE_WRITE |
+                         WALK_PTE_ACCESSED | WALK_PTE_DIRTY;
+    unsigned entries = PAGE / walk_format_entry(a->format), index;
+    uint64_t gfn = split_gfn(a, &index);
+    WalkShadowPage *p = walk_shadow_get(w->vm->shadow, gfn, WALK_SPLIT,
+                                        a->format);
+
+    fill_entry(w, p, index, all);
+    for (unsigned i = 1; i < w->m->config.prefetch && index + i < entries;
+         i++) {
+        if (!walk_shadow_is_filled(p, index + i)) {
+            walk_shadow_fill(p, index + i, all);
+            COUNT(w, prefetched, 1);
+        }
+    }
+}
+
 static void fill_shadow(Work *w, const WalkAccess *a)
 {
     unsigned turns = turning_level(w, a);
@@ -593,11 +616,7 @@ static void fill_shadow(Work *w, const WalkAccess *a)
                    index_of(a, level), a->value[level]);
     }
     if (is_split(w, a)) {
-        unsigned index;
-        uint64_t gfn = split_gfn(a, &index);
-
-        fill_entry(w, walk_shadow_get(w->vm->shadow, gfn, WALK_SPLIT,
-                                      a->format), index, a->value[a->last]);
+        fill_split(w, a);
     } else if (a->last == 1 && find_table(w, a, 1)) {
         prefetch(w, a);
     }
