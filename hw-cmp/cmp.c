@@ -26,6 +26,7 @@
 #include "vsched/vsched.h"
 #include "cpu.h"
 #include "cmp-mondo.h"
+#include "cmp-tlb.h"
 #include "image.h"
 #include "start-block.h"
 
@@ -84,6 +85,11 @@ struct CmpMachine {
     uint32_t vcpus;             /* 0: not given, as many as PCPUs */
     bool shared_tick;
     bool saved_shared_tick;     /* in a state that is loaded */
+    bool pcpu_tlb;              /* tlb=pcpu */
+    bool saved_pcpu_tlb;
+    SharedTlb *tlb;             /* with tlb=pcpu */
+    uint8_t *tlb_state;         /* while it is saved or loaded */
+    uint32_t tlb_state_size;
 };
 
 /*
@@ -239,6 +245,25 @@ static void cmp_set_shared_tick(Object *obj, bool value, Error **errp)
     }
 }
 
+static char *cmp_get_tlb(Object *obj, Error **errp)
+{
+    return g_strdup(CMP_MACHINE(obj)->pcpu_tlb ? "pcpu" : "vcpu");
+}
+
+static void cmp_set_tlb(Object *obj, const char *value, Error **errp)
+{
+    bool pcpu = g_str_equal(value, "pcpu");
+
+    if (cmp_too_late("tlb", errp)) {
+        return;
+    }
+    if (!pcpu && !g_str_equal(value, "vcpu")) {
+        error_setg(errp, "tlb=%s: allowed are vcpu, pcpu", value);
+        return;
+    }
+    CMP_MACHINE(obj)->pcpu_tlb = pcpu;
+}
+
 /* Machine */
 
 static void cmp_check_memory(MachineState *machine, Error **errp)
@@ -342,7 +367,82 @@ static void cmp_check_pcpus(CmpMachine *cmp, Error **errp)
     }
 }
 
-/* VMState of the machine itself: what has to be the same */
+/* VMState of the machine itself: what has to be the same, and TLBs of PCPUs */
+
+static bool cmp_same(const char *property, const char *saved, const char *here)
+{
+    if (!g_str_equal(saved, here)) {
+        error_report("the saved state has %s=%s, this machine %s=%s: they have "
+                     "to be the same", property, saved, property, here);
+        return false;
+    }
+    return true;
+}
+
+static bool cmp_tlb_needed(void *opaque)
+{
+    CmpMachine *cmp = opaque;
+
+    return cmp->tlb;
+}
+
+static int cmp_tlb_pre_save(void *opaque)
+{
+    CmpMachine *cmp = opaque;
+    g_autoptr(GVariant) state = g_variant_ref_sink(shared_tlb_save(cmp->tlb));
+
+    g_free(cmp->tlb_state);
+    cmp->tlb_state_size = g_variant_get_size(state);
+    cmp->tlb_state = g_malloc(cmp->tlb_state_size);
+    g_variant_store(state, cmp->tlb_state);
+    return 0;
+}
+
+static int cmp_tlb_post_load(void *opaque, int version_id)
+{
+    CmpMachine *cmp = opaque;
+    g_autoptr(GVariant) state = NULL;
+    g_autofree char *why = NULL;
+
+    cmp->saved_pcpu_tlb = true;
+    if (!cmp->tlb) {
+        return 0;               /* cmp_post_load() refuses it. */
+    }
+    state = g_variant_ref_sink(g_variant_new_from_data(
+        G_VARIANT_TYPE(SHARED_TLB_STATE), cmp->tlb_state, cmp->tlb_state_size,
+        false, NULL, NULL));
+    if (!shared_tlb_load(cmp->tlb, state, &why)) {
+        error_report("the saved state: %s", why);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+/* More than 64 PCPUs with 128 entries each have */
+#define CMP_TLB_STATE_MAX (1 << 19)
+
+static bool cmp_tlb_state_possible(void *opaque, int version_id)
+{
+    CmpMachine *cmp = opaque;
+
+    return cmp->tlb_state_size <= CMP_TLB_STATE_MAX;
+}
+
+static const VMStateDescription vmstate_cmp_tlb = {
+    .name = "cmp/tlb",
+    .version_id = 1,
+    .minimum_version_id = 1,
+    .needed = cmp_tlb_needed,
+    .pre_save = cmp_tlb_pre_save,
+    .post_load = cmp_tlb_post_load,
+    .fields = (const VMStateField[]) {
+        VMSTATE_UINT32(tlb_state_size, CmpMachine),
+        VMSTATE_VALIDATE("TLBs of a possible size", cmp_tlb_state_possible),
+        VMSTATE_VBUFFER_ALLOC_UINT32(tlb_state, CmpMachine, 1, NULL,
+                                     tlb_state_size),
+        VMSTATE_END_OF_LIST()
+    }
+};
 
 static int cmp_pre_save(void *opaque)
 {
@@ -352,18 +452,22 @@ static int cmp_pre_save(void *opaque)
     return 0;
 }
 
+static int cmp_pre_load(void *opaque)
+{
+    CmpMachine *cmp = opaque;
+
+    cmp->saved_pcpu_tlb = false;
+    return 0;
+}
+
 static int cmp_post_load(void *opaque, int version_id)
 {
     CmpMachine *cmp = opaque;
 
-    if (cmp->saved_shared_tick != cmp->shared_tick) {
-        error_report("the saved state has shared-tick=%s, this machine "
-                     "shared-tick=%s: they have to be the same",
-                     cmp->saved_shared_tick ? "on" : "off",
-                     cmp->shared_tick ? "on" : "off");
-        return -EINVAL;
-    }
-    return 0;
+    return cmp_same("shared-tick", cmp->saved_shared_tick ? "on" : "off",
+                    cmp->shared_tick ? "on" : "off") &&
+           cmp_same("tlb", cmp->saved_pcpu_tlb ? "pcpu" : "vcpu",
+                    cmp->pcpu_tlb ? "pcpu" : "vcpu") ? 0 : -EINVAL;
 }
 
 static const VMStateDescription vmstate_cmp = {
@@ -371,10 +475,15 @@ static const VMStateDescription vmstate_cmp = {
     .version_id = 1,
     .minimum_version_id = 1,
     .pre_save = cmp_pre_save,
+    .pre_load = cmp_pre_load,
     .post_load = cmp_post_load,
     .fields = (const VMStateField[]) {
         VMSTATE_BOOL(saved_shared_tick, CmpMachine),
         VMSTATE_END_OF_LIST()
+    },
+    .subsections = (const VMStateDescription * const []) {
+        &vmstate_cmp_tlb,
+        NULL
     }
 };
 
@@ -447,6 +556,9 @@ static void cmp_init(MachineState *machine)
     qdev_prop_set_uint32(DEVICE(start_block), "pcpus", cmp->pcpus);
 
     cmp_create_vcpus(cmp);
+    if (cmp->pcpu_tlb) {
+        cmp->tlb = cmp_tlb_start(OBJECT(machine), &error_fatal);
+    }
 
     sysbus_realize_and_unref(start_block, &error_fatal);
     sysbus_mmio_map(start_block, 0, START_BLOCK_BASE);
@@ -484,6 +596,10 @@ static void cmp_class_init(ObjectClass *oc, void *data)
                                    cmp_set_shared_tick);
     object_class_property_set_description(oc, "shared-tick",
         "All VCPUs read one %tick and cannot write it (default: on)");
+    object_class_property_add_str(oc, "tlb", cmp_get_tlb, cmp_set_tlb);
+    object_class_property_set_description(oc, "tlb",
+        "Whose the TLBs are: vcpu; or pcpu, then locked entries go with the "
+        "VCPU and all others stay (default: vcpu)");
     vsched_machine_class_options(oc);
 }
 
