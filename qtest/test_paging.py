@@ -603,7 +603,6 @@ class Refused(Programs, Refusals):
                        arch="x86_64") as guest:
                 self.assertEqual(guest.cmd("qom-get", path="/machine/vsched",
                                            property="clock-hz"), hz)
-        self.refuse("paging= is for guests of x86, not of sparc64", "-M", "cmp8,paging=nested")
 
     def test_commands(self):
         rom = self.rom(4, 1)

@@ -86,6 +86,7 @@ const FileParameter walk_parameters[] = {
     NUMBER("shadow", "prefetch", prefetch, "entries", 1, 512, 32),
     NUMBER("shadow", "unshadow", unshadow, "writes; 0 is never", 0, 1000, 2),
     NUMBER("shadow", "pages", pages, "pages", 64, 1048576, 16384),
+    NUMBER("shadow", "levels", shadow_levels, "levels", 1, WALK_LEVELS, 4),
     NUMBER("agile", "nest", nest, "writes", 1, 1000, 2),
     NUMBER("agile", "scan", scan, "cycles", 1000, 1000000000000, 2800000000),
     { NULL }

@@ -51,6 +51,7 @@ typedef struct WalkConfig {
     uint64_t prefetch;          /* shadow entries that one exit looks at */
     uint64_t unshadow;          /* emulated writes in a row; 0: never */
     uint64_t pages;             /* shadow pages a VM may have */
+    uint64_t shadow_levels;     /* of the table of software-filled TLBs */
     uint64_t nest;              /* agile: writes that turn a table nested */
     uint64_t scan;              /* agile: cycles between scans */
 } WalkConfig;

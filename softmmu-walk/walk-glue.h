@@ -48,9 +48,22 @@ typedef struct Paging {
 
 extern Paging paging;
 
+/* A target whose TLBs software fills; NULL: that is not so. */
+typedef struct PagingTarget {
+    const char *config;         /* of configs/paging, if the user gives none */
+    bool (*config_check)(const WalkConfig *config, Error **errp);
+    void (*start)(void);
+} PagingTarget;
+
+extern const PagingTarget *paging_target;
+
+
 /* The guest's entry at @gpa of @vm, which has @size bytes */
 uint64_t paging_read_entry(void *opaque, unsigned vm, uint64_t gpa,
                            unsigned size);
+
+/* Whether a VM of this target can be in @mode */
+bool paging_has_mode(WalkMode mode);
 
 /* The present, in cycles: the end of a window */
 int64_t paging_present(void);

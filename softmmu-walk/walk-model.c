@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "walk-model.h"
+#include "walk-soft.h"
 
 #define PAGE 4096
 #define OUT_OF_SYNC_MAX 64
@@ -56,7 +57,14 @@ struct WalkModel {
     VM *vm;
     ShadowHooks *shadow_hooks;
     unsigned evicting;          /* the PCPU whose TLB is asked */
+    /* Of guests that fill TLBs themselves: walk-soft.c.inc */
+    WalkSoftTable **soft_table; /* of each VM */
+    struct SoftVCPU *soft_vcpu; /* of each VCPU */
+    uint64_t soft_base;         /* machine address of tables of the host */
 };
+
+static void soft_new(WalkModel *m);
+static void soft_free(WalkModel *m);
 
 const char *const walk_mode_names[WALK_MODES] = {
     "native", "nested", "shadow", "agile"
@@ -150,6 +158,8 @@ WalkModel *walk_model_new(const WalkConfig *config, const WalkMachine *machine,
         m->vm[i].shadow = walk_shadow_new(&h, config->pages,
                                           base + WALK_TABLES_SIZE / 2);
     }
+    m->soft_base = machine->table_base;
+    soft_new(m);
     return m;
 }
 
@@ -158,6 +168,7 @@ void walk_model_free(WalkModel *m)
     if (!m) {
         return;
     }
+    soft_free(m);
     for (unsigned i = 0; i < m->pcpus; i++) {
         walk_tlb_free(m->pcpu[i].tlb);
         walk_cache_free(m->pcpu[i].cache);
@@ -1002,6 +1013,10 @@ void walk_model_scan(WalkModel *m, unsigned vm)
     }
 }
 
+/* --- Guests that fill TLBs themselves --- */
+
+#include "walk-soft.c.inc"
+
 /* --- Modes --- */
 
 WalkMode walk_model_mode(const WalkModel *m, unsigned vm)
@@ -1016,6 +1031,7 @@ void walk_model_set_mode(WalkModel *m, unsigned vm, WalkMode mode)
     }
     m->vm[vm].mode = mode;
     walk_shadow_clear(m->vm[vm].shadow);
+    walk_soft_table_clear(m->soft_table[vm]);
     for (unsigned v = 0; v < m->vcpus; v++) {
         if (m->vcpu[v].vm == vm) {
             m->vcpu[v].unsynced = m->vcpu[v].in_a_row = 0;

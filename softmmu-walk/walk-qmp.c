@@ -181,6 +181,11 @@ VschedDone *qmp_paging_set_mode(PagingSetMode *a, Error **errp)
     if (!check_vm(a->vm, errp)) {
         return NULL;
     }
+    if (!paging_has_mode((WalkMode)a->mode)) {
+        error_setg(errp, "mode %s is for tables that processors walk: allowed "
+                   "are native, nested, shadow", PagingMode_str(a->mode));
+        return NULL;
+    }
     if (a->has_at) {
         a->has_at = false;
         return vsched_commands_defer(vsched_engine, "paging-set-mode", a,

@@ -35,6 +35,7 @@
 #define PAGE UINT64_C(4096)             /* of x86 */
 
 Paging paging;
+const PagingTarget *paging_target;
 
 /* --- QEMU's TLBs --- */
 
@@ -444,6 +445,9 @@ static bool load_config(WalkConfig *config, const char *name, Error **errp)
 {
     g_autofree char *file = NULL, *why = NULL;
 
+    if (!name && paging_target) {
+        name = paging_target->config;
+    }
     if (!name) {
         walk_config_default(config);
         return true;
@@ -464,6 +468,11 @@ static bool load_config(WalkConfig *config, const char *name, Error **errp)
     return true;
 }
 
+bool paging_has_mode(WalkMode mode)
+{
+    return mode != WALK_AGILE || !paging_target;
+}
+
 static bool find_mode(const char *name, WalkMode *mode, Error **errp)
 {
     paging.begins_with_dsp = g_str_equal(name, "dsp");
@@ -472,13 +481,13 @@ static bool find_mode(const char *name, WalkMode *mode, Error **errp)
         return true;
     }
     for (unsigned i = 0; i < WALK_MODES; i++) {
-        if (g_str_equal(name, walk_mode_names[i])) {
+        if (g_str_equal(name, walk_mode_names[i]) && paging_has_mode(i)) {
             *mode = i;
             return true;
         }
     }
-    error_setg(errp, "paging=%s: allowed are native, nested, shadow, agile, "
-               "dsp", name);
+    error_setg(errp, "paging=%s: allowed are native, nested, shadow, %sdsp",
+               name, paging_has_mode(WALK_AGILE) ? "agile, " : "");
     return false;
 }
 
@@ -589,10 +598,13 @@ static bool start(const char *const *values, Error **errp)
         !load_config(&config, values[OPTION_CONFIG], errp)) {
         return false;
     }
-    if (!g_str_has_prefix(target_name(), "x86_64") &&
+    if (!paging_target && !g_str_has_prefix(target_name(), "x86_64") &&
         !g_str_has_prefix(target_name(), "i386")) {
-        error_setg(errp, "paging= is for guests of x86, not of %s",
+        error_setg(errp, "paging= is for guests of x86 and sparc64, not of %s",
                    target_name());
+        return false;
+    }
+    if (paging_target && !paging_target->config_check(&config, errp)) {
         return false;
     }
     if (!start_tests(values, errp)) {
@@ -601,7 +613,8 @@ static bool start(const char *const *values, Error **errp)
     if (config.clock != e->clock_hz) {
         error_setg(errp, "paging: the cycles of %s are those of a clock of %"
                    PRIu64 " Hz: allowed is clock-hz=%" PRIu64 ", which is the "
-                   "default with it", values[OPTION_CONFIG] ?: "i7-860",
+                   "default with it", values[OPTION_CONFIG] ?: paging_target ?
+                   paging_target->config : "i7-860",
                    config.clock, config.clock);
         return false;
     }
@@ -619,10 +632,17 @@ static bool start(const char *const *values, Error **errp)
                                       NULL);
     paging.model = walk_model_new(&config, &machine, &walk_hooks, mode);
     paging_switch_start();
-    listen_to(e);
+    if (paging_target) {
+        hooks.code = NULL;
+    } else {
+        listen_to(e);
+    }
     page_walk_set_hooks(&hooks);
     qemu_register_reset(reset, NULL);
     vmstate_register(NULL, 0, &vmstate_paging, &paging);
+    if (paging_target) {
+        paging_target->start();
+    }
     return true;
 }
 
