@@ -165,6 +165,42 @@ const FileParameter *parameter_file_find(const ParameterFile *f,
     return NULL;
 }
 
+/*
+ * GLib's parser takes the last of several values of a key.  @text is a key
+ * file, which it has accepted; false, and why, if a key is given twice.
+ */
+static bool check_once(const char *text, char **why)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal,
+                                                       g_free, NULL);
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    g_autofree char *group = g_strdup("");
+
+    for (size_t n = 0; lines[n]; n++) {
+        char *line = g_strstrip(lines[n]), *name;
+        size_t before;
+
+        if (line[0] == '[') {
+            g_free(group);
+            group = g_strndup(line, strcspn(line, "]") + 1);
+        }
+        if (!line[0] || line[0] == '#' || line[0] == '[') {
+            continue;
+        }
+        line[strcspn(line, "=")] = '\0';
+        name = g_strdup_printf("%s %s", group, g_strchomp(line));
+        before = GPOINTER_TO_SIZE(g_hash_table_lookup(seen, name));
+        if (before) {
+            *why = g_strdup_printf("%s: lines %zu and %zu give it a value; "
+                                   "allowed is one", name, before, n + 1);
+            g_free(name);
+            return false;
+        }
+        g_hash_table_insert(seen, name, GSIZE_TO_POINTER(n + 1));
+    }
+    return true;
+}
+
 /* The groups that exist, or the keys of @group; the caller frees it */
 static char *known(const ParameterFile *f, const char *group)
 {
@@ -235,6 +271,13 @@ static bool load_groups(const ParameterFile *f, void *structure, GKeyFile *file,
 {
     g_auto(GStrv) groups = g_key_file_get_groups(file, NULL);
 
+    if (!*groups) {
+        g_autofree char *names = known(f, NULL);
+
+        *why = g_strdup_printf("there is no group in it; allowed is a file "
+                               "with one or more of %s", names);
+        return false;
+    }
     for (char **group = groups; *group; group++) {
         if (!load_group(f, structure, file, *group, why)) {
             return false;
@@ -248,15 +291,17 @@ bool parameter_file_load(const ParameterFile *f, void *structure,
 {
     g_autoptr(GKeyFile) keys = g_key_file_new();
     g_autoptr(GError) error = NULL;
-    g_autofree char *fault = NULL;
+    g_autofree char *fault = NULL, *text = NULL;
     g_autofree void *loaded = g_malloc(f->size);
 
-    if (!g_key_file_load_from_file(keys, name, G_KEY_FILE_NONE, &error)) {
+    if (!g_key_file_load_from_file(keys, name, G_KEY_FILE_KEEP_TRANSLATIONS,
+                                   &error) ||
+        !g_file_get_contents(name, &text, NULL, &error)) {
         *why = g_strdup_printf("%s %s: %s", f->what, name, error->message);
         return false;
     }
     parameter_file_default(f, loaded);
-    if (!load_groups(f, loaded, keys, &fault)) {
+    if (!check_once(text, &fault) || !load_groups(f, loaded, keys, &fault)) {
         *why = g_strdup_printf("%s %s: %s", f->what, name, fault);
         return false;
     }

@@ -48,8 +48,9 @@ static const char *const switches[] = { "no", "yes", NULL };
       0, maximum, value, choices }
 #define WAYS(group, field, value) \
     NUMBER(group, "ways", field.ways, "ways", 1, WAYS_MAX, value)
-#define LATENCY(group, field, value) \
-    NUMBER(group, "latency", field.latency, "cycles", 1, 10000, value)
+/* The greatest ones leave room for those of the levels below. */
+#define LATENCY(group, field, maximum, value) \
+    NUMBER(group, "latency", field.latency, "cycles", 1, maximum, value)
 #define REPLACEMENT(group, field) \
     CHOICE(group, "replacement", field.replacement, replacements, \
            CACHE_RANDOM, CACHE_LRU)
@@ -62,21 +63,21 @@ const FileParameter cache_parameters[] = {
     SIZE("machine", "line", line, 16, 256, 64),
     SIZE("l1i", "size", l1i.size, 64, 1 * MIB, 16 * KIB),
     WAYS("l1i", l1i, 2),
-    LATENCY("l1i", l1i, 1),
+    LATENCY("l1i", l1i, 1000, 1),
     REPLACEMENT("l1i", l1i),
     SIZE("l1d", "size", l1d.size, 64, 1 * MIB, 16 * KIB),
     WAYS("l1d", l1d, 2),
-    LATENCY("l1d", l1d, 1),
+    LATENCY("l1d", l1d, 1000, 1),
     REPLACEMENT("l1d", l1d),
     SIZE("l2", "size", l2.size, 64, 64 * MIB, 512 * KIB),
     WAYS("l2", l2, 4),
-    LATENCY("l2", l2, 15),
+    LATENCY("l2", l2, 5000, 15),
     REPLACEMENT("l2", l2),
     BANKS("l2", l2, 4),
     BANK_CYCLES("l2", l2),
     SIZE("l3", "size", l3.size, 64, 1 * GIB, 8 * MIB),
     WAYS("l3", l3, 16),
-    LATENCY("l3", l3, 55),
+    LATENCY("l3", l3, 10000, 55),
     REPLACEMENT("l3", l3),
     BANKS("l3", l3, 8),
     BANK_CYCLES("l3", l3),

@@ -589,12 +589,6 @@ void cache_intervals_begin(CacheIntervals *i, const CacheReport *r)
     remember(i, r);
 }
 
-void cache_intervals_restart(CacheIntervals *i, const CacheReport *r)
-{
-    i->number = 0;
-    remember(i, r);
-}
-
 /* --- The table --- */
 
 /* Three digits after the point, fewer for large numbers: at most 7 in all */

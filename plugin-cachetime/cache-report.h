@@ -57,11 +57,12 @@ GString *cache_intervals_next(CacheIntervals *i, const CacheReport *r);
 /* Whether time has passed since the open interval began */
 bool cache_intervals_is_open(const CacheIntervals *i, const CacheReport *r);
 
-/* The open interval begins only now, at @r->end: nothing was counted before. */
+/*
+ * The open interval begins only now, at @r->end, with what is counted so far:
+ * after nothing was counted for a time, or after counters, or time, were set.
+ * Numbers go on.
+ */
 void cache_intervals_begin(CacheIntervals *i, const CacheReport *r);
-
-/* After all counters began from 0 again: so do the intervals, at @r->end. */
-void cache_intervals_restart(CacheIntervals *i, const CacheReport *r);
 
 /* --- Statistics --- */
 

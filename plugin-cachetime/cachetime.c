@@ -43,6 +43,9 @@
 
 QEMU_PLUGIN_EXPORT int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 
+/* What QEMU reads of an answer to a command (its qobject/json-streamer.c) */
+#define ANSWER_TOKENS_MAX (2u << 20)
+
 #define NONE UINT32_MAX
 #define NO_LINE UINT64_MAX
 /* Smaller than any guest's pages, or as large. */
@@ -957,7 +960,7 @@ static void reset_counters(void)
     C.on_since = C.on_until = C.now;
     if (C.intervals) {
         r = report();
-        cache_intervals_restart(C.intervals, &r);
+        cache_intervals_begin(C.intervals, &r);
     }
 }
 
@@ -1087,6 +1090,36 @@ static bool write_text(const char *file, GString *text, char **why)
     return written;
 }
 
+/* The answer to "report", or NULL, and why */
+static char *report_command(const char *arguments, char **why)
+{
+    g_autofree char *out = qemu_plugin_command_argument(arguments, "file");
+    g_autoptr(GString) text = NULL;
+    CacheReport r;
+    size_t tokens;
+
+    if (out && (strchr("[{", out[0]) || g_str_equal(out, "null"))) {
+        *why = g_strdup_printf("file: allowed is a name, not %s", out);
+        return NULL;
+    }
+    harvest_all();
+    r = report();
+    text = cache_report_json(&r);
+    if (out) {
+        return write_text(out, text, why) ? g_strdup("{}") : NULL;
+    }
+    tokens = json_tokens(text);
+    if (tokens > ANSWER_TOKENS_MAX) {
+        *why = g_strdup_printf("the report has %zu names, values and signs of "
+                               "JSON; allowed in an answer are %u: file= "
+                               "writes it into a file, and a smaller top= of "
+                               "the plugin makes it shorter", tokens,
+                               ANSWER_TOKENS_MAX);
+        return NULL;
+    }
+    return g_string_free(g_steal_pointer(&text), false);
+}
+
 static char *command(qemu_plugin_id_t id, const char *name,
                      const char *arguments, char **why, void *opaque)
 {
@@ -1100,21 +1133,7 @@ static char *command(qemu_plugin_id_t id, const char *name,
         return NULL;
     }
     if (is_report) {
-        g_autofree char *out = qemu_plugin_command_argument(arguments, "file");
-        g_autoptr(GString) text = NULL;
-        CacheReport r;
-
-        if (out && (strchr("[{", out[0]) || g_str_equal(out, "null"))) {
-            *why = g_strdup_printf("file: allowed is a name, not %s", out);
-            return NULL;
-        }
-        harvest_all();
-        r = report();
-        text = cache_report_json(&r);
-        if (!out) {
-            return g_string_free(g_steal_pointer(&text), false);
-        }
-        return write_text(out, text, why) ? g_strdup("{}") : NULL;
+        return report_command(arguments, why);
     } else if (g_str_equal(name, "on") || g_str_equal(name, "off")) {
         switch_on(g_str_equal(name, "on"));
     } else if (g_str_equal(name, "reset")) {
@@ -1312,8 +1331,7 @@ static void begin_intervals_anew(void)
 
     if (C.intervals) {
         r = report();
-        cache_intervals_free(C.intervals);
-        C.intervals = cache_intervals_new(&r);
+        cache_intervals_begin(C.intervals, &r);
         C.interval_end = (C.now / C.interval + 1) * C.interval;
     }
 }

@@ -7,6 +7,7 @@
  */
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "json-writer.h"
 
@@ -127,4 +128,31 @@ void json_bits(JsonWriter *w, const char *name, uint64_t bits)
         json_number(w, NULL, __builtin_ctzll(bits));
     }
     json_close(w, ']');
+}
+
+/* What follows a string that begins at @text */
+static const char *after_string(const char *text)
+{
+    for (text++; *text != '"'; text++) {
+        text += *text == '\\';
+    }
+    return text + 1;
+}
+
+size_t json_tokens(const GString *text)
+{
+    const char *at = text->str;
+    size_t n = 0;
+
+    for (at += strspn(at, " \n"); *at; at += strspn(at, " \n")) {
+        if (*at == '"') {
+            at = after_string(at);
+        } else if (strchr("{}[]:,", *at)) {
+            at++;
+        } else {
+            at += strcspn(at, "{}[]:, \n");
+        }
+        n++;
+    }
+    return n;
 }

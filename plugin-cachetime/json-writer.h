@@ -23,6 +23,7 @@
 #define CACHETIME_JSON_WRITER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <glib.h>
 
@@ -49,5 +50,8 @@ void json_text(JsonWriter *w, const char *name, const char *value);
 void json_address(JsonWriter *w, const char *name, uint64_t value);
 /* The numbers of the bits that are set, as an array */
 void json_bits(JsonWriter *w, const char *name, uint64_t bits);
+
+/* Tokens of what was written: brackets, commas, colons, names and values */
+size_t json_tokens(const GString *text);
 
 #endif /* CACHETIME_JSON_WRITER_H */

@@ -75,9 +75,9 @@ def report():
         return json.load(f)
 
 
-def run(*args):
+def run(*args, where=None):
     return subprocess.run([SCRIPT, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, check=False)
+                          text=True, check=False, cwd=where)
 
 
 class Schema(unittest.TestCase):
@@ -229,6 +229,20 @@ class Script(unittest.TestCase):
         self.assertEqual(self.row(text[:text.index("stalls by data")], "  (all others)")[0],
                          "36400")
 
+    def test_left_out(self):
+        """What a full table has dropped is said, where there is any."""
+        text = self.printed(REPORT)
+        self.assertNotRegex(text, "left out|forgotten")
+        r = report()
+        r["attribution"]["lines"].update({"dropped": 3, "error": 77})
+        r["attribution"]["lines"]["dropped-costs"]["stall"].update({"l3": 54, "memory": 364})
+        r["attribution"]["sharing"]["dropped"] = 5
+        text = "\n".join(cachereports.summary(r, cachereports.Names([], []), 15))
+        self.assertIn("\n3 lines were left out, with 418 cycles; none of the others lost more than "
+                      "77\n", text[text.index("stalls by data"):])
+        self.assertNotIn("instructions were left out", text)
+        self.assertIn("\n5 lines that others stored to were forgotten\n", text)
+
     def test_instructions(self):
         r = report()
         r["attribution"]["program-counters"]["top"][1]["pc"] = "0x400114"
@@ -255,6 +269,16 @@ class Script(unittest.TestCase):
         row = [r for r in rows if (r["object"], r["number"], r["mode"]) == ("vcpu", "2", "user")]
         self.assertEqual([(r["begin"], r["end"], r["loads"], r["instructions"]) for r in row],
                          [("0", "30000", "0", "0"), ("30000", "129280", "100", "4000")])
+
+    def test_csv_on_standard_output(self):
+        """All that is there is the CSV."""
+        out = os.path.join(DIRECTORY.name, "out.csv")
+        self.printed(REPORT, "--csv", out)
+        with tempfile.TemporaryDirectory() as empty:
+            done = run(os.path.abspath(REPORT), "--csv", "-", where=empty)
+            self.assertEqual(os.listdir(empty), [])
+        with open(out, encoding="utf-8") as f:
+            self.assertEqual((done.returncode, done.stdout), (0, f.read()))
 
     def test_intervals(self):
         text = self.printed(INTERVALS).splitlines()
@@ -308,6 +332,7 @@ class Script(unittest.TestCase):
         for option in "--csv", "--plot":
             self.refuse("cannot be written: No such file or directory", REPORT, option,
                         os.path.join(bad, "out.png"))
+        self.refuse("--plot -: .* allowed is the name of a file", REPORT, "--plot", "-")
         self.assertEqual(run(REPORT, "--top", "-1").returncode, 2)
 
 

@@ -112,9 +112,9 @@ class Intervals(unittest.TestCase):
         self.addCleanup(directory.cleanup)
         self.path, self.out = (os.path.join(directory.name, name) for name in ("records", "out"))
 
-    def run_with(self, *arguments):
-        """(records, report) of a run to its end"""
-        with Guest(*(a for a in program("ticket", MACHINE, "rounds=2000", *caches(
+    def run_with(self, *arguments, more=()):
+        """(records, report) of a run to its end; more: arguments of QEMU"""
+        with Guest(*(a for a in program("ticket", MACHINE, "rounds=2000", *more, *caches(
                 "interval=100us", f"intervals={self.path}", f"out={self.out}", *arguments))
                      if a != "-no-shutdown")) as guest:
             guest.wait_exit()
@@ -138,6 +138,18 @@ class Intervals(unittest.TestCase):
         records, _ = self.run_with("from=150us", "to=420us")
         self.assertEqual([(record["begin"] // US, record["end"] // US) for record in records],
                          [(150, 200), (200, 300), (300, 400), (400, 420)])
+
+    def test_numbers_after_a_reset(self):
+        """Names of records stay unique; times go on, counters begin anew."""
+        records, data = self.run_with(more=(
+            "-object", "vsched-command,id=c,at=230us,run=vsched-plugin-command,"
+            "arguments=plugin=cachetime,,command=reset"))
+        self.assertEqual([record["number"] for record in records], list(range(len(records))))
+        self.assertEqual([(record["begin"] // US, record["end"] // US) for record in records[:5]],
+                         [(0, 100), (100, 200), (200, 230), (230, 300), (300, 400)])
+        self.assertEqual(sum(sums(data, "loads")), sum(
+            v[mode].get("loads", 0) for record in records[3:] for v in record["vcpus"]
+            for mode in ("privileged", "user")))
 
 
 class Commands(unittest.TestCase):

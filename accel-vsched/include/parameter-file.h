@@ -67,9 +67,10 @@ void parameter_file_default(const ParameterFile *f, void *structure);
 
 /*
  * Reads @name.  What it does not name keeps its default.  False, and why (the
- * caller frees it), if there is no such file, if it is not a key file, has a
- * group or key that does not exist, a value of the wrong type or out of range,
- * or if they do not fit together; @structure is untouched then.
+ * caller frees it), if there is no such file, if it is not a key file, has no
+ * group, a group or key that does not exist, a key twice, a value of the wrong
+ * type or out of range, or if they do not fit together; @structure is untouched
+ * then.
  */
 bool parameter_file_load(const ParameterFile *f, void *structure,
                          const char *name, char **why);

@@ -176,6 +176,19 @@ static void test_manual(void)
 static const struct {
     const char *text, *why;
 } wrong[] = {
+    { "",
+      "there is no group in it; allowed is a file with one or more of machine, "
+      "l1i, l1d, l2, l3, directory, link, memory, switch, count" },
+    { "# [l2]\n# size = 1M\n",
+      "there is no group in it; allowed is a file with one or more of machine, "
+      "l1i, l1d, l2, l3, directory, link, memory, switch, count" },
+    { "[l2]\nsize=1M\nways=8\nsize = 2M\n",
+      "[l2] size: lines 2 and 4 give it a value; allowed is one" },
+    { "[l2]\nsize=1M\n[l3]\nways=8\n\n[l2]\n  size\t=1M\n",
+      "[l2] size: lines 2 and 7 give it a value; allowed is one" },
+    { "[l2]\nsize[de]=1M\n",
+      "[l2] size[de]: there is no such key; group l2 has size, ways, latency, "
+      "replacement, banks, bank-cycles" },
     { "[l4]\nsize=1M\n",
       "[l4]: there is no such group; there are machine, l1i, l1d, l2, l3, "
       "directory, link, memory, switch, count" },
@@ -197,7 +210,11 @@ static const struct {
       "[l2] ways=: allowed is a whole number from 1 to 64" },
     { "[l2]\nlatency=99999999999999999999\n",
       "[l2] latency=99999999999999999999: allowed is a whole number from 1 to "
-      "10000" },
+      "5000" },
+    { "[l1d]\nlatency=1001\n",
+      "[l1d] latency=1001: allowed is a whole number from 1 to 1000" },
+    { "[l2]\nlatency=10000\n",
+      "[l2] latency=10000: allowed is a whole number from 1 to 5000" },
     { "[l1i]\nsize=16kB\n",
       "[l1i] size=16kB: allowed is a whole number from 64 to 1M bytes; K, M, G "
       "multiply by 1024" },
@@ -254,6 +271,27 @@ static void test_faults(void)
     }
 }
 
+/* What a fault of latencies asks for is always possible. */
+static void test_greatest_latencies(void)
+{
+    const char *text = "[l1i]\nlatency=1000\n[l1d]\nlatency=1000\n"
+                       "[l2]\nlatency=5000\n"
+                       "[directory]\nlatency=1000\n[link]\nlatency=1000\n";
+    g_autofree char *file = write_file(text), *why = NULL, *good = NULL;
+    g_autofree char *all = NULL;
+    CacheConfig c;
+
+    g_assert_false(cache_config_load(&c, file, &why));
+    g_assert_nonnull(strstr(why, "[l3] latency=55: allowed is 8000 or more, "
+                                 "that of the L2, two hops and the directory"));
+    good = g_strconcat(text, "[l3]\nlatency=8000\n[memory]\nlatency=8000\n",
+                       NULL);
+    g_free(file);
+    file = write_file(good);
+    cache_config_load(&c, file, &all);
+    g_assert_cmpstr(all, ==, NULL);
+}
+
 static void test_no_file(void)
 {
     g_autofree char *why = NULL;
@@ -285,8 +323,10 @@ static void test_garbage(void)
         g_autofree char *why = NULL;
         CacheConfig c;
 
-        text[g_rand_int_range(rand, 0, strlen(text))] =
-            g_rand_int_range(rand, 1, 256);
+        if (*text) {
+            text[g_rand_int_range(rand, 0, strlen(text))] =
+                g_rand_int_range(rand, 1, 256);
+        }
         file = write_file(text);
         if (cache_config_load(&c, file, &why)) {
             g_assert_true(cache_config_check(&c, &why));
@@ -310,6 +350,7 @@ int main(int argc, char **argv)
     g_test_add_func("/config/texts", test_texts_are_read_again);
     g_test_add_func("/config/manual", test_manual);
     g_test_add_func("/config/faults", test_faults);
+    g_test_add_func("/config/greatest-latencies", test_greatest_latencies);
     g_test_add_func("/config/no-file", test_no_file);
     g_test_add_func("/config/no-key-file", test_no_key_file);
     g_test_add_func("/config/garbage", test_garbage);

@@ -270,6 +270,24 @@ static void test_empty(void)
     end(&run);
 }
 
+/* --- Size --- */
+
+static void test_tokens(void)
+{
+    JsonWriter w;
+    GString *text;
+
+    json_begin(&w, 2);
+    json_open(&w, NULL, '{');                   /* { */
+    json_text(&w, "a", "\"x\\, {1}: [");        /* "a" : "..." */
+    json_bits(&w, "b", 5);                      /* , "b" : [ 0 , 2 ] */
+    json_bool(&w, "c", false);                  /* , "c" : false */
+    json_close(&w, '}');                        /* } */
+    text = json_end(&w);
+    g_assert_cmpuint(json_tokens(text), ==, 1 + 3 + 8 + 4 + 1);
+    g_string_free(text, true);
+}
+
 /* --- Intervals --- */
 
 static void test_intervals(void)
@@ -313,11 +331,11 @@ static void test_intervals(void)
     cache_model_reset_counters(run.m);
     memset(run.pcpus, 0, sizeof(run.pcpus));
     memset(run.vcpus, 0, sizeof(run.vcpus));
-    cache_intervals_restart(intervals, &run.report);
+    cache_intervals_begin(intervals, &run.report);
     access_memory(&run, 0, 0, CACHE_LOAD, SHARED + LINE, PC_ZERO, false);
     run.report.end = 300000;
     text = cache_intervals_next(intervals, &run.report);
-    assert_has(text, "\"number\": 0, \"begin\": 200000, \"end\": 300000");
+    assert_has(text, "\"number\": 2, \"begin\": 200000, \"end\": 300000");
     assert_has(text, "\"loads\": 1,");
     g_string_free(text, true);
 
@@ -329,7 +347,7 @@ static void test_intervals(void)
     run.report.end = 400001;
     g_assert_true(cache_intervals_is_open(intervals, &run.report));
     text = cache_intervals_next(intervals, &run.report);
-    assert_has(text, "\"number\": 1, \"begin\": 400000, \"end\": 400001");
+    assert_has(text, "\"number\": 3, \"begin\": 400000, \"end\": 400001");
     g_string_free(text, true);
     cache_intervals_free(intervals);
     end(&run);
@@ -418,6 +436,7 @@ int main(int argc, char **argv)
     g_test_add_func("/cache-report/json", test_json);
     g_test_add_func("/cache-report/table", test_table);
     g_test_add_func("/cache-report/empty", test_empty);
+    g_test_add_func("/cache-report/tokens", test_tokens);
     g_test_add_func("/cache-report/intervals", test_intervals);
     g_test_add_func("/cache-report/statistics", test_statistics);
     return g_test_run();

@@ -262,6 +262,8 @@ def sharing(report, names, top):
               percent(of["stall"][kind], whole)] for kind in MISSES]
     rows.append(["upgrade", str(of["misses"]["upgrade"]), str(of["stall"]["upgrade"]), ""])
     yield from table(rows, {0})
+    if of["dropped"]:
+        yield f"{of['dropped']} lines that others stored to were forgotten"
     size = report["configuration"]["machine"]["line"]
     for line in of["top"][:top]:
         if line["misses"]["false"]:
@@ -271,6 +273,14 @@ def sharing(report, names, top):
                    f"{line['misses']['false']} misses of false sharing, "
                    f"{line['stall']['false']} cycles")
             yield from sites_table(line, names, of["word"], top)
+
+
+def dropped(report, which, what):
+    """Lines: what a table that was full has left out."""
+    of = report["attribution"][which]
+    if of["dropped"]:
+        yield (f"{of['dropped']} {what} were left out, with {total(of['dropped-costs'])} cycles; "
+               f"none of the others lost more than {of['error']}")
 
 
 def summary(report, names, top, by_instruction=False):
@@ -292,10 +302,13 @@ def summary(report, names, top, by_instruction=False):
     if "attribution" not in report or not top:
         return
     code = instructions if by_instruction else functions
-    for title, (costs, rest) in (("code", code(report, names)), ("data", data(report, names))):
+    for title, which, what, (costs, rest) in (
+            ("code", "program-counters", "instructions", code(report, names)),
+            ("data", "lines", "lines", data(report, names))):
         yield ""
         yield f"stalls by {title}"
         yield from ranked(costs, rest, top)
+        yield from dropped(report, which, what)
     yield ""
     yield from sharing(report, names, top)
 

@@ -53,7 +53,11 @@ def number(text):
 
 
 def write(path, lines):
-    """All of it or nothing."""
+    """All of it or nothing.  "-" is the standard output."""
+    if path == "-":
+        for line in lines:
+            print(line)
+        return
     where = os.path.dirname(os.path.abspath(path))
     try:
         if os.path.exists(path) and not os.path.isfile(path):       # /dev/stdout

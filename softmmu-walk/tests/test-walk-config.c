@@ -108,6 +108,10 @@ static const struct {
     { "[shadow]\npages=63\n", "[shadow] pages=63: allowed" },
     { "[walk-cache]\nlevel-2=257\n", "from 0 to 256" },
     { "rubbish\n", "paging configuration" },
+    { "", "there is no group in it; allowed is a file with one or more of" },
+    { "[host]\nlevels=3\nlevels=4\n",
+      "[host] levels: lines 2 and 3 give it a value; allowed is one" },
+    { "[host]\nlevels[de]=3\n", "[host] levels[de]: there is no such key" },
 };
 
 static void test_wrong(void)
