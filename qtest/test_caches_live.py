@@ -8,7 +8,9 @@ SPDX-License-Identifier: GPL-2.0-or-later
 import fcntl
 import json
 import os
+import re
 import stat
+import subprocess
 import tempfile
 import unittest
 
@@ -207,6 +209,62 @@ class Commands(unittest.TestCase):
                                  "stall-memory"):
                         with self.subTest(kind=kind, number=number, mode=mode, name=name):
                             self.assertEqual(of[f"cachetime.{mode}-{name}"], values[mode][name])
+
+
+class LongReport(unittest.TestCase):
+    """Two processors of a PC share 8192 lines, each of which a report has with both of them."""
+    timeout = 120
+    # Real mode; both begin at the reset vector, the second one when the first one starts it.
+    ROM = """
+        .code16
+        main:   mov $0x1b, %ecx         # the bootstrap processor: x2APIC on, start all others
+                rdmsr
+                test $0x100, %eax
+                jz sweep
+                mov $0xfee00d00, %eax
+                wrmsr
+                mov $0x830, %ecx
+                xor %edx, %edx
+                mov $0xc46f0, %eax      # start at f000:0000
+                wrmsr
+        sweep:  mov $0x1000, %ax        # segments 0x1000 to 0x8fff: 512 KB
+        1:      mov %ax, %ds
+                xor %si, %si
+                mov $1024, %cx
+        2:      incw (%si)
+                add $64, %si
+                loop 2b
+                add $0x1000, %ax
+                cmp $0x9000, %ax
+                jb 1b
+                jmp sweep
+                .org 0xfff0
+                jmp main
+                .org 0x10000
+    """
+
+    def test_says_what_to_do(self):
+        with tempfile.TemporaryDirectory() as directory:
+            rom, path = (os.path.join(directory, name) for name in ("rom", "report"))
+            subprocess.run(["as", "--32", "-o", f"{rom}.o"], input=self.ROM, text=True, check=True)
+            subprocess.run(["objcopy", "-O", "binary", "-j", ".text", f"{rom}.o", rom], check=True)
+            commands = [word for n, more in enumerate(("", f",,arguments.file={path}")) for word in (
+                "-object", f"vsched-command,id=c{n},at=40ms,run=vsched-plugin-command,"
+                f"arguments=plugin=cachetime,,command=report{more}")]
+            with Guest("-M", "q35", "-nodefaults", "-cpu", "qemu64,+x2apic", "-smp", "2", "-bios",
+                       rom, "-accel", "tcg,thread=vsched,pcpus=2", *commands,
+                       *caches("attribution=on", "top=10000"), arch="x86_64") as guest:
+                answers = [guest.event_wait("VSCHED_COMMAND", timeout=60 * SLOWER)["data"]
+                           for _ in range(2)]
+            self.assertRegex(answers[0]["error"], r"the report has \d+ names, values and signs of "
+                             "JSON; allowed in an answer are 2097152: file= writes it into a file")
+            self.assertEqual(answers[1]["answer"], {})
+            with open(path, encoding="utf-8") as f:
+                text = f.read()
+        # what is between two quotes is one token; no text has a sign in it
+        tokens = len(re.findall(r'[]{}[:,]|"[^"]*"|[^]{}[:,"\s]+', text))
+        self.assertGreater(tokens, 2 << 20)
+        self.assertIn(f"has {tokens} names", answers[0]["error"])
 
 
 class Stock(Refusals, unittest.TestCase):
