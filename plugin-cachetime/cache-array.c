@@ -93,8 +93,8 @@ static uint32_t oldest(const CacheArray *a, int64_t first)
     return found;
 }
 
-int64_t cache_array_victim(CacheArray *a, int64_t first, uint64_t line,
-                           bool *taken)
+int64_t cache_array_any_victim(CacheArray *a, int64_t first, uint64_t line,
+                               bool *taken)
 {
     uint64_t own = line << CACHE_STATE_BITS | CACHE_TAKEN;
     int64_t place = CACHE_NOWHERE;

@@ -129,13 +129,38 @@ static inline uint64_t *cache_array_stamp(const CacheArray *a, int64_t place)
     return &a->word[place + a->ways];
 }
 
-/* The place of @line in the set that begins at @first, or CACHE_NOWHERE */
+/* Bit n: @word[n] has the line whose least valid word is @least. */
+static inline uint64_t cache_words_with(const uint64_t *word, unsigned ways,
+                                        uint64_t least)
+{
+    uint64_t found = 0;
+
+#pragma GCC unroll 4
+    for (unsigned way = 0; way < ways; way++) {
+        found |= (uint64_t)(word[way] - least < CACHE_STATES - CACHE_SHARED) <<
+                 way;
+    }
+    return found;
+}
+
+/*
+ * The place of @line in the set that begins at @first, or CACHE_NOWHERE.  In
+ * few ways it compares all of them: no host predicts where a search ends.
+ */
 static inline int64_t cache_array_find_in(const CacheArray *a, int64_t first,
                                           uint64_t line)
 {
-    uint64_t least = line << CACHE_STATE_BITS | CACHE_SHARED;
+    uint64_t least = line << CACHE_STATE_BITS | CACHE_SHARED, found;
     const uint64_t *word = &a->word[first], *end = word + a->ways;
 
+    if (a->ways == 2) {
+        found = cache_words_with(word, 2, least);
+        return found ? first + __builtin_ctzll(found) : CACHE_NOWHERE;
+    }
+    if (a->ways == 4) {
+        found = cache_words_with(word, 4, least);
+        return found ? first + __builtin_ctzll(found) : CACHE_NOWHERE;
+    }
     do {
         if (*word - least < CACHE_STATES - CACHE_SHARED) {
             return word - a->word;
@@ -173,13 +198,29 @@ static inline void cache_array_touch(CacheArray *a, int64_t place)
     }
 }
 
+/* cache-array.c: cache_array_victim(), for any cache */
+int64_t cache_array_any_victim(CacheArray *a, int64_t first, uint64_t line,
+                               bool *taken);
+
 /*
  * Where @line, which is not in the cache, is to go; its set begins at @first.
  * What is there goes first, if it is valid.  @taken: whether the line was there
  * before, and was taken away.
  */
-int64_t cache_array_victim(CacheArray *a, int64_t first, uint64_t line,
-                           bool *taken);
+static inline int64_t cache_array_victim(CacheArray *a, int64_t first,
+                                         uint64_t line, bool *taken)
+{
+    const uint64_t *stamp;
+
+    if (a->ways != 2 || a->replacement != CACHE_LRU ||
+        !cache_state_valid(cache_array_state(a, first)) ||
+        !cache_state_valid(cache_array_state(a, first + 1))) {
+        return cache_array_any_victim(a, first, line, taken);
+    }
+    *taken = false;
+    stamp = cache_array_stamp(a, first);
+    return first + (stamp[1] < stamp[0]);
+}
 
 static inline void cache_array_fill(CacheArray *a, int64_t place, uint64_t line,
                                     CacheState state)

@@ -28,6 +28,7 @@ typedef struct CachePcpu {
     CacheArray l2;
     CacheGrant *grant[CACHE_SIDES];     /* by set of the L1 */
     uint8_t *granted;                   /* by place of the L1I: with recency */
+    int64_t recent_place[CACHE_SIDES];  /* of a line of an L1 accessed lately */
     Reservation *l2_bank;
     Reservation link_in, link_out;      /* lines; a command takes no slot */
     uint64_t memory_reads;              /* numbers the random additions */
@@ -84,6 +85,7 @@ typedef struct CacheRequest {
     CacheSide side;
     bool store;                         /* it needs the right to write */
     bool write;                         /* asks for it, if the L1 misses */
+    bool asks_again;                    /* the caller, for rights to the set */
     bool l2_missed;
     int64_t l1_first;                   /* where its set in the L1 begins */
     int64_t l2_place;                   /* of the line, once the L2 has it */
@@ -99,6 +101,52 @@ typedef struct CacheRequest {
 static inline uint64_t cache_bit(unsigned pcpu)
 {
     return UINT64_C(1) << pcpu;
+}
+
+static inline CacheSide cache_side_of(CacheKind kind)
+{
+    return kind == CACHE_FETCH ? CACHE_SIDE_I : CACHE_SIDE_D;
+}
+
+static inline bool cache_is_store(CacheKind kind)
+{
+    return kind == CACHE_STORE || kind == CACHE_MODEL_STORE;
+}
+
+/* The first line of @access */
+static inline CacheRequest cache_request(CacheModel *m,
+                                         const CacheAccess *access)
+{
+    CachePcpu *p = &m->pcpu[access->pcpu];
+    bool store = cache_is_store(access->kind);
+
+    return (CacheRequest) {
+        .m = m,
+        .p = p,
+        .counters = {
+            &p->counters[access->user],
+            &m->vcpu[access->vcpu][access->user],
+        },
+        .line = access->address >> m->line_shift,
+        .time = access->cycle,
+        .pcpu = access->pcpu,
+        .side = cache_side_of(access->kind),
+        .write = store || access->exclusive,
+        .store = store,
+        .asks_again = access->asks_again,
+    };
+}
+
+/* It is counted, and is the @n-th outcome: as yet one of the L1 alone. */
+static inline void cache_begin_line(CacheRequest *r, CacheKind kind, unsigned n)
+{
+    COUNT(r, accesses[kind], 1);
+    r->outcome = &r->m->outcome[n];
+    r->outcome->line = r->line;
+    r->outcome->stall = 0;
+    r->outcome->taken = 0;
+    r->outcome->server = CACHE_BY_L1;
+    r->outcome->l1 = r->outcome->l2 = CACHE_HIT;
 }
 
 /* Whether the filter may have any line of the L1 */
@@ -119,15 +167,16 @@ static inline bool cache_has_owned(const CacheModel *m)
            m->config.protocol == CACHE_MOESI;
 }
 
-/*
- * coherence.c: if the L1 of @pcpu has @line with the right that is needed, the
- * access is done; else nothing has changed, and false is returned
- */
-bool cache_hit_l1(CacheModel *m, unsigned pcpu, CacheSide side, uint64_t line,
-                  bool store);
-
 /* coherence.c: performs @r; returns its stall cycles */
 int64_t cache_access_line(CacheRequest *r);
+
+/*
+ * coherence.c: an access to one line in less time, if the L1 or the L2 of the
+ * PCPU has it with the right that is needed, as in most cases; else nothing has
+ * changed
+ */
+#define CACHE_NOT_QUICK (-1)
+int64_t cache_access_quickly(CacheModel *m, const CacheAccess *access);
 
 /* cache-model.c */
 void cache_model_destroy(CacheModel *m);

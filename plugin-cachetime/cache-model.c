@@ -199,29 +199,6 @@ const CacheMachine *cache_model_machine(const CacheModel *m)
 
 /* --- Accesses --- */
 
-static CacheSide side_of(CacheKind kind)
-{
-    return kind == CACHE_FETCH ? CACHE_SIDE_I : CACHE_SIDE_D;
-}
-
-/* The L1 answers alone. */
-static void clear_outcome(CacheOutcome *outcome, uint64_t line)
-{
-    outcome->line = line;
-    outcome->stall = 0;
-    outcome->taken = 0;
-    outcome->server = CACHE_BY_L1;
-    outcome->l1 = outcome->l2 = CACHE_HIT;
-}
-
-/* The line of @r; what happened is remembered as the @n-th outcome. */
-static int64_t access_line(CacheRequest *r, unsigned n)
-{
-    r->outcome = &r->m->outcome[n];
-    clear_outcome(r->outcome, r->line);
-    return cache_access_line(r);
-}
-
 /* There is room for the outcomes of @n lines. */
 static void expect_outcomes(CacheModel *m, unsigned n)
 {
@@ -232,37 +209,19 @@ static void expect_outcomes(CacheModel *m, unsigned n)
     }
 }
 
-static bool is_store(const CacheAccess *access)
-{
-    return access->kind == CACHE_STORE || access->kind == CACHE_MODEL_STORE;
-}
-
-/* An access that the L1 cannot answer alone, or that has @more lines */
+/* One of @lines lines, or one that neither L1 nor L2 can answer */
 static int64_t access_lines(CacheModel *m, const CacheAccess *access,
-                            unsigned more)
+                            unsigned lines)
 {
-    CacheRequest r;
-    int64_t stall;
+    CacheRequest r = cache_request(m, access);
+    int64_t stall = 0;
 
-    r.m = m;
-    r.p = &m->pcpu[access->pcpu];
-    r.counters[0] = &r.p->counters[access->user];
-    r.counters[1] = &m->vcpu[access->vcpu][access->user];
-    r.line = access->address >> m->line_shift;
-    r.time = access->cycle;
-    r.pcpu = access->pcpu;
-    r.side = side_of(access->kind);
-    r.write = is_store(access) || access->exclusive;
-    r.store = is_store(access);
-    r.l2_missed = false;
-    COUNT(&r, accesses[access->kind], 1);
-    stall = access_line(&r, 0);
-    for (unsigned n = 1; n <= more; n++) {
+    for (unsigned n = 0; n < lines; n++) {
+        cache_begin_line(&r, access->kind, n);
+        stall += cache_access_line(&r);
         r.line = (r.line + 1) & UINT64_MAX >> m->line_shift;
         r.time = access->cycle + stall;
-        r.l2_missed = false;
-        COUNT(&r, accesses[access->kind], 1);
-        stall += access_line(&r, n);
+        r.asks_again = r.l2_missed = false;
     }
     return stall;
 }
@@ -270,18 +229,14 @@ static int64_t access_lines(CacheModel *m, const CacheAccess *access,
 int64_t cache_model_access(CacheModel *m, const CacheAccess *access)
 {
     unsigned offset = access->address & (m->config.line - 1);
-    unsigned more = (offset + access->size - 1) >> m->line_shift;
-    uint64_t line = access->address >> m->line_shift;
+    unsigned lines = 1 + ((offset + access->size - 1) >> m->line_shift);
+    int64_t stall = CACHE_NOT_QUICK;
 
-    expect_outcomes(m, more + 1);
-    if (!more && cache_hit_l1(m, access->pcpu, side_of(access->kind), line,
-                              is_store(access))) {
-        cache_model_add_hits(m, access->pcpu, access->vcpu, access->kind,
-                             access->user, 1);
-        clear_outcome(&m->outcome[0], line);
-        return 0;
+    expect_outcomes(m, lines);
+    if (lines == 1) {
+        stall = cache_access_quickly(m, access);
     }
-    return access_lines(m, access, more);
+    return stall != CACHE_NOT_QUICK ? stall : access_lines(m, access, lines);
 }
 
 const CacheOutcome *cache_model_outcomes(const CacheModel *m, unsigned *n)
@@ -345,30 +300,42 @@ int64_t cache_model_switch(CacheModel *m, const CacheSwitch *s)
 
 /* --- The filter --- */
 
+/* The place of @line in an L1, most likely that of the last access */
+static inline int64_t place_in_l1(const CachePcpu *p, CacheSide side,
+                                  uint32_t set, uint64_t line)
+{
+    const CacheArray *l1 = &p->l1[side];
+    int64_t recent = p->recent_place[side];
+
+    return cache_array_line(l1, recent) == line &&
+           cache_state_valid(cache_array_state(l1, recent)) ? recent :
+           cache_array_find_in(l1, (int64_t)set * l1->stride, line);
+}
+
 unsigned cache_model_grant(CacheModel *m, unsigned pcpu, CacheKind kind,
                            uint64_t address)
 {
-    CacheSide side = side_of(kind);
-    CacheArray *l1 = &m->pcpu[pcpu].l1[side];
+    CacheSide side = cache_side_of(kind);
+    CachePcpu *p = &m->pcpu[pcpu];
     uint64_t line = address >> m->line_shift;
-    uint32_t set = cache_array_set(l1, line);
-    CacheGrant *grant = &m->pcpu[pcpu].grant[side][set];
+    uint32_t set = cache_array_set(&p->l1[side], line);
+    CacheGrant *grant = &p->grant[side][set];
     int64_t place;
 
     if (!m->withdraw ||
         (!cache_grants_all(m, side) && grant->line != line)) {
         return 0;
     }
-    place = cache_array_find_in(l1, (int64_t)set * l1->stride, line);
-    if (cache_grants_all(m, side)) {
-        m->pcpu[pcpu].granted[MAX(place, 0)] |= place != CACHE_NOWHERE;
-        return place != CACHE_NOWHERE ? CACHE_MAY_READ : 0;
-    }
+    place = place_in_l1(p, side, set, line);
     if (place == CACHE_NOWHERE) {
         return 0;
     }
+    if (cache_grants_all(m, side)) {
+        p->granted[place] = 1;
+        return CACHE_MAY_READ;
+    }
     grant->rights = CACHE_MAY_READ;
-    if (cache_array_state(l1, place) == CACHE_MODIFIED) {
+    if (cache_array_state(&p->l1[side], place) == CACHE_MODIFIED) {
         grant->rights |= CACHE_MAY_WRITE;
     }
     return grant->rights;
@@ -462,13 +429,13 @@ void cache_model_settle(CacheModel *m)
 
 uint32_t cache_model_l1_sets(const CacheModel *m, CacheKind kind)
 {
-    return m->pcpu[0].l1[side_of(kind)].sets;
+    return m->pcpu[0].l1[cache_side_of(kind)].sets;
 }
 
 uint32_t cache_model_l1_set(const CacheModel *m, CacheKind kind,
                             uint64_t address)
 {
-    return cache_array_set(&m->pcpu[0].l1[side_of(kind)],
+    return cache_array_set(&m->pcpu[0].l1[cache_side_of(kind)],
                            address >> m->line_shift);
 }
 

@@ -140,6 +140,12 @@ typedef struct CacheAccess {
      * on a page that is read-only it faults.)
      */
     bool exclusive;
+    /*
+     * The caller asks cache_model_grant() for rights to the first line right
+     * after it, and drops those to another line of its set: these end without a
+     * call.
+     */
+    bool asks_again;
 } CacheAccess;
 
 /* What an access did to one line */

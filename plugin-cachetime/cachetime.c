@@ -93,11 +93,22 @@ typedef struct PCPU {
     int vcpu;                   /* whose filters these are, or -1 */
     uint32_t *place_of_set;     /* or NONE */
     uint32_t *set_of_place;     /* or NONE */
+    bool *may_store;            /* by place: the filter of stores has it, too */
     uint64_t *code_line;        /* by place; or NO_LINE */
     /* What its fetches are behind the clock of its L1I, once it is known */
     bool clock_known;
     int64_t clock_offset;
 } PCPU;
+
+/* What the interface says of an access in three calls */
+typedef struct Shape {
+    bool known;
+    qemu_plugin_meminfo_t info;
+    bool store, atomic;
+    unsigned size;              /* bytes */
+} Shape;
+
+#define SHAPES 64               /* a power of two */
 
 /* A line of code in a block, where its first instruction executes */
 typedef struct Fetch {
@@ -148,13 +159,8 @@ static struct {
     struct qemu_plugin_filter *may[KINDS];
     struct qemu_plugin_scoreboard *insn_count;  /* where cores keep no time */
     uint32_t places;            /* of a filter of data */
-    /*
-     * Set of the L1D of a PCPU whose rights are granted anew after the access
-     * that is on its way, so that nothing need be withdrawn, or NONE
-     */
-    uint32_t set;
-    unsigned set_pcpu;
     uint32_t code_places;
+    Shape shapes[SHAPES];       /* of accesses seen lately */
     PCPU *pcpu;
     VCPU *vcpu;
     CacheRetired *pcpu_retired, *vcpu_retired;
@@ -282,10 +288,18 @@ static void forget_place(PCPU *p, uint32_t place)
     }
 }
 
+static void remove_store(PCPU *p, unsigned vcpu, uint32_t place)
+{
+    if (p->may_store[place]) {
+        qemu_plugin_filter_remove(C.may[CACHE_STORE], vcpu, place);
+        p->may_store[place] = false;
+    }
+}
+
 static void remove_place(PCPU *p, unsigned vcpu, uint32_t place)
 {
     qemu_plugin_filter_remove(C.may[CACHE_LOAD], vcpu, place);
-    qemu_plugin_filter_remove(C.may[CACHE_STORE], vcpu, place);
+    remove_store(p, vcpu, place);
     forget_place(p, place);
 }
 
@@ -303,10 +317,10 @@ static void withdraw(void *opaque, unsigned pcpu, CacheKind kind, uint32_t set,
         return;
     }
     place = p->place_of_set[set];
-    if (place == NONE || (set == C.set && pcpu == C.set_pcpu)) {
+    if (place == NONE) {
         return;
     }
-    qemu_plugin_filter_remove(C.may[CACHE_STORE], p->vcpu, place);
+    remove_store(p, p->vcpu, place);
     if (rights & CACHE_MAY_READ) {
         qemu_plugin_filter_remove(C.may[CACHE_LOAD], p->vcpu, place);
         forget_place(p, place);
@@ -337,8 +351,9 @@ static void grant_data(PCPU *p, unsigned vcpu, const CacheAccess *access,
     place = qemu_plugin_filter_add(C.may[CACHE_LOAD], vcpu, info, vaddr);
     if (rights & CACHE_MAY_WRITE) {
         qemu_plugin_filter_add(C.may[CACHE_STORE], vcpu, info, vaddr);
+        p->may_store[place] = true;
     } else {
-        qemu_plugin_filter_remove(C.may[CACHE_STORE], vcpu, place);
+        remove_store(p, vcpu, place);
     }
     if (old != place) {
         if (old != NONE) {      /* the same line, at another address perhaps */
@@ -402,6 +417,7 @@ static void empty_filters(PCPU *p)
         memset(p->place_of_set, 0xff,
                cache_model_l1_sets(C.model, CACHE_LOAD) * sizeof(uint32_t));
         memset(p->set_of_place, 0xff, C.places * sizeof(uint32_t));
+        memset(p->may_store, 0, C.places * sizeof(bool));
     }
     p->vcpu = -1;
 }
@@ -551,55 +567,76 @@ static uint64_t packed_pc(const void *packed)
     return (int64_t)(intptr_t)packed >> 7;
 }
 
+static const Shape *shape_of(qemu_plugin_meminfo_t info)
+{
+    Shape *shape = &C.shapes[(info ^ info >> 16) & (SHAPES - 1)];
+
+    if (shape->info != info || !shape->known) {
+        *shape = (Shape) {
+            .known = true,
+            .info = info,
+            .store = qemu_plugin_mem_is_store(info),
+            .atomic = qemu_plugin_mem_is_atomic(info),
+            .size = 1u << qemu_plugin_mem_size_shift(info),
+        };
+    }
+    return shape;
+}
+
+/* The part of an access that is in the next page, which may be anywhere */
+static int64_t access_next_page(CacheAccess *access, unsigned size,
+                                qemu_plugin_meminfo_t info, uint64_t vaddr,
+                                void *packed)
+{
+    struct qemu_plugin_hwaddr *hw = qemu_plugin_get_hwaddr(info, vaddr);
+
+    if (!hw || qemu_plugin_hwaddr_is_io(hw)) {
+        return 0;
+    }
+    access->address = qemu_plugin_hwaddr_phys_addr(hw);
+    access->size = size;
+    return access_model(access, packed_pc(packed), vaddr);
+}
+
 static void access_data(unsigned vcpu, qemu_plugin_meminfo_t info,
                         uint64_t vaddr, void *packed)
 {
-    unsigned after = (uintptr_t)packed >> 1 & 63;
-    bool user = (uintptr_t)packed & 1;
-    bool store = qemu_plugin_mem_is_store(info);
-    unsigned size = 1u << qemu_plugin_mem_size_shift(info);
-    unsigned in_page = PAGE - (vaddr & (PAGE - 1));
     struct qemu_plugin_hwaddr *hw = qemu_plugin_get_hwaddr(info, vaddr);
+    unsigned in_page = PAGE - (vaddr & (PAGE - 1));
+    bool user = (uintptr_t)packed & 1;
     VCPU *v = &C.vcpu[vcpu];
-    CacheAccess access = {
-        .vcpu = vcpu,
-        .kind = store ? CACHE_STORE : CACHE_LOAD,
-        .user = user,
-        .exclusive = !store && qemu_plugin_mem_is_atomic(info),
-        .size = MIN(size, in_page),
-    };
+    const Shape *shape;
+    CacheAccess access;
     int64_t stalled;
     PCPU *p;
 
     lock();
-    v->called[access.kind][user]++;
+    shape = shape_of(info);
+    v->called[shape->store ? CACHE_STORE : CACHE_LOAD][user]++;
     if (!hw || qemu_plugin_hwaddr_is_io(hw)) {
         C.uncached++;
         unlock();
         return;
     }
     p = pcpu_of(vcpu, v);
-    access.pcpu = v->core;
-    access.address = qemu_plugin_hwaddr_phys_addr(hw);
-    access.cycle = cycle_of(vcpu, v, after);
-    if (C.may[CACHE_LOAD] && size <= in_page) {
-        C.set = cache_model_l1_set(C.model, CACHE_LOAD, access.address);
-        C.set_pcpu = access.pcpu;
-    }
+    access = (CacheAccess) {
+        .cycle = cycle_of(vcpu, v, (uintptr_t)packed >> 1 & 63),
+        .address = qemu_plugin_hwaddr_phys_addr(hw),
+        .size = MIN(shape->size, in_page),
+        .pcpu = v->core,
+        .vcpu = vcpu,
+        .kind = shape->store ? CACHE_STORE : CACHE_LOAD,
+        .user = user,
+        .exclusive = !shape->store && shape->atomic,
+        .asks_again = C.may[CACHE_LOAD] && shape->size <= in_page,
+    };
     stalled = access_model(&access, packed_pc(packed), vaddr);
-    if (C.may[CACHE_LOAD] && size <= in_page) {
-        C.set = NONE;
+    if (access.asks_again) {
         grant_data(p, vcpu, &access, info, vaddr);
-    } else if (size > in_page) {
-        /* The rest is in another page, which may be anywhere. */
-        hw = qemu_plugin_get_hwaddr(info, vaddr + in_page);
-        if (hw && !qemu_plugin_hwaddr_is_io(hw)) {
-            access.address = qemu_plugin_hwaddr_phys_addr(hw);
-            access.size = size - in_page;
-            access.cycle += stalled;
-            stalled += access_model(&access, packed_pc(packed),
-                                    vaddr + in_page);
-        }
+    } else if (shape->size > in_page) {
+        access.cycle += stalled;
+        stalled += access_next_page(&access, shape->size - in_page, info,
+                                    vaddr + in_page, packed);
     }
     stall(vcpu, v, stalled);
     unlock();
@@ -1603,6 +1640,7 @@ static char *machine_ready(qemu_plugin_id_t id, void *opaque)
         C.pcpu[p].vcpu = -1;
         C.pcpu[p].place_of_set = g_new(uint32_t, sets);
         C.pcpu[p].set_of_place = g_new(uint32_t, C.places);
+        C.pcpu[p].may_store = g_new0(bool, C.places);
         C.pcpu[p].code_line = g_new(uint64_t, C.code_places);
         memset(C.pcpu[p].code_line, 0xff, C.code_places * sizeof(uint64_t));
         memset(C.pcpu[p].place_of_set, 0xff, sets * sizeof(uint32_t));
@@ -1859,7 +1897,6 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id,
     g_autofree char *why = NULL;
 
     C.id = id;
-    C.set = NONE;
     C.target = g_strdup(info->target_name);
     C.config_name = g_strdup("wells-2006");
     C.state_words = default_state_words(info->target_name);

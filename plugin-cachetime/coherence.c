@@ -20,15 +20,20 @@
 
 #include "cache-internal.h"
 
+/* Most accesses pass through these: see cache_access_quickly(). */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#define NOINLINE __attribute__((noinline))
+#define unlikely(condition) __builtin_expect(!!(condition), 0)
+
 /* --- Slots --- */
 
 /* Sets go round the banks.  Divisions are slow, and @banks a power of two. */
-static uint32_t bank_of(uint32_t set, uint64_t banks)
+static inline uint32_t bank_of(uint32_t set, uint64_t banks)
 {
     return banks & (banks - 1) ? set % (uint32_t)banks : set & (banks - 1);
 }
 
-static Reservation *l2_bank(CacheModel *m, unsigned pcpu, uint64_t line)
+static inline Reservation *l2_bank(CacheModel *m, unsigned pcpu, uint64_t line)
 {
     CachePcpu *p = &m->pcpu[pcpu];
 
@@ -43,16 +48,18 @@ static Reservation *l3_bank(CacheModel *m, uint64_t line)
 }
 
 /* A slot on the way of the request */
-static void take(CacheRequest *r, Reservation *slots, CacheResource resource)
+static ALWAYS_INLINE void take(CacheRequest *r, Reservation *slots, CacheResource resource)
 {
     int64_t start = reservation_take(slots, r->m->horizon, r->time);
 
-    COUNT(r, waits[resource], start - r->time);
-    r->time = start;
+    if (start != r->time) {
+        COUNT(r, waits[resource], start - r->time);
+        r->time = start;
+    }
 }
 
 /* A slot for something that the request does not wait for, or in parallel */
-static int64_t post(CacheRequest *r, Reservation *slots, int64_t cycle)
+static ALWAYS_INLINE int64_t post(CacheRequest *r, Reservation *slots, int64_t cycle)
 {
     return reservation_take(slots, r->m->horizon, cycle);
 }
@@ -99,34 +106,33 @@ static void withdraw_all(CacheModel *m, unsigned pcpu, CacheSide side,
     }
 }
 
-/* @line is now the one of its L1 @set that was accessed last. */
-static inline void make_most_recent(CacheModel *m, unsigned pcpu,
-                                    CacheSide side, uint32_t set, uint64_t line)
+/* The line of @r is now the one of its L1 @set that was accessed last. */
+static inline void make_most_recent(CacheRequest *r, uint32_t set)
 {
-    CacheGrant *grant = &m->pcpu[pcpu].grant[side][set];
+    CacheGrant *grant = &r->p->grant[r->side][set];
 
-    if (cache_grants_all(m, side)) {
+    if (cache_grants_all(r->m, r->side)) {
         return;
     }
-    if (grant->line != line) {
-        if (grant->rights) {
-            withdraw(m, pcpu, side, grant->line,
+    if (grant->line != r->line) {
+        if (grant->rights && !r->asks_again) {
+            withdraw(r->m, r->pcpu, r->side, grant->line,
                      CACHE_MAY_READ | CACHE_MAY_WRITE);
         }
-        *grant = (CacheGrant) { .line = line };
+        *grant = (CacheGrant) { .line = r->line };
     }
 }
 
 /* --- L1 lines that change because of others --- */
 
 /* An L1 gives up @line; @state: INVALID or TAKEN.  Dirty data are lost. */
-static void drop_l1(CacheModel *m, unsigned pcpu, CacheSide side,
-                    uint64_t line, CacheState state)
+static inline void drop_l1(CacheModel *m, unsigned pcpu, CacheSide side,
+                           uint64_t line, CacheState state)
 {
     CacheArray *l1 = &m->pcpu[pcpu].l1[side];
     int64_t place = cache_array_find(l1, line);
 
-    if (place != CACHE_NOWHERE) {
+    if (unlikely(place != CACHE_NOWHERE)) {
         cache_array_set_state(l1, place, state);
         withdraw_all(m, pcpu, side, place, line);
     }
@@ -410,7 +416,7 @@ static CacheServer fetch_line(CacheRequest *r, CacheState *state)
 /* --- The L2 --- */
 
 /* @taken: the cache had the line, and another's store took it away */
-static CacheMiss kind_of_miss(const CacheRequest *r, bool taken)
+static ALWAYS_INLINE CacheMiss kind_of_miss(const CacheRequest *r, bool taken)
 {
     if (r->l2_missed && r->m->config.first_touches &&
         !(r->touched_by & cache_bit(r->pcpu))) {
@@ -419,7 +425,7 @@ static CacheMiss kind_of_miss(const CacheRequest *r, bool taken)
     return taken ? CACHE_COHERENCE : CACHE_CAPACITY;
 }
 
-static CacheServer miss_l2(CacheRequest *r)
+static NOINLINE CacheServer miss_l2(CacheRequest *r)
 {
     CacheModel *m = r->m;
     CacheArray *l2 = &r->p->l2;
@@ -477,33 +483,42 @@ static CacheServer upgrade(CacheRequest *r, int64_t place)
     return CACHE_BY_UPGRADE;
 }
 
-/* The L2 gets the line with the right that the request needs. */
-static CacheServer ask_l2(CacheRequest *r)
+/* The request looks into the L2, which answers, or asks the directory. */
+static ALWAYS_INLINE void look_into_l2(CacheRequest *r)
 {
     CacheModel *m = r->m;
-    CacheArray *l2 = &r->p->l2;
-    int64_t place = cache_array_find(l2, r->line);
-    CacheState state;
 
     r->time += m->l1_latency[r->side];
     take(r, l2_bank(m, r->pcpu, r->line), CACHE_L2_BANK);
     r->time += m->config.l2.latency - m->l1_latency[r->side];
+}
+
+/* Whether an L2 that has the line in @state may not give what is asked for */
+static inline bool lacks_right(const CacheRequest *r, CacheState state)
+{
+    return r->write && (state == CACHE_SHARED || state == CACHE_OWNED);
+}
+
+/* The L2 gets the line with the right that the request needs. */
+static CacheServer ask_l2(CacheRequest *r)
+{
+    CacheArray *l2 = &r->p->l2;
+    int64_t place = cache_array_find(l2, r->line);
+
+    look_into_l2(r);
     if (place == CACHE_NOWHERE) {
         return miss_l2(r);
     }
     cache_array_touch(l2, place);
     r->l2_place = place;
-    state = cache_array_state(l2, place);
-    if (r->write && (state == CACHE_SHARED || state == CACHE_OWNED)) {
-        return upgrade(r, place);
-    }
-    return CACHE_BY_L2;
+    return lacks_right(r, cache_array_state(l2, place)) ? upgrade(r, place)
+                                                        : CACHE_BY_L2;
 }
 
 /* --- The L1s --- */
 
 /* The other L1 of the PCPU gives up what the request's may not share with it */
-static void settle_other_l1(CacheRequest *r)
+static ALWAYS_INLINE void settle_other_l1(CacheRequest *r)
 {
     if (r->side == CACHE_SIDE_I) {
         clean_l1d(r, r->pcpu, r->line);
@@ -512,7 +527,7 @@ static void settle_other_l1(CacheRequest *r)
     }
 }
 
-static void evict_l1(CacheRequest *r, int64_t place)
+static ALWAYS_INLINE void evict_l1(CacheRequest *r, int64_t place)
 {
     CacheArray *l1 = &r->p->l1[r->side];
     uint64_t line = cache_array_line(l1, place);
@@ -531,7 +546,7 @@ static void evict_l1(CacheRequest *r, int64_t place)
 }
 
 /* State of a line that the L1 gets from its L2 */
-static CacheState state_in_l1(const CacheRequest *r)
+static ALWAYS_INLINE CacheState state_in_l1(const CacheRequest *r)
 {
     CacheState state = cache_array_state(&r->p->l2, r->l2_place);
 
@@ -550,7 +565,7 @@ static CacheState state_in_l1(const CacheRequest *r)
  * The L2 has the line with the right that is needed; so has the L1 now, which
  * had it at @place without the right, or not.
  */
-static void fill_l1(CacheRequest *r, int64_t place)
+static ALWAYS_INLINE void fill_l1(CacheRequest *r, int64_t place)
 {
     CacheArray *l1 = &r->p->l1[r->side];
     CacheArray *l2 = &r->p->l2;
@@ -576,15 +591,19 @@ static void fill_l1(CacheRequest *r, int64_t place)
         evict_l1(r, place);
     }
     cache_array_fill(l1, place, r->line, state_in_l1(r));
+    r->p->recent_place[r->side] = place;
     cache_moved(r->m, CACHE_PLACE_L2(r->pcpu), r->side == CACHE_SIDE_I ?
                 CACHE_PLACE_L1I(r->pcpu) : CACHE_PLACE_L1D(r->pcpu), r->line);
 }
 
-/* The L1 does not have the line, or not the right: @place says which. */
-static int64_t ask_below(CacheRequest *r, int64_t place)
+/*
+ * @server answered a request that began at cycle @begin: the L1, which had the
+ * line at @place without the right, or not, has it now.  Returns the stall.
+ */
+static ALWAYS_INLINE int64_t finish(CacheRequest *r, int64_t place,
+                                    int64_t begin, CacheServer server)
 {
-    int64_t begin = r->time, stall;
-    CacheServer server = ask_l2(r);
+    int64_t stall;
 
     fill_l1(r, place);
     stall = r->time - begin - r->m->l1_latency[r->side];
@@ -593,6 +612,15 @@ static int64_t ask_below(CacheRequest *r, int64_t place)
     r->outcome->server = server;
     r->outcome->stall = stall;
     return stall;
+}
+
+/* The L1 does not have the line, or not the right: @place says which. */
+static int64_t ask_below(CacheRequest *r, int64_t place)
+{
+    int64_t begin = r->time;
+    CacheServer server = ask_l2(r);
+
+    return finish(r, place, begin, server);
 }
 
 /* The first store to a line in E: nobody has to be asked. */
@@ -604,30 +632,45 @@ static void write_exclusive(CacheRequest *r, int64_t place)
     cache_array_set_state(l2, cache_array_find(l2, r->line), CACHE_MODIFIED);
 }
 
-bool cache_hit_l1(CacheModel *m, unsigned pcpu, CacheSide side, uint64_t line,
-                  bool store)
+int64_t cache_access_quickly(CacheModel *m, const CacheAccess *access)
 {
-    CacheArray *l1 = &m->pcpu[pcpu].l1[side];
-    uint32_t set = cache_array_set(l1, line);
-    int64_t place = cache_array_find_in(l1, (int64_t)set * l1->stride, line);
+    CacheRequest r = cache_request(m, access);  /* in registers */
+    CacheArray *l1 = &r.p->l1[r.side], *l2 = &r.p->l2;
+    uint32_t set = cache_array_set(l1, r.line);
+    int64_t place;
 
-    if (place == CACHE_NOWHERE ||
-        (store && cache_array_state(l1, place) != CACHE_MODIFIED)) {
-        return false;
+    r.l1_first = (int64_t)set * l1->stride;
+    place = cache_array_find_in(l1, r.l1_first, r.line);
+    if (place != CACHE_NOWHERE) {
+        if (r.store && cache_array_state(l1, place) != CACHE_MODIFIED) {
+            return CACHE_NOT_QUICK;
+        }
+        make_most_recent(&r, set);
+        cache_array_touch(l1, place);
+        r.p->recent_place[r.side] = place;
+        cache_begin_line(&r, access->kind, 0);
+        return 0;
     }
-    make_most_recent(m, pcpu, side, set, line);
-    cache_array_touch(l1, place);
-    return true;
+    r.l2_place = cache_array_find(l2, r.line);
+    if (r.l2_place == CACHE_NOWHERE ||
+        lacks_right(&r, cache_array_state(l2, r.l2_place))) {
+        return CACHE_NOT_QUICK;
+    }
+    cache_begin_line(&r, access->kind, 0);
+    make_most_recent(&r, set);
+    look_into_l2(&r);
+    cache_array_touch(l2, r.l2_place);
+    return finish(&r, CACHE_NOWHERE, access->cycle, CACHE_BY_L2);
 }
 
-int64_t cache_access_line(CacheRequest *r)
+NOINLINE int64_t cache_access_line(CacheRequest *r)
 {
     CacheArray *l1 = &r->p->l1[r->side];
     uint32_t set = cache_array_set(l1, r->line);
     int64_t place;
 
     r->l1_first = (int64_t)set * l1->stride;
-    make_most_recent(r->m, r->pcpu, r->side, set, r->line);
+    make_most_recent(r, set);
     place = cache_array_find_in(l1, r->l1_first, r->line);
     if (place != CACHE_NOWHERE) {
         cache_array_touch(l1, place);

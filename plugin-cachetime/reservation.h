@@ -77,7 +77,7 @@ static inline int64_t reservation_slot(const Reservation *r, int64_t cycle)
 
 static inline uint64_t *reservation_word(const Reservation *r, int64_t slot)
 {
-    return &r->taken[slot / 64 & (r->words - 1)];
+    return &r->taken[((uint64_t)slot >> 6) & (r->words - 1)];
 }
 
 static inline int64_t reservation_take(Reservation *r, int64_t horizon,
