@@ -13,17 +13,6 @@
 
 #ifdef CONFIG_PLUGIN
 
-/* Our number of @cpu, or VSCHED_NONE */
-static int vcpu_of(const VschedEngine *e, CPUState *cpu)
-{
-    for (int i = 0; i < e->core->topology.vcpus; i++) {
-        if (e->cpu[i] == cpu) {
-            return i;
-        }
-    }
-    return VSCHED_NONE;
-}
-
 static unsigned cores_count(void)
 {
     return vsched_engine->pcpus;
@@ -31,22 +20,17 @@ static unsigned cores_count(void)
 
 static int cores_core(CPUState *cpu)
 {
-    VschedEngine *e = vsched_engine;
-    int vcpu, pcpu = vsched_exec_pcpu(cpu);
+    int pcpu = vsched_exec_pcpu(cpu);
 
     if (pcpu == VSCHED_NONE) {
-        vcpu = vcpu_of(e, cpu);
-        pcpu = vcpu == VSCHED_NONE ? -1 : e->core->vcpu[vcpu].pcpu;
+        pcpu = vsched_engine->core->vcpu[vsched_vcpu(cpu)].pcpu;
     }
     return pcpu == VSCHED_NONE ? -1 : pcpu;
 }
 
 static unsigned cores_vm(CPUState *cpu)
 {
-    int vcpu = vcpu_of(vsched_engine, cpu);
-
-    return vcpu == VSCHED_NONE ? 0
-                               : vsched_engine->core->topology.vm[vcpu];
+    return vsched_engine->core->topology.vm[vsched_vcpu(cpu)];
 }
 
 static int64_t cores_cycles(CPUState *cpu, unsigned after)
@@ -56,10 +40,7 @@ static int64_t cores_cycles(CPUState *cpu, unsigned after)
 
 static uint64_t cores_insns(CPUState *cpu, bool user)
 {
-    int vcpu = vcpu_of(vsched_engine, cpu);
-
-    return vcpu == VSCHED_NONE ? 0
-                               : vsched_engine->core->vcpu[vcpu].insns[user];
+    return vsched_engine->core->vcpu[vsched_vcpu(cpu)].insns[user];
 }
 
 static void cores_cut(void)
