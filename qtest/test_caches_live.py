@@ -248,7 +248,8 @@ class LongReport(unittest.TestCase):
             rom, path = (os.path.join(directory, name) for name in ("rom", "report"))
             subprocess.run(["as", "--32", "-o", f"{rom}.o"], input=self.ROM, text=True, check=True)
             subprocess.run(["objcopy", "-O", "binary", "-j", ".text", f"{rom}.o", rom], check=True)
-            commands = [word for n, more in enumerate(("", f",,arguments.file={path}")) for word in (
+            wanted = "", f",,arguments.file={path}"
+            commands = [word for n, more in enumerate(wanted) for word in (
                 "-object", f"vsched-command,id=c{n},at=40ms,run=vsched-plugin-command,"
                 f"arguments=plugin=cachetime,,command=report{more}")]
             with Guest("-M", "q35", "-nodefaults", "-cpu", "qemu64,+x2apic", "-smp", "2", "-bios",

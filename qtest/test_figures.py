@@ -20,6 +20,7 @@ from test_save import program
 sys.path.append(os.path.join(TOP, "scripts/lib"))
 # pylint: disable=wrong-import-position
 import experiments                                          # noqa: E402
+import figureplots                                          # noqa: E402
 import figuretables                                         # noqa: E402
 from marks import DEVICE, PARAMETER                         # noqa: E402
 from samples import Estimate, estimate                      # noqa: E402
@@ -295,6 +296,40 @@ class Tiny(unittest.TestCase):
         self.assertEqual(done.stderr.count("not over in 0.04 ms"), 4)
         with open(self.page, encoding="utf-8") as file:
             self.assertRegex(file.read(), r"\nsdb +-- +-- +-- +--\n")
+
+    def plotted(self, plot, cases=1):
+        """The declared experiment with a plot, and so many cases"""
+        with open(self.file, "w", encoding="utf-8") as file:
+            file.write(textwrap.dedent(TINY).replace("[tiny.cases]", f"plot = {{ {plot} }}\n"
+                                                     "[tiny.cases]") + "".join(
+                f'more{n} = {{ program = "ticket", arguments = "rounds={n}" }}\n'
+                for n in range(1, cases)))
+        return experiments.declared(self.file)["tiny"]
+
+    def test_layout(self):
+        """Of one case, columns are side by side; else each is a row."""
+        two = 'file = "a.png", columns = ["time", "switches"]'
+        self.assertEqual(figureplots.layout(self.plotted(two)),
+                         [[("locks", "time"), ("locks", "switches")]])
+        self.assertEqual(figureplots.layout(self.plotted(two, cases=2)),
+                         [[("locks", "time"), ("more1", "time")],
+                          [("locks", "switches"), ("more1", "switches")]])
+        self.assertEqual(figureplots.layout(self.plotted('file = "a.png", column = "time"',
+                                                         cases=3)),
+                         [[("locks", "time"), ("more1", "time"), ("more2", "time")]])
+
+    def test_wrong_plots(self):
+        """Before anything runs"""
+        for plot, why in (('file = "a.png"', "column or columns has to say what is drawn"),
+                          ('file = "a.png", column = "time", columns = ["time"]',
+                           "column or columns has to say what is drawn"),
+                          ('file = "a.png", columns = ["time", "stall"]', "column stall is not "
+                           "possible: allowed are instructions, instructions/, time, switches, "
+                           "speedup"),
+                          ('file = "a.png", row = "time"', "row is not possible: allowed are")):
+            self.plotted(plot)
+            self.assertIn(why, self.run_script(status=1).stderr)
+            self.assertFalse(os.path.exists(self.results))
 
     def test_mistakes(self):
         with open(os.path.join(self.directory, "matplotlib.py"), "w", encoding="utf-8") as file:
