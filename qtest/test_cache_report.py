@@ -229,6 +229,14 @@ class Script(unittest.TestCase):
         self.assertEqual(self.row(text[:text.index("stalls by data")], "  (all others)")[0],
                          "36400")
 
+    def test_switches(self):
+        """Stalls that no instruction causes are said, where there are any."""
+        self.assertNotIn("switches", self.printed(REPORT))
+        r = report()
+        r["machine"]["privileged"]["stall-l2"] += 490
+        text = "\n".join(cachereports.summary(r, cachereports.Names([], []), 15))
+        self.assertIn("\n490 cycles more, of VCPU switches, which no instruction causes\n", text)
+
     def test_left_out(self):
         """What a full table has dropped is said, where there is any."""
         text = self.printed(REPORT)

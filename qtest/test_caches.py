@@ -353,6 +353,21 @@ class Crossing(unittest.TestCase):
         self.assertEqual(misses_of_data([n]), 7 + 1)
 
 
+class Switches(unittest.TestCase):
+    """What no instruction causes is in counters, and in no table."""
+    timeout = 60
+
+    def test_is_what_is_missing(self):
+        """The only VCPU comes in once: 277 words of 8 bytes, 35 lines that nobody has."""
+        *_, data = run("search", "limit=20", machine="cmp,pcpus=1,vcpus=1")
+        known, machine = data["attribution"], data["machine"]["privileged"]
+        missing = {name: machine[f"served-by-{name}"] - n for name, n in known["served"].items()}
+        self.assertEqual(missing, {"l2": 0, "upgrade": 0, "transfer": 0, "l3": 0, "memory": 35})
+        # 364 cycles, 4 at random, 1 where a slot of memory is no whole cycle
+        stall = machine["stall-memory"] - known["stall"]["memory"]
+        self.assertTrue(35 * 364 <= stall <= 35 * (364 + 4 + 1), stall)
+
+
 class Cachegrind(unittest.TestCase):
     """The same program (cachegrind.S) under valgrind's cachegrind and on bare metal.  What two
     more rounds of it add is compared: the way into 64-bit mode is not part of the program.

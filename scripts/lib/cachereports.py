@@ -283,6 +283,12 @@ def dropped(report, which, what):
                f"none of the others lost more than {of['error']}")
 
 
+def without_instruction(report):
+    """Stall cycles of the machine that are in no table"""
+    return (sum(stalls(both(report["machine"])).values()) -
+            sum(report["attribution"]["stall"].values()))
+
+
 def summary(report, names, top, by_instruction=False):
     """Lines: everything, for people."""
     ns = 1e9 / report["clock-hz"]
@@ -309,6 +315,10 @@ def summary(report, names, top, by_instruction=False):
         yield f"stalls by {title}"
         yield from ranked(costs, rest, top)
         yield from dropped(report, which, what)
+    switches = without_instruction(report)
+    if switches:
+        yield ""
+        yield f"{switches} cycles more, of VCPU switches, which no instruction causes"
     yield ""
     yield from sharing(report, names, top)
 
