@@ -359,7 +359,7 @@ class Switches(unittest.TestCase):
 
     def test_is_what_is_missing(self):
         """The only VCPU comes in once: 277 words of 8 bytes, 35 lines that nobody has."""
-        *_, data = run("search", "limit=20", machine="cmp,pcpus=1,vcpus=1")
+        *_, data = run("search", "limit=20", *caches(), machine="cmp,pcpus=1,vcpus=1")
         known, machine = data["attribution"], data["machine"]["privileged"]
         missing = {name: machine[f"served-by-{name}"] - n for name, n in known["served"].items()}
         self.assertEqual(missing, {"l2": 0, "upgrade": 0, "transfer": 0, "l3": 0, "memory": 35})
