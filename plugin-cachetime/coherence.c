@@ -48,7 +48,8 @@ static Reservation *l3_bank(CacheModel *m, uint64_t line)
 }
 
 /* A slot on the way of the request */
-static ALWAYS_INLINE void take(CacheRequest *r, Reservation *slots, CacheResource resource)
+static ALWAYS_INLINE void take(CacheRequest *r, Reservation *slots,
+                               CacheResource resource)
 {
     int64_t start = reservation_take(slots, r->m->horizon, r->time);
 
@@ -59,7 +60,8 @@ static ALWAYS_INLINE void take(CacheRequest *r, Reservation *slots, CacheResourc
 }
 
 /* A slot for something that the request does not wait for, or in parallel */
-static ALWAYS_INLINE int64_t post(CacheRequest *r, Reservation *slots, int64_t cycle)
+static ALWAYS_INLINE int64_t post(CacheRequest *r, Reservation *slots,
+                                  int64_t cycle)
 {
     return reservation_take(slots, r->m->horizon, cycle);
 }

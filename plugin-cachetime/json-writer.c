@@ -144,13 +144,13 @@ size_t json_tokens(const GString *text)
     const char *at = text->str;
     size_t n = 0;
 
-    for (at += strspn(at, " \n"); *at; at += strspn(at, " \n")) {
+    for (at += strspn(at, "\n "); *at; at += strspn(at, "\n ")) {
         if (*at == '"') {
             at = after_string(at);
         } else if (strchr("{}[]:,", *at)) {
             at++;
         } else {
-            at += strcspn(at, "{}[]:, \n");
+            at += strcspn(at, "{}[]:,\n ");
         }
         n++;
     }
