@@ -375,6 +375,16 @@ class Training(Files):
         self.assertEqual(apart, self.retrain(self.file(lines), "--to-shadow", 0))
 
 
+    def test_json_on_standard_output(self):
+        """All that is there is the JSON, and no file has that name."""
+        args = self.file(list(rows("p", [(8, 100)], 3))), "--to-shadow", 0, "--json"
+        out = self.path("out.json")
+        self.assertEqual(self.run_script(*args, out)[0], 0)
+        with open(out, encoding="utf-8") as f:
+            self.assertEqual(self.run_script(*args, "-"), (0, f.read(), ""))
+        self.assertFalse(os.path.exists("-"))
+
+
 class Refusals(Files):
     """A clear error, no table, no JSON."""
 

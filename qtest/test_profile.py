@@ -607,6 +607,9 @@ class Script(unittest.TestCase):
         out = {form: os.path.join(self.guest.dir, form) for form in ("folded", "callgrind")}
         table = self.run_script(self.path, "--user-symbols", elf("parts"), "--folded",
                                 out["folded"], "--callgrind", out["callgrind"])
+        with open(out["folded"], encoding="utf-8") as f:
+            self.assertEqual(self.run_script(self.path, "--user-symbols", elf("parts"),
+                                             "--folded", "-"), f.read())
         total = sum(n for *_, n in self.saved["samples"])
         three = inside(functions("parts")["part_three"], self.saved["samples"])
         line = next(l for l in table.splitlines() if l.endswith(" part_three [parts.elf]"))
