@@ -96,6 +96,24 @@ class Runs(unittest.TestCase):
                 file.write('{"key": "a", "n": 1}\n{"key": "b", "n"')
             self.assertEqual(Store(path).results, {"a": {"key": "a", "n": 1}})
 
+    def test_guests(self):
+        """The 32-bit kernel has all of its memory mapped, and neither large pages of programs nor
+        tables of its own."""
+        amd64, i386 = (" ".join(Run("gcc", name, "nested", 5).arguments())
+                       for name in ("amd64", "i386"))
+        for text in "-m 768 ", " mitigations=off transparent_hugepage=never":
+            self.assertIn(text, i386)
+            self.assertNotIn(text, amd64)
+
+    def test_page(self):
+        """Each part has a place on the page, for both guests."""
+        with open(os.path.join(TOP, "docs/paging-figures.rst"), encoding="utf-8") as file:
+            lines = file.read().splitlines()
+        for part in PARTS:
+            for name in part, f"{part}-i386":
+                self.assertEqual([lines.count(f".. {word} {name}") for word in ("begin", "end")],
+                                 [1, 1], name)
+
     def test_refused(self):
         for arguments, says in (
                 (["table9"], "no part table9; there are: table3, times"),
