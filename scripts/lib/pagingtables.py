@@ -99,8 +99,8 @@ class Costs(Part):
             of["gcc", "nested"]["counters"]["page-faults"]
         more = misses(of["gcc", "shadow"]) / misses(of["gcc", "nested"])
         return text + (
-            f"\n\nSo a TLB miss costs {miss:.1f} cycles ({miss / HZ * 1e9:.2f} ns) more nested than "
-            f"shadow (mcf; the paper: 12 cycles, 4.31 ns), and a page fault {fault:,.0f} cycles "
+            f"\n\nSo a TLB miss costs {miss:.1f} cycles ({miss / HZ * 1e9:.2f} ns) more nested "
+            f"than shadow (mcf; the paper: 12 cycles, 4.31 ns), and a page fault {fault:,.0f} cycles "
             f"({fault / HZ * 1e6:.2f} us) more shadow than nested (gcc; the paper: 28,000 cycles, "
             f"9.83 us). gcc misses {more:.2f} times as often in shadow mode (the paper: 2.96).")
 
@@ -261,7 +261,8 @@ class Walks(Part):
                 total[mode][0] += references
                 total[mode][1] += walks
                 cells.append(fixed(references / walks, 2))
-            rows.append((program, *cells, fixed(ratio(misses(e["shadow"]), misses(e["nested"])), 2)))
+            more = ratio(misses(e["shadow"]), misses(e["nested"]))
+            rows.append((program, *cells, fixed(more, 2)))
         rows.append(("all walks", *(fixed(ratio(*total[mode]), 2) for mode in self.modes), ""))
         return grid(("program", *(f"{mode}: references" for mode in self.modes),
                      "misses shadow / nested"), rows)
