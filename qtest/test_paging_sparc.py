@@ -140,7 +140,7 @@ class Same(Programs):
 
 class Stress(unittest.TestCase):
     """Linux; its VCPUs move, and share the TLBs of PCPUs."""
-    timeout = 600
+    timeout = 1200
 
     def run_it(self, paging, commands=()):
         with Guest("-M", f"cmp,pcpus=2,vcpus=4,sched=microslice,tlb=pcpu,paging={paging}",

@@ -62,7 +62,7 @@ class Entries(unittest.TestCase):
 
 class Stress(unittest.TestCase):
     """Linux whose VCPUs move: policies that do so, or affinity masks that change."""
-    timeout = 600
+    timeout = 1200
     machine = "cmp,pcpus=3,vcpus=6,tlb=pcpu"
 
     def test_policies_that_move_vcpus(self):
@@ -128,12 +128,14 @@ class LinuxMicroslice(LinuxInTheMiddle, unittest.TestCase):
 
 
 class Reset(unittest.TestCase):
+    timeout = 600
+
     def test_linux_boots_again(self):
         """The firmware empties the TLB of the VCPU that starts, and so that of each PCPU."""
         with Guest("-M", "cmp,pcpus=3,vcpus=6,tlb=pcpu,sched=microslice",
                    *linux("mmustress", STRESS, memory="256"), "-action", "reboot=reset") as guest:
             for boots in 1, 2:
-                guest.wait_console("(?s)" + "CPUs online, workload.*" * boots, timeout=100)
+                guest.wait_console("(?s)" + "CPUs online, workload.*" * boots, timeout=200)
                 wait_for(guest, wait_for(guest, 0) + 5_000_000)
                 guest.cmd("system_reset")
             self.assertEqual(guest.wait_exit(200), 0)
@@ -146,8 +148,9 @@ class Monitor(unittest.TestCase):
     def test_info_tlb(self):
         """A VCPU shows the entries that it has: its locked ones, and if it holds a PCPU, those
         that are there."""
-        with Guest("-M", "cmp,pcpus=1,vcpus=2,tlb=pcpu,sched=timeslice", *linux("compress")) as guest:
-            guest.wait_console("CPUs online, workload compress", timeout=60)
+        with Guest("-M", "cmp,pcpus=1,vcpus=2,tlb=pcpu,sched=timeslice",
+                   *linux("compress")) as guest:
+            guest.wait_console("CPUs online, workload compress", timeout=200)
             guest.cmd("stop")
             shown = [guest.cmd("human-monitor-command", command_line="info tlb", cpu_index=v)
                      for v in range(2)]

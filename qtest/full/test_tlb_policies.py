@@ -11,15 +11,15 @@ from test_tlb import stress
 
 
 class Policies(unittest.TestCase):
-    timeout = 14400
+    timeout = 43200
 
     def test_every_policy_twice_the_same(self):
         for policy in policies():
             # explore runs all VCPUs on one PCPU, one at a time
             machine = "cmp,pcpus=1,vcpus=4" if policy == "explore" else "cmp8,vcpus=24"
             with self.subTest(policy=policy):
-                first = stress(self, f"{machine},sched={policy},tlb=pcpu", timeout=1200)
-                self.assertEqual(stress(self, f"{machine},sched={policy},tlb=pcpu", timeout=1200),
+                first = stress(self, f"{machine},sched={policy},tlb=pcpu", timeout=3600)
+                self.assertEqual(stress(self, f"{machine},sched={policy},tlb=pcpu", timeout=3600),
                                  first)
 
 
