@@ -208,7 +208,8 @@ static int64_t touch(Guest *g, uint64_t address, bool write)
     int64_t cycles = walk_model_access(g->m, &a);
 
     if (!a.fault) {
-        g_assert_true(walk_model_has(g->m, g->pcpu, g->vcpu, false, false, address));
+        g_assert_true(walk_model_has(g->m, g->pcpu, g->vcpu, false, false,
+                                     address));
     }
     g->cycles += cycles;
     return cycles;
