@@ -11,6 +11,7 @@ from figureplots import pyplot
 from figuretables import put_into
 from monitor import TOP
 from pagingruns import MODES, Run
+from pagingtraining import Retraining
 
 HZ = 2_800_000_000              # of the i7-860
 # Programs of the paper that ours stand for
@@ -270,7 +271,7 @@ class Walks(Part):
 
 PARTS = {"table3": Costs(), "times": Times(), "table4": Forced("N-S-N"),
          "table5": Forced("S-N-S"), "shares": Shares(), "intervals": Intervals(),
-         "walks": Walks()}
+         "retrain": Retraining(), "walks": Walks()}
 
 # What makes a difference to runs
 SOURCES = ("accel-vsched", "configs/paging", "guests/programs", "patches", "softmmu-walk")
