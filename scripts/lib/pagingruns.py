@@ -31,7 +31,7 @@ MARK = 0xfeb10000               # an address where q35 has nothing
 # MB, and words for the kernel. A 32-bit one has 896 MB mapped at all times, and maps each page
 # beyond when it needs it, which under shadow paging is three exits. That of the paper, of 2011,
 # did not change page tables for each system call, and had no large pages of programs.
-MACHINE = {"amd64": ("1024", ""),
+MACHINE = {"amd64": ("1024", " mitigations=off"),
            "i386": ("768", " mitigations=off transparent_hugepage=never")}
 TIMEOUT = 3600                  # s of the host's time for a run
 NEVER = 100000                  # a threshold that nothing reaches: DSP only samples

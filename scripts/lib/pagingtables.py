@@ -11,7 +11,7 @@ from figureplots import pyplot
 from figuretables import put_into
 from monitor import TOP
 from pagingruns import MODES, Run
-from pagingtraining import Retraining
+from pagingtraining import APART, Retraining
 
 HZ = 2_800_000_000              # of the i7-860
 # Programs of the paper that ours stand for
@@ -173,6 +173,10 @@ class Forced(Part):
         self.mode = mode
         self.base = "nested" if mode == "N-S-N" else "shadow"
         self.modes = (self.base, mode)
+
+    def of(self, options, program, mode, **more):
+        interval = options.interval * (APART if mode == self.mode else 1)
+        return Run(program, options.architecture, mode, interval, **more)
 
     def text(self, store, options):
         rows = []
