@@ -48,7 +48,7 @@ class Same(Continues, unittest.TestCase):
                                look=self.in_progress)
 
     def test_cross_calls(self):
-        self.check("crosscall", MIXED, "rounds=8", 1_000_000)
+        self.check("crosscall", MIXED, "rounds=80", 1_000_000)
 
 
 class States(Accounts):
