@@ -34,8 +34,9 @@ prefetch = 1
 """
 
 
-class Programs(unittest.TestCase):
-    """Builds paging.S; has no test of its own."""
+class Configured(unittest.TestCase):
+    """Writes configurations of paging; has no test of its own."""
+    always = ""                         # what each begins with
 
     def setUp(self):
         directory = tempfile.TemporaryDirectory()
@@ -45,8 +46,13 @@ class Programs(unittest.TestCase):
     def config(self, text):
         path = os.path.join(self.dir, "paging.conf")
         with open(path, "w", encoding="utf-8") as f:
-            f.write(NO_CACHES + text)
+            f.write(self.always + text)
         return path
+
+
+class Programs(Configured):
+    """Builds paging.S; has no test of its own."""
+    always = NO_CACHES
 
     def rom(self, levels, pages, *defines):
         out = os.path.join(self.dir, f"rom-{levels}-{pages}-{len(defines)}")

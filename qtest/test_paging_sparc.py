@@ -9,10 +9,10 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 
 import os
-import tempfile
 import unittest
 
 from support import GUEST_FAULTS, SLOWER, Guest, Refusals, linux
+from test_paging import Configured
 from test_save import LinuxInTheMiddle, load, program, save
 from test_tlb import DONE, STRESS
 
@@ -25,19 +25,9 @@ def counted(guest):
     return {c["name"]: c["privileged"] + c["user"] for c in vm["counters"]}
 
 
-class Programs(unittest.TestCase):
+class Programs(Configured):
     """Runs programs; has no test of its own."""
-
-    def setUp(self):
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.dir = directory.name
-
-    def config(self, text):
-        path = os.path.join(self.dir, "paging.conf")
-        with open(path, "w", encoding="utf-8") as f:
-            f.write("[machine]\nclock = 1000000000\n[tlb]\nvpid = yes\n" + text)
-        return path
+    always = "[machine]\nclock = 1000000000\n[tlb]\nvpid = yes\n"
 
     @staticmethod
     def arguments(paging, pages, *more):

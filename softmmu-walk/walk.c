@@ -502,7 +502,7 @@ static const VschedModelOption options[] = {
                       "nothing" },
     [OPTION_CONFIG] = { "paging-config", "TLBs and costs of paging=: a file, "
                         "or the name of one of configs/paging; default "
-                        "i7-860" },
+                        "i7-860, of SPARC cmp8" },
     [OPTION_CHECK] = { "x-paging-check", "for tests: on, x-paging-check counts "
                        "accesses that QEMU's TLB hides from the model; default "
                        "off" },
