@@ -25,6 +25,7 @@ from monitor import BUILD, TOP, Monitor, statistics
 
 QEMU = os.path.join(os.environ.get("QEMU_BUILD") or os.path.join(BUILD, "qemu"),
                     "qemu-system-x86_64")
+PLUGINS = os.path.join(BUILD, "plugins")
 GUESTS = os.path.join(BUILD, "guests", "programs")
 RESULTS = os.path.join(BUILD, "paging-study", "results.jsonl")
 MARK = 0xfeb10000               # an address where q35 has nothing
@@ -33,7 +34,7 @@ MARK = 0xfeb10000               # an address where q35 has nothing
 # did not change page tables for each system call, and had no large pages of programs.
 MACHINE = {"amd64": ("1024", " mitigations=off"),
            "i386": ("768", " mitigations=off transparent_hugepage=never")}
-TIMEOUT = 3600                  # s of the host's time for a run
+TIMEOUT = 4 * 3600              # s of the host's time for a run
 NEVER = 100000                  # a threshold that nothing reaches: DSP only samples
 
 # Names of modes in tables: paging=, and what dsp-enable gets; none: the mode is sampled only
@@ -53,6 +54,8 @@ class Run:
     mode: str                   # of MODES, a key of EXPERIMENTS, or dsp
     interval: int               # of samples, ns of simulated time
     settings: tuple = ()        # of dsp: (name, value) of dsp-enable
+    length: int = 1             # how many times the usual work
+    caches: str = ""            # a configuration of the cache model, or none
     config: str = "i7-860"
 
     @property
@@ -73,32 +76,53 @@ class Run:
                     "fault-upper": NEVER}
         return None
 
+    @property
+    def configuration(self):
+        """The text of the configuration. Agile paging looks for tables that are no longer written
+        five times in a sample, as 1 s (Gandhi et al.) is in the 5 s of Wang et al."""
+        with open(os.path.join(TOP, "configs", "paging", f"{self.config}.conf"),
+                  encoding="utf-8") as file:
+            text = file.read()
+        if self.mode == "agile":
+            text += f"\n[agile]\nscan = {self.interval * 28 // 10 // 5}\n"
+        return text
+
     def files(self):
         directory = os.path.join(GUESTS, self.architecture)
         return [os.path.join(directory, name) for name in ("vmlinuz", f"{self.program}.cpio")]
 
-    def arguments(self):
+    def arguments(self, config):
+        """Of QEMU; config: the file that has the configuration."""
         kernel, initrd = self.files()
         memory, words = MACHINE[self.architecture]
+        if self.length > 1:
+            words += f" length={self.length}"
+        caches = ["-plugin", f"{PLUGINS}/libcachetime.so,config={self.caches},table=off"]
         return ["-M", "q35", "-nodefaults", "-cpu", "Nehalem,rdrand=on", "-m", memory,
                 "-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 quiet tsc=reliable "
                 f"program={self.program} mark={MARK:#x}{words}", "-accel",
-                f"tcg,thread=vsched,pcpus=1,paging={self.paging},paging-config={self.config}",
+                f"tcg,thread=vsched,pcpus=1,paging={self.paging},paging-config={config}",
                 "-device", f"vsched-mark,addr={MARK:#x},stop=on", "-L",
-                os.path.join(BUILD, "firmware")]
+                os.path.join(BUILD, "firmware"), *(caches if self.caches else [])]
 
 
 @functools.lru_cache
 def digest(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise Fault(f"{path} is missing: make paging-study builds it") from None
 
 
 def key(run):
-    config = os.path.join(TOP, "configs", "paging", f"{run.config}.conf")
-    arguments = [word.replace(BUILD, "") for word in run.arguments()]
-    parts = [dataclasses.asdict(run), arguments, digest(QEMU), digest(config),
-             *map(digest, run.files())]
+    """A digest of all that the result depends on"""
+    arguments = [word.replace(BUILD, "") for word in run.arguments(run.config)]
+    files = [QEMU, *run.files()]
+    if run.caches:
+        files += [os.path.join(PLUGINS, "libcachetime.so"),
+                  os.path.join(TOP, "configs", "caches", f"{run.caches}.conf")]
+    parts = [dataclasses.asdict(run), arguments, run.configuration, *map(digest, files)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -152,12 +176,12 @@ def wait_stop(monitor, qemu):
 
 def perform(run):
     """The result of a run."""
-    for path in run.files():
-        if not os.path.exists(path):
-            raise Fault(f"{path} is missing: scripts/build/program-guest {run.architecture}")
     with tempfile.TemporaryDirectory() as directory:
-        console, qmp = (os.path.join(directory, name) for name in ("console", "qmp"))
-        command = [QEMU, *run.arguments(), "-S", "-display", "none", "-monitor", "none",
+        console, qmp, config = (os.path.join(directory, name)
+                                for name in ("console", "qmp", "config"))
+        with open(config, "w", encoding="utf-8") as file:
+            file.write(run.configuration)
+        command = [QEMU, *run.arguments(config), "-S", "-display", "none", "-monitor", "none",
                    "-serial", f"file:{console}", "-action", "shutdown=pause", "-qmp",
                    f"unix:{qmp},server=on,wait=off"]
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
