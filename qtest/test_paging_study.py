@@ -68,10 +68,66 @@ class Tables(unittest.TestCase):
         self.assertEqual(line[3:], ["345", "4.84", "46.1449", "7", "46.1"])
 
     def test_shares(self):
-        store = MadeUp({("gcc", "dsp"): {"time": [30, 10], "switches": 3, "samples": [0] * 9}})
+        store = MadeUp({("gcc", "dsp"): result(1, time=[30, 10], switches=3,
+                                               samples=[[""] * 5 + ["nested"]] * 9)})
         lines = PARTS["shares"].text(store, OPTIONS).splitlines()
-        self.assertIn(["gcc", "9", "25.0", "3"], [line.split() for line in lines])
-        self.assertIn(["mcf", "--", "--", "--"], [line.split() for line in lines])
+        self.assertIn(["gcc", "9", "25.0", "3"], [line.split()[:4] for line in lines])
+        self.assertIn(["mcf", "--", "--", "--", "--", "--"], [line.split() for line in lines])
+
+    def test_lost(self):
+        """The first switch to shadow mode is after the second sample of 300 us, 0.06 % of 1 s; two
+        rebuilds, each of the 46 ms that a pair of switches takes, are 9.2 %."""
+        samples = [[0, 0, 0, 0, "", mode] for mode in ("nested", "shadow", "nested", "shadow")]
+        store = MadeUp({("mcf", "dsp"): result(1, time=[1, 1], switches=3, samples=samples),
+                        ("mcf", "shadow"): result(1), ("mcf", "S-N-S"): result(1.46, switches=20)})
+        line = next(line.split() for line in PARTS["shares"].text(store, OPTIONS).splitlines()
+                    if line.startswith("mcf"))
+        self.assertEqual(line[-2:], ["0.06", "9.20"])
+
+    def test_agile(self):
+        """2.2 s are 10 % over native; the better mode is 50 % over it, and agile 26.67 % under."""
+        store = MadeUp({("mcf", mode): result(s, misses=2000) for mode, s in (("native", 2), ("nested", 4), ("shadow", 3),
+                                                    ("agile", 2.2))})
+        for e in store.results.values():
+            e["counters"].update({"tables-to-nested": 3, "tables-to-shadow": 2,
+                                  "exits-hidden-fault": 5, "exits-emulate": 1})
+        line = next(line.split() for line in PARTS["agile"].text(store, OPTIONS).splitlines()
+                    if line.startswith("mcf"))
+        self.assertEqual(line[1:], ["10.00", "50.00", "-26.67", "3", "2", "3.00"])
+
+    def test_retrained(self):
+        """Percent over the better of both, and of all together"""
+        options = types.SimpleNamespace(**{**vars(OPTIONS), "settings": (600_000, (("margin", 9),))})
+
+        class ByInterval(MadeUp):
+            def get(self, run):
+                return self.results.get((run.program, run.mode, run.interval))
+
+        store = ByInterval({("gcc", "nested", 300_000): result(2),
+                            ("gcc", "shadow", 300_000): result(3),
+                            ("gcc", "dsp", 300_000): result(2.5),
+                            ("gcc", "dsp", 600_000): result(2.02, time=[3, 1], switches=2,
+                                                            samples=[0] * 7),
+                            ("mcf", "nested", 300_000): result(4),
+                            ("mcf", "shadow", 300_000): result(2),
+                            ("mcf", "dsp", 300_000): result(2.2),
+                            ("mcf", "dsp", 600_000): result(2, time=[0, 1], switches=1,
+                                                            samples=[0] * 5)})
+        lines = [line.split() for line in PARTS["retrained"].text(store, options).splitlines()]
+        self.assertIn(["gcc", "2000.00", "3000.00", "2000.00", "25.00", "1.00", "7", "25.0", "2"],
+                      lines)
+        self.assertIn(["all", "6000.00", "5000.00", "4000.00", "17.50", "0.50"], lines)
+        self.assertIn(["margin=9"], lines)
+
+    def test_caches(self):
+        """20 cycles a walk in one mode and 8 in the other: 12, as the paper's mcf"""
+        store = MadeUp({("mcf", mode): result(s, misses=1000) for mode, s in
+                        (("nested", 383), ("shadow", 329))})
+        for mode, walks in (("nested", 20000), ("shadow", 8000)):
+            store.results["mcf", mode]["counters"]["cycles-walks"] = walks
+        line = next(line.split() for line in PARTS["caches"].text(store, OPTIONS).splitlines()
+                    if line.startswith("none"))
+        self.assertEqual(line[3:], ["0.859", "20.0", "8.0", "12.0"])
 
     def test_names(self):
         self.assertLessEqual(set(SPEC.values()), set(RATIO))
@@ -88,6 +144,15 @@ class Runs(unittest.TestCase):
         self.assertEqual(Run("gcc", "amd64", "nested", 5).sampling["miss-lower"], 100000)
         self.assertIsNone(Run("gcc", "amd64", "native", 5).sampling)
 
+    def test_more(self):
+        """Length and caches are in QEMU's arguments, agile paging's scans in the configuration."""
+        self.assertIn("length=20", " ".join(Run("gcc", "amd64", "dsp", 5, length=20).arguments("")))
+        self.assertIn("libcachetime.so,config=zen4-ccd,", " ".join(
+            Run("gcc", "amd64", "dsp", 5, caches="zen4-ccd").arguments("")))
+        for mode, there in ("agile", True), ("nested", False):
+            self.assertEqual("\n[agile]\nscan = 28000000\n" in
+                             Run("gcc", "amd64", mode, 5).configuration, there)
+
     def test_store(self):
         """A line that was cut is no result, and no hindrance."""
         with tempfile.TemporaryDirectory() as directory:
@@ -99,7 +164,7 @@ class Runs(unittest.TestCase):
     def test_guests(self):
         """The 32-bit kernel has all of its memory mapped, and neither large pages of programs nor
         tables of its own."""
-        amd64, i386 = (" ".join(Run("gcc", name, "nested", 5).arguments())
+        amd64, i386 = (" ".join(Run("gcc", name, "nested", 5).arguments("i7-860"))
                        for name in ("amd64", "i386"))
         for text in "-m 768 ", " mitigations=off transparent_hugepage=never":
             self.assertIn(text, i386)

@@ -83,25 +83,23 @@ class Training(unittest.TestCase):
 
     def test_settings(self):
         """The paper's thresholds, from units of 1e-7; 840,000 cycles are 300 us."""
-        self.assertEqual(pagingtraining.settings_text(
+        self.assertEqual(pagingtraining.thresholds(
             {"interval": 840_000, "history": 3, "margin": 80, "fault-upper": 5000,
              "miss-upper": 100_000_000, "ratio-lower": 0}),
-            "interval=300000,history=3,margin=80,fault-upper=0.0005,miss-upper=10,ratio-lower=0")
+            (300_000, (("history", 3), ("margin", 80), ("fault-upper", 0.0005),
+                       ("miss-upper", 10.0), ("ratio-lower", 0.0))))
 
     def test_part(self):
         """walker and forker are trained on, solver is held out: break-even of 12 and 28,000 cycles
         is 0.0004286 faults a miss; what was not run is named."""
-        with tempfile.TemporaryDirectory() as directory:
-            results, pagingtraining.RESULTS = (pagingtraining.RESULTS,
-                                               os.path.join(directory, "results.jsonl"))
-            self.addCleanup(setattr, pagingtraining, "RESULTS", results)
-            text = pagingtraining.Retraining().text(
-                self.store(), options("walker", "forker", "solver", "gcc"))
+        of = self.store(), options("walker", "forker", "solver", "gcc")
+        text = pagingtraining.Retraining().text(*of)
         self.assertIn("break-even at 0.0004286 faults a miss", text)
         held = text[text.index("held out"):]
         self.assertIn("solver", held)
         self.assertNotIn("walker", held)
-        self.assertRegex(text, r"--settings interval=\d+,history=3,margin=80,")
+        found = pagingtraining.Retraining().found(*of)
+        self.assertEqual((found["interval"] % 840_000, found["margin"]), (0, 80))
         self.assertIn("Not run in all modes: gcc.", text)
         self.assertIn("Fewer than two", pagingtraining.Retraining().text(
             self.store(), options("walker", "solver")))

@@ -22,7 +22,9 @@
 
 typedef struct PagingVCPU {
     int home;                   /* the PCPU that QEMU's TLB is a subset of */
-    uint64_t code_page;         /* of the block before, or WALK_NOWHERE */
+    uint64_t code_page;         /* as last told or looked up, or WALK_NOWHERE */
+    uint64_t span;              /* where a block that goes on beyond begins */
+    bool elsewhere;             /* what it executes next is told anyway */
     bool lost;                  /* an exit has emptied the TLB: that page too */
     bool off;                   /* the guest's paging is */
 } PagingVCPU;
@@ -32,7 +34,7 @@ typedef struct Paging {
     VschedListener *listener;   /* of each PCPU */
     PagingVCPU *vcpu;
     unsigned pcpus, vcpus, vms;
-    GHashTable *watched;        /* &ram_addr_t of a page: its gfn + 1 */
+    GHashTable *watched;        /* number of a page of RAM: its gfn + 1 */
     uint32_t told;              /* MMU indexes of which walks were told */
     uint64_t checked, hidden;   /* accesses, for x-paging-check */
     bool fetching;              /* a walk for a block that is executed */

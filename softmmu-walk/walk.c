@@ -61,11 +61,36 @@ static void evicted(void *opaque, unsigned pcpu, WalkSide side,
     if (v->home != (int)pcpu) {
         return;
     }
-    if (side == WALK_DATA) {
-        lose(vcpu, address, bytes);
-    } else if (v->code_page - address < bytes) {
+    lose(vcpu, address, bytes);
+    if (side == WALK_CODE && v->code_page - address < bytes) {
         v->code_page = WALK_NOWHERE;
     }
+}
+
+/*
+ * Jumps between pages that the model knows are not told: where is it?  What
+ * the VCPU's PC says within a block is of use for its page only.
+ */
+static void find_code_page(unsigned vcpu)
+{
+    PagingVCPU *v = &paging.vcpu[vcpu];
+    CPUState *cpu = cpu_of(vcpu);
+    uint64_t page;
+
+    if (!v->elsewhere && cpu) {
+        page = cpu->cc->get_pc(cpu) & ~(PAGE - 1);
+        v->code_page = page == v->span ? page + PAGE : page;
+    }
+}
+
+/* The guest goes on elsewhere: it is looked at anyway. */
+static void go_elsewhere(int vcpu)
+{
+    PagingVCPU *v = &paging.vcpu[vcpu];
+
+    v->lost = false;
+    v->code_page = v->span = WALK_NOWHERE;
+    v->elsewhere = true;
 }
 
 static void flushed(void *opaque, unsigned pcpu)
@@ -73,6 +98,7 @@ static void flushed(void *opaque, unsigned pcpu)
     for (unsigned i = 0; i < paging.vcpus; i++) {
         if (paging.vcpu[i].home == (int)pcpu) {
             lose(i, 0, 0);
+            find_code_page(i);
             paging.vcpu[i].lost = true;
         }
     }
@@ -92,8 +118,7 @@ static void switched(VschedListener *l, int64_t at, int vcpu, int before,
         v->home = l->pcpu;
     }
     walk_model_switched(paging.model, l->pcpu, vcpu);
-    v->code_page = WALK_NOWHERE;
-    v->lost = false;
+    go_elsewhere(vcpu);
 }
 
 static const VschedListenerOps listener_ops = {
@@ -154,6 +179,12 @@ static int64_t stall(void *opaque, const WalkReference *r)
     return 0;
 }
 
+/* The key of a page in the table of those that are watched. */
+static void *key_of(ram_addr_t page)
+{
+    return GSIZE_TO_POINTER(page / PAGE);
+}
+
 /* Writes to a page that is watched leave generated code. */
 static void watch(void *opaque, unsigned vm, uint64_t gfn, bool on)
 {
@@ -163,19 +194,17 @@ static void watch(void *opaque, unsigned vm, uint64_t gfn, bool on)
         return;
     }
     if (on) {
-        g_hash_table_insert(paging.watched, g_memdup2(&ram, sizeof(ram)),
+        g_hash_table_insert(paging.watched, key_of(ram),
                             GSIZE_TO_POINTER(gfn + 1));
         tlb_reset_dirty_range_all(ram, PAGE);
     } else {
-        g_hash_table_remove(paging.watched, &ram);
+        g_hash_table_remove(paging.watched, key_of(ram));
     }
 }
 
 static bool is_watched(ram_addr_t page)
 {
-    uint64_t key = page;
-
-    return g_hash_table_contains(paging.watched, &key);
+    return g_hash_table_contains(paging.watched, key_of(page));
 }
 
 /* --- What the guest does --- */
@@ -220,13 +249,6 @@ static void go_on(CPUState *cpu, int vcpu, int pcpu)
             fetch(cpu, vcpu, pcpu, v->code_page);
         }
     }
-}
-
-/* The same, but the guest goes on elsewhere: it is looked at anyway. */
-static void go_elsewhere(int vcpu)
-{
-    paging.vcpu[vcpu].lost = false;
-    paging.vcpu[vcpu].code_page = WALK_NOWHERE;
 }
 
 static void walked(CPUState *cpu, const PageWalk *w)
@@ -279,22 +301,32 @@ static void fetch(CPUState *cpu, int vcpu, int pcpu, uint64_t page)
     }
 }
 
-static void code(CPUState *cpu, vaddr pc, bool more)
+/* True: the modelled TLB has the page, and tells when it loses it. */
+static bool code(CPUState *cpu, vaddr pc, bool more)
 {
-    uint64_t page = pc & ~(PAGE - 1);
+    uint64_t page = pc & ~(PAGE - 1), last = more ? page + PAGE : page;
+    PagingVCPU *v;
     int vcpu, pcpu;
 
-    if (!where(cpu, &vcpu, &pcpu) || paging.vcpu[vcpu].off ||
-        (paging.vcpu[vcpu].code_page == page && !more)) {
-        return;
+    if (!where(cpu, &vcpu, &pcpu)) {
+        return false;
     }
-    fetch(cpu, vcpu, pcpu, page);
-    if (more) {
-        page += PAGE;
+    v = &paging.vcpu[vcpu];
+    if (v->off) {
+        return true;
+    }
+    if (v->code_page != page || more) {
         fetch(cpu, vcpu, pcpu, page);
+        if (more) {
+            fetch(cpu, vcpu, pcpu, last);
+        }
+        v->lost = false;
     }
-    paging.vcpu[vcpu].code_page = page;
-    paging.vcpu[vcpu].lost = false;
+    v->code_page = last;
+    v->span = more ? page : WALK_NOWHERE;
+    v->elsewhere = false;
+    /* After a block of two pages, who comes back to the first one is told. */
+    return !more && walk_model_has(paging.model, pcpu, vcpu, true, false, page);
 }
 
 static void root(CPUState *cpu, hwaddr root, unsigned levels, bool all)
@@ -325,8 +357,8 @@ static void invalidate(CPUState *cpu, vaddr addr)
 
 static void written(CPUState *cpu, ram_addr_t addr, unsigned size)
 {
-    uint64_t page = addr & ~(PAGE - 1);
-    size_t gfn = GPOINTER_TO_SIZE(g_hash_table_lookup(paging.watched, &page));
+    size_t gfn = GPOINTER_TO_SIZE(g_hash_table_lookup(paging.watched,
+                                                      key_of(addr)));
     int vcpu, pcpu;
 
     if (gfn && where(cpu, &vcpu, &pcpu)) {
@@ -628,8 +660,7 @@ static bool start(const char *const *values, Error **errp)
     for (unsigned i = 0; i < paging.vcpus; i++) {
         paging.vcpu[i] = (PagingVCPU) { -1, WALK_NOWHERE, false, true };
     }
-    paging.watched = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free,
-                                      NULL);
+    paging.watched = g_hash_table_new(NULL, NULL);
     paging.model = walk_model_new(&config, &machine, &walk_hooks, mode);
     paging_switch_start();
     if (paging_target) {

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 
+import pagingbench
 from measure import (OURS, OURS_X86, PLUGINS, STOCK, STOCK_FIRMWARE, STOCK_X86, Side, bare_metal,
                      cpu_seconds, in_turn, linux, linux_x86, run_work, spread, started,
                      while_it_runs)
@@ -461,7 +462,35 @@ def wide(options):
                  ("at most", 200), "MiB")
 
 
+def paging(options):
+    """paging=nested and shadow: host time with / without, ns of misses, walks and switches"""
+    yield from pagingbench.quiet(options)
+    yield from pagingbench.misses_and_switches(options)
+    # With caches as well, 24 VCPUs on 8 PCPUs
+    def both(mode):
+        return ["-plugin", f"{PLUGINS}/libcachetime.so,config=wells-2006,table=off"] if mode else []
+    for machine, guest, how in (
+            ("cmp8,vcpus=24", computation("coreloop", options.scale / 4), lambda mode: Side(
+                f"{mode or 'neither'}, SPARC", OURS, [
+                    "-M", "cmp8,vcpus=24" + (f",paging={mode}" if mode else ""), *both(mode)], True)),
+            ("q35", linux_x86("coreloop", f"coreloop.rounds={max(1, int(125000 * options.scale))}"),
+             lambda mode: Side(f"{mode or 'neither'}, x86", OURS_X86, [
+                 "-M", "q35", "-cpu", "Nehalem", "-smp", "24", "-accel",
+                 f"tcg,thread=vsched,pcpus=8,{'paging=' + mode if mode else 'clock-hz=2800000000'}",
+                 *both(mode)], True))):
+        without, *sides = [how(mode) for mode in ("", *pagingbench.MODES)]
+        runs = in_turn(f"paging coreloop {machine}", [without, *sides], guest, ONLINE,
+                       OK.format(name="coreloop"), options.repeats)
+        for side in sides:
+            yield result("paging", f"coreloop, 24 VCPUs on 8 PCPUs, {machine}: {side.label} and "
+                         "caches / neither",
+                         [per_instruction(a) / per_instruction(b)
+                          for a, b in zip(runs[side.label], runs[without.label])],
+                         ("at most", 3.3), seconds=seconds(runs))
+
+
 BENCHMARKS = {"syscalls": syscalls, "pgbench": pgbench, "load": load,
               "processes": processes, "one-vcpu": one_vcpu, "detectors": detectors, "many": many,
               "switch": switch, "policies": policies, "change": change, "memory": memory,
-              "boot": boot, "x86": x86, "profile": profile, "caches": caches}
+              "boot": boot, "x86": x86, "profile": profile, "caches": caches,
+              "paging": paging}

@@ -6,12 +6,14 @@ SPDX-License-Identifier: GPL-2.0-or-later
 import math
 import os
 import subprocess
+import textwrap
 
+import pagingplots
 from figureplots import pyplot
 from figuretables import put_into
 from monitor import TOP
 from pagingruns import MODES, Run
-from pagingtraining import APART, Retraining
+from pagingtraining import APART, HELD_OUT, Retraining, thresholds
 
 HZ = 2_800_000_000              # of the i7-860
 # Programs of the paper that ours stand for
@@ -44,6 +46,23 @@ def cycles(entry):
     return entry["counters"]["cycles"] if entry else None
 
 
+def percent(value):
+    """More than 1, in percent"""
+    return fixed(100 * (value - 1), 2)
+
+
+def geometric_mean(values):
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def cells(e):
+    """Samples, percent of the time in shadow mode, switches of a run under DSP"""
+    if not e:
+        return ["--"] * 3
+    nested, shadow = e["time"]
+    return [len(e["samples"]), fixed(100 * shadow / max(1, nested + shadow), 1), e["switches"]]
+
+
 def misses(entry):
     return entry["counters"]["itlb-misses"] + entry["counters"]["dtlb-misses"]
 
@@ -53,9 +72,8 @@ def ratio(a, b):
 
 
 class Part:
-    """One table, which needs some runs."""
+    """One table, which needs some runs; a plot if it has draw()."""
     modes = ()
-    plot = None
 
     def of(self, options, program, mode, **more):
         return Run(program, options.architecture, mode, options.interval, **more)
@@ -63,6 +81,10 @@ class Part:
     def runs(self, options):
         return [self.of(options, program, mode) for program in options.programs
                 for mode in self.modes]
+
+    def then(self, _store, _options):
+        """Runs that depend on the results of runs()"""
+        return []
 
     def results(self, store, options, program):
         return {mode: store.get(self.of(options, program, mode)) for mode in self.modes}
@@ -108,64 +130,71 @@ class Costs(Part):
 
 class Times(Part):
     modes = (*MODES, "dsp")
-    plot = "paging-times.png"
-
-    def runs(self, options):
-        return super().runs(options) + [
-            self.of(options, program, "dsp", settings=options.settings)
-            for program in options.programs if options.settings]
 
     def rows(self, store, options):
+        """(program, results, time relative to nested) of each that has been run nested"""
         for program in options.programs:
             e = self.results(store, options, program)
-            if options.settings:
-                e["retrained"] = store.get(self.of(options, program, "dsp",
-                                                   settings=options.settings))
             nested = cycles(e["nested"])
             if nested:
                 yield program, e, {mode: ratio(cycles(one), nested) for mode, one in e.items()}
 
     def text(self, store, options):
         rows, sums = [], {}
-        columns = ["native", "shadow", "agile", "dsp", *(["retrained"] if options.settings else [])]
+        columns = ["native", "shadow", "agile", "dsp"]
         for program, e, r in self.rows(store, options):
             n = e["nested"]["counters"]
             better = min(1, r["shadow"] or 1)
-            best = {"better": better, **{c: r[c] for c in columns}}
-            for name, value in best.items():
+            for name, value in {"better": better, **{c: r[c] for c in columns}}.items():
                 if value:
-                    sums.setdefault(name, []).append(math.log(value))
+                    sums.setdefault(name, []).append(value)
             rows.append((program, f"{n['insns'] / 1e9:.2f}",
                          fixed(1000 * misses(e["nested"]) / n["insns"]),
                          fixed(1000 * n["page-faults"] / n["insns"], 4),
                          *(fixed(r[c]) for c in columns), fixed(better),
                          fixed(RATIO.get(SPEC.get(program)))))
         rows.append(("geometric mean", "", "", "", *(
-            fixed(math.exp(sum(sums[c]) / len(sums[c])) if sums.get(c) else None)
+            fixed(geometric_mean(sums[c]) if sums.get(c) else None)
             for c in (*columns, "better")), ""))
-        heads = {"dsp": "dsp, the paper's", "retrained": "dsp, retrained"}
-        return grid(("program", "insns, 1e9", "misses / 1000", "faults / 1000",
-                     *(heads.get(c, c) for c in columns), "better of both", "paper: shadow"), rows)
+        return grid(("program", "insns, 1e9", "misses / 1000", "faults / 1000", *columns,
+                     "better of both", "paper: shadow"), rows)
 
-    def draw(self, store, options, path):
-        plt = pyplot()
+    def draw(self, store, options, plt):
         rows = list(self.rows(store, options))
-        modes = [("native", "#7a869a"), ("shadow", "#c77d2e"), ("agile", "#5b6fb5"),
-                 ("dsp", "#1b7f5c"), *([("retrained", "#59b28f")] if options.settings else [])]
-        figure, panel = plt.subplots(figsize=(9, 3.4), dpi=80)
-        width = 0.8 / len(modes)
-        for i, (mode, colour) in enumerate(modes):
-            panel.bar([n + (i - len(modes) / 2 + 0.5) * width for n in range(len(rows))],
-                      [r.get(mode) or 0 for _, _, r in rows], width, label=mode, color=colour)
-        panel.axhline(1, color="black", linewidth=0.8)
-        panel.set_xticks(range(len(rows)), [p for p, *_ in rows], rotation=40, ha="right",
-                         fontsize=8)
-        panel.set_ylabel("time / time nested", fontsize=8)
-        panel.set_ylim(bottom=0.5)
-        panel.legend(fontsize=7, ncols=len(modes))
-        figure.tight_layout()
-        figure.savefig(path, metadata={"Software": None})
-        plt.close(figure)
+        return pagingplots.times(plt, [(program, r, RATIO.get(SPEC.get(program)))
+                                       for program, _, r in rows], self.modes)
+
+
+class Agile(Part):
+    """Gandhi et al.: distance from native execution and from the better mode"""
+    modes = MODES
+
+    def text(self, store, options):
+        rows, sums = [], {"native": [], "better": []}
+        for program in options.programs:
+            e = self.results(store, options, program)
+            if not all(e.values()):
+                continue
+            c = {mode: cycles(e[mode]) for mode in MODES}
+            better = min(c["nested"], c["shadow"])
+            of, n = {"native": c["agile"] / c["native"], "better": c["agile"] / better}, e["agile"]
+            for name, value in of.items():
+                sums[name].append(value)
+            walks = misses(n)
+            rows.append((program, percent(of["native"]), percent(better / c["native"]),
+                         percent(of["better"]), n["counters"]["tables-to-nested"],
+                         n["counters"]["tables-to-shadow"],
+                         fixed(1000 * (n["counters"]["exits-hidden-fault"] +
+                                       n["counters"]["exits-emulate"]) / walks, 2)
+                         if walks else "--"))
+        if rows:
+            native, better = (geometric_mean(sums[name]) for name in ("native", "better"))
+            rows.append(("geometric mean", percent(native), percent(native / better),
+                         percent(better), "", "", ""))
+        rows.append(("published", "at most 4", "", "-12 and less", "", "", ""))
+        return grid(("program", "agile: % over native", "better of both: %",
+                     "agile: % over the better", "tables to nested", "to shadow",
+                     "exits of tables / 1000 misses"), rows)
 
 
 class Forced(Part):
@@ -178,7 +207,14 @@ class Forced(Part):
         interval = options.interval * (APART if mode == self.mode else 1)
         return Run(program, options.architecture, mode, interval, **more)
 
-    def text(self, store, options):
+    def a_pair(self, store, options, program):
+        """Cycles that a pair of switches takes, or None"""
+        e = self.results(store, options, program)
+        if not all(e.values()) or e[self.mode]["switches"] < 2:
+            return None
+        return (cycles(e[self.mode]) - cycles(e[self.base])) / (e[self.mode]["switches"] / 2)
+
+    def rows(self, store, options):
         rows = []
         for program in options.programs:
             e = self.results(store, options, program)
@@ -193,58 +229,214 @@ class Forced(Part):
                         e["shadow"]["counters"]["shadow-pages"],
                         fixed(SWITCH.get(SPEC.get(program)), 1)]
             rows.append(row)
+        return rows
+
+    def text(self, store, options):
+        rows = self.rows(store, options)
         heads = ["program", f"{self.base}, ms", f"{self.mode}, ms", "pairs", "overhead, %"]
         if self.mode == "S-N-S":
             rows.sort(key=lambda row: -float(row[5]) if row[5] != "--" else 0)
             heads += ["ms for a pair", "shadow pages", "paper: ms for a switch"]
         return grid(heads, rows)
 
+    def draw(self, store, options, plt):
+        rows = self.rows(store, options)
+        if self.mode == "N-S-N":
+            return pagingplots.overheads(plt, [(row[0], float(row[4])) for row in rows])
+        return pagingplots.switches(plt, [
+            (row[0], float(row[5]), SWITCH.get(SPEC.get(row[0]))) for row in rows
+            if row[5] != "--" and float(row[5]) > 0])
+
 
 class Shares(Part):
     modes = ("dsp",)
+    HEADS = ["samples", "shadow, %", "switches"]
 
     def text(self, store, options):
-        rows = []
-        for program in options.programs:
-            row = [program]
-            for more in ({}, {"settings": options.settings})[:1 + bool(options.settings)]:
-                e = store.get(self.of(options, program, "dsp", **more))
-                row += self.cells(e)
-            rows.append(row)
-        heads = ["program", "samples", "shadow, %", "switches"]
-        if options.settings:
-            heads += ["retrained: samples", "shadow, %", "switches"]
-        return grid(heads, rows)
+        return grid(["program", *self.HEADS, "until the first switch, %", "rebuilds, %"],
+                    [[program, *cells(e := self.results(store, options, program)["dsp"]),
+                      *self.lost(store, options, program, e)] for program in options.programs])
 
-    @staticmethod
-    def cells(e):
+    def lost(self, store, options, program, e):
+        """Percent of the run's time before DSP first switched, and in which shadow tables were
+        built anew, by what a pair of switches took in runs that were switched by force."""
+        forced = PARTS["table5"].a_pair(store, options, program)
         if not e:
-            return ["--"] * 3
-        nested, shadow = e["time"]
-        return [len(e["samples"]), fixed(100 * shadow / max(1, nested + shadow), 1), e["switches"]]
+            return ["--"] * 2
+        total = cycles(e)
+        first = next((n for n, s in enumerate(e["samples"]) if s[5] != "nested"), None)
+        rebuilt = (e["switches"] + 1) // 2
+        return ["none" if first is None else
+                fixed(100 * (first + 1) * options.interval * HZ / 1e9 / total, 2),
+                fixed(100 * rebuilt * forced / total, 2) if forced is not None else "--"]
 
-    def runs(self, options):
-        return super().runs(options) + [
-            self.of(options, program, "dsp", settings=options.settings)
-            for program in options.programs if options.settings]
+    def draw(self, store, options, plt):
+        return pagingplots.shares(plt, [(f"{options.interval / 1e6:g} ms", [
+            (program, store.get(self.of(options, program, "dsp")))
+            for program in options.programs])])
 
 
-class Intervals(Shares):
+class Intervals(Part):
+    """Wang et al., 5.2: samples of 2, 5 and 10 s"""
+    modes = ("nested",)
+
     def scaled(self, options):
         return [options.interval * 2 // 5, options.interval, options.interval * 2]
 
     def runs(self, options):
-        return [Run(program, options.architecture, "dsp", interval)
-                for program in options.programs for interval in self.scaled(options)]
+        return super().runs(options) + [
+            Run(program, options.architecture, "dsp", interval)
+            for program in options.programs for interval in self.scaled(options)]
+
+    def dsp(self, store, options, program):
+        """Results with each interval"""
+        return [store.get(Run(program, options.architecture, "dsp", interval))
+                for interval in self.scaled(options)]
 
     def text(self, store, options):
         heads = ["program"]
         for interval in self.scaled(options):
-            heads += [f"{interval / 1e6:g} ms: samples", "shadow, %", "switches"]
-        return grid(heads, [[program, *(cell for interval in self.scaled(options) for cell in
-                                        self.cells(store.get(Run(program, options.architecture,
-                                                                 "dsp", interval))))]
-                            for program in options.programs])
+            heads += [f"{interval / 1e6:g} ms: time", *Shares.HEADS]
+        rows = []
+        for program in options.programs:
+            nested = cycles(store.get(self.of(options, program, "nested")))
+            row = [program]
+            for e in self.dsp(store, options, program):
+                row += [fixed(ratio(cycles(e), nested)), *cells(e)]
+            rows.append(row)
+        return grid(heads, rows)
+
+    def draw(self, store, options, plt):
+        of = {program: self.dsp(store, options, program) for program in options.programs}
+        return pagingplots.shares(plt, [
+            (f"{interval / 1e6:g} ms", [(program, of[program][n]) for program in of])
+            for n, interval in enumerate(self.scaled(options))])
+
+
+class Retrained(Part):
+    """DSP in a machine with the thresholds that training found"""
+    modes = ("nested", "shadow", "dsp")
+
+    def runs(self, options):
+        return super().runs(options) + PARTS["retrain"].runs(options)
+
+    def found(self, store, options):
+        """(interval, settings of dsp-enable), or None"""
+        found = PARTS["retrain"].found(store, options)
+        return found and thresholds(found)
+
+    def then(self, store, options):
+        """Runs that depend on the results of the others"""
+        found = options.settings or self.found(store, options)
+        return [] if not found else [self.trained(options, program, found)
+                                     for program in options.programs]
+
+    def trained(self, options, program, found):
+        interval, settings = found
+        return Run(program, options.architecture, "dsp", interval or options.interval,
+                   settings=settings)
+
+    def text(self, store, options):
+        found = options.settings or self.found(store, options)
+        if not found:
+            return "Fewer than two programs have been run in all modes."
+        rows, sums = [], [0] * 5
+        for program in options.programs:
+            e = self.results(store, options, program)
+            new = store.get(self.trained(options, program, found))
+            c = [cycles(e["nested"]), cycles(e["shadow"]), None, cycles(e["dsp"]), cycles(new)]
+            if any(c[n] is None for n in (0, 1, 3, 4)):
+                continue
+            c[2] = min(c[:2])
+            sums = [a + b for a, b in zip(sums, c)]
+            rows.append((program + " (held out)" * (program in HELD_OUT), *self.cells(c),
+                         *cells(new)))
+        rows.append(("all", *self.cells(sums), "", "", ""))
+        said = ",".join(f"{name}={value}" for name, value in found[1])
+        return (grid(("program", "nested, ms", "shadow, ms", "better of both",
+                      "dsp, the paper's, %", "dsp, retrained, %", *Shares.HEADS), rows) +
+                "\n\nPercent are more than the better of both. The settings, with samples each "
+                f"{(found[0] or options.interval) / 1000:g} us::\n\n    " +
+                "\n    ".join(textwrap.wrap(said, 90, break_on_hyphens=False)))
+
+    @staticmethod
+    def cells(c):
+        return [fixed(c[0] / HZ * 1000, 2), fixed(c[1] / HZ * 1000, 2), fixed(c[2] / HZ * 1000, 2),
+                percent(c[3] / c[2]), percent(c[4] / c[2])]
+
+    def draw(self, store, options, plt):
+        found = options.settings or self.found(store, options)
+        rows = []
+        for program in options.programs:
+            e = self.results(store, options, program)
+            r = {**e, "retrained": store.get(self.trained(options, program, found)) if found
+                 else None}
+            if e["nested"]:
+                nested = cycles(e["nested"])
+                rows.append((program, {mode: ratio(cycles(one), nested) for mode, one in r.items()},
+                             None))
+        return pagingplots.times(plt, rows, ("nested", "shadow", "dsp", "retrained"))
+
+
+class Long(Part):
+    """Three programs at full length: what does not shrink with them weighs less"""
+    LENGTHS = {"gcc": 20, "mcf": 10, "phases": 20}
+    INTERVAL = 25_000_000
+    modes = ("native", "nested", "shadow", "dsp")
+
+    def of(self, options, program, mode, **more):
+        return Run(program, options.architecture, mode, self.INTERVAL,
+                   length=self.LENGTHS[program], **more)
+
+    def runs(self, options):
+        return [self.of(options, program, mode) for program in self.LENGTHS for mode in self.modes]
+
+    def text(self, store, options):
+        rows = []
+        for program in self.LENGTHS:
+            e = self.results(store, options, program)
+            if not e["nested"]:
+                continue
+            n, nested = e["nested"]["counters"], cycles(e["nested"])
+            r = {mode: ratio(cycles(e[mode]), nested) for mode in self.modes}
+            rows.append((program, self.LENGTHS[program], f"{n['insns'] / 1e9:.1f}",
+                         fixed(nested / HZ), fixed(1000 * misses(e["nested"]) / n["insns"]),
+                         fixed(1000 * n["page-faults"] / n["insns"], 4),
+                         *(fixed(r[mode]) for mode in ("native", "shadow", "dsp")),
+                         *cells(e["dsp"]), fixed(RATIO.get(SPEC.get(program)))))
+        return grid(("program", "times", "insns, 1e9", "nested, s", "misses / 1000",
+                     "faults / 1000", "native", "shadow", "dsp", *Shares.HEADS, "paper: shadow"),
+                    rows)
+
+
+class Caches(Part):
+    """mcf's misses with walks through a model of caches, and without"""
+    modes = ("nested", "shadow")
+    CONFIGURATIONS = ("", "sapphire-rapids")
+
+    def of(self, options, program, mode, **more):
+        return Run("mcf", options.architecture, mode, options.interval, **more)
+
+    def runs(self, options):
+        return [self.of(options, "mcf", mode, caches=caches) for caches in self.CONFIGURATIONS
+                for mode in self.modes]
+
+    def text(self, store, options):
+        rows = []
+        for caches in self.CONFIGURATIONS:
+            e = {mode: store.get(self.of(options, "mcf", mode, caches=caches))
+                 for mode in self.modes}
+            if not all(e.values()):
+                continue
+            c = {mode: e[mode]["counters"] for mode in e}
+            walks = {mode: c[mode]["cycles-walks"] / misses(e[mode]) for mode in e}
+            rows.append((caches or "none", *(fixed(cycles(e[mode]) / HZ, 4) for mode in e),
+                         fixed(cycles(e["shadow"]) / cycles(e["nested"])),
+                         *(fixed(walks[mode], 1) for mode in e),
+                         fixed(walks["nested"] - walks["shadow"], 1)))
+        rows.append(("paper", "383", "329", "0.859", "", "", "12"))
+        return grid(("caches", "nested, s", "shadow, s", "shadow / nested",
+                     "a walk, nested: cycles", "shadow", "difference"), rows)
 
 
 class Walks(Part):
@@ -273,9 +465,10 @@ class Walks(Part):
                      "misses shadow / nested"), rows)
 
 
-PARTS = {"table3": Costs(), "times": Times(), "table4": Forced("N-S-N"),
-         "table5": Forced("S-N-S"), "shares": Shares(), "intervals": Intervals(),
-         "retrain": Retraining(), "walks": Walks()}
+PARTS = {"table3": Costs(), "times": Times(), "agile": Agile(), "walks": Walks(),
+         "table4": Forced("N-S-N"), "table5": Forced("S-N-S"), "shares": Shares(),
+         "intervals": Intervals(), "retrain": Retraining(), "retrained": Retrained(),
+         "caches": Caches(), "long": Long()}
 
 # What makes a difference to runs
 SOURCES = ("accel-vsched", "configs/paging", "guests/programs", "patches", "softmmu-walk")
@@ -305,8 +498,13 @@ def table(store, options, part, command):
 
 
 def plot(store, options, part):
-    if PARTS[part].plot and options.output != "-":
-        images = os.path.join(os.path.dirname(options.output), "images")
-        os.makedirs(images, exist_ok=True)
-        PARTS[part].draw(store, options, os.path.join(
-            images, f"{name_of(options, 'paging-times')}.png"))
+    """Into images/ beside the page"""
+    if not hasattr(PARTS[part], "draw") or options.output == "-":
+        return
+    images = os.path.join(os.path.dirname(options.output), "images")
+    os.makedirs(images, exist_ok=True)
+    plt = pyplot()
+    figure = PARTS[part].draw(store, options, plt)
+    figure.savefig(os.path.join(images, f"paging-{name_of(options, part)}.png"),
+                   metadata={"Software": None})
+    plt.close(figure)

@@ -15,7 +15,7 @@ import sys
 import tempfile
 
 from monitor import TOP
-from pagingruns import RESULTS, Fault, Run
+from pagingruns import Fault, Run
 
 RETRAIN = os.path.join(TOP, "scripts", "dsp-retrain")
 # Programs of each kind that thresholds are not trained on, only tried on (choice)
@@ -63,30 +63,32 @@ def switch_cost(of):
     return max(0, more // pairs) if pairs else 0
 
 
-def settings_text(found):
-    """As --settings of scripts/paging-study has them"""
-    words = [f"interval={found['interval'] * 10 // 28}", f"history={found['history']}",
-             f"margin={found['margin']}"]
-    return ",".join(words + [f"{name}={found[name] / UNIT:.7f}".rstrip("0").rstrip(".")
-                             for name in found if name not in ("interval", "history", "margin")])
+def thresholds(found):
+    """(interval in ns, ((name, value), ...)) as dsp-enable has them, from what dsp-retrain found"""
+    others = [(name, found[name]) for name in ("history", "margin")]
+    return found["interval"] * 10 // 28, tuple(others + [
+        (name, float(f"{found[name] / UNIT:.7f}")) for name in found
+        if name not in ("interval", "history", "margin")])
 
 
 class Retraining:
     """A part of scripts/paging-study."""
-    plot = None
 
     def runs(self, options):
         return [run for program in options.programs for run in runs_of(options, program).values()]
 
-    def text(self, store, options):
+    def then(self, _store, _options):
+        return []
+
+    def trained(self, store, options):
+        """(what dsp-retrain says, its settings), or None if too few programs have been run"""
         of = {program: results(store, options, program) for program in options.programs}
         ready = [program for program in of if all(of[program].values())]
         apart = [program for program in HELD_OUT if program in ready]
         if len(ready) - len(apart) < 2:
-            return "Fewer than two programs have been run in all modes."
+            return None
         with tempfile.TemporaryDirectory() as directory:
-            profiles = os.path.join(directory, "profiles.csv")
-            out = os.path.join(os.path.dirname(RESULTS), f"thresholds-{options.architecture}.json")
+            profiles, out = (os.path.join(directory, name) for name in ("profiles", "out"))
             write_profiles(store, options, profiles, ready)
             command = [sys.executable, RETRAIN, profiles, "--json", out]
             for program in ready:
@@ -95,12 +97,22 @@ class Retraining:
                 command += ["--held-out", program]
             done = subprocess.run(command, text=True, stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, check=False)
-        if done.returncode:
-            raise Fault(f"dsp-retrain: {done.stderr.strip()}")
-        with open(out, encoding="utf-8") as file:
-            found = json.load(file)["settings"]
-        said = "\n".join(f"    {line}".rstrip() for line in done.stdout.splitlines())
-        left = [program for program in of if program not in ready]
-        return (f"::\n\n{said}\n\nAs settings of the study::\n\n    --settings "
-                f"{settings_text(found)}" +
-                (f"\n\nNot run in all modes: {', '.join(left)}." if left else ""))
+            if done.returncode:
+                raise Fault(f"dsp-retrain: {done.stderr.strip()}")
+            with open(out, encoding="utf-8") as file:
+                return done.stdout, json.load(file)["settings"]
+
+    def found(self, store, options):
+        """Settings, in the units of dsp-retrain"""
+        done = self.trained(store, options)
+        return done and done[1]
+
+    def text(self, store, options):
+        done = self.trained(store, options)
+        if not done:
+            return "Fewer than two programs have been run in all modes."
+        said = "\n".join(f"    {line}".rstrip() for line in done[0].splitlines())
+        left = [program for program in options.programs
+                if not all(results(store, options, program).values())]
+        return f"::\n\n{said}" + (f"\n\nNot run in all modes: {', '.join(left)}." if left
+                                  else "")
