@@ -480,10 +480,12 @@ class ThroughCaches(Programs):
             guest.event_wait("SHUTDOWN", timeout=60 * SLOWER)
             vm, = guest.cmd("query-paging")
             stats = guest.stats()["vm"]
-            return {c["name"]: c["privileged"] + c["user"] for c in vm["counters"]}, \
-                cache_report(guest)["machine"]["privileged"], \
-                stats["vcpu-running-useful"] + stats["vcpu-running-spinning"] - \
-                stats["vcpu-insns-privileged"] - stats["vcpu-insns-user"]
+            found = ({c["name"]: c["privileged"] + c["user"] for c in vm["counters"]},
+                     cache_report(guest)["machine"]["privileged"],
+                     stats["vcpu-running-useful"] + stats["vcpu-running-spinning"] -
+                     stats["vcpu-insns-privileged"] - stats["vcpu-insns-user"])
+        self.assertNotIn("qemu_plugin", guest.get_log())
+        return found
 
     def more(self, few, many, paging, *defines, config=LARGE_L1):
         a, b = (self.report(self.rom(4, pages, *defines), paging, config) for pages in (few, many))
@@ -521,6 +523,19 @@ class ThroughCaches(Programs):
         paging, caches, _ = self.more(2, 3, options, "-DPAGE=0x03")
         self.assertEqual((paging["cycles-walks"], caches["model-loads"], caches["model-stores"]),
                          (16, 4, 1))
+
+    def test_exits_that_empty_the_tlb(self):
+        """A store to a table of which there is a shadow is an exit, and empties the TLB if there
+        are no VPIDs: the caches get it all the same."""
+        found = []
+        for vpid in "yes", "no":
+            self.always = NO_CACHES.replace("vpid = yes", f"vpid = {vpid}")
+            options = f"paging=shadow,paging-config={self.config('')}"
+            paging, caches, _ = self.report(self.rom(4, 3, "-DREMAP"), options, "")
+            self.assertGreater(paging["exits-unsync"] + paging["exits-emulate"], 0)
+            found.append((caches["loads"], caches["stores"]))
+            self.assertEqual(paging["tlb-flushes"] > 0, vpid == "no")
+        self.assertEqual(*found)
 
 
 class Linux(unittest.TestCase):
