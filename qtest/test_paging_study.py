@@ -119,6 +119,20 @@ class Tables(unittest.TestCase):
         self.assertIn(["all", "6000.00", "5000.00", "4000.00", "17.50", "0.50"], lines)
         self.assertIn(["margin=9"], lines)
 
+    def test_faults(self):
+        """1010 counted by the kernel of 1000 that walks found: 1 % more"""
+        class ByFaults(MadeUp):
+            def get(self, run):
+                return self.results.get(run.faults)
+
+        store = ByFaults({how: result(1, faults=1000, time=[1, 1], switches=2, samples=[0] * 3)
+                          for how in ("", "guest")})
+        for e in store.results.values():
+            e["counters"]["guest-faults"] = 1010
+        lines = [line.split() for line in PARTS["faults"].text(store, OPTIONS).splitlines()]
+        self.assertIn(["guest", "1,000", "1,010", "1.00", "1.0000", "3", "50.0", "2"], lines)
+        self.assertIn(["walker", "1,000", "--", "--", "1.0000", "3", "50.0", "2"], lines)
+
     def test_caches(self):
         """20 cycles a walk in one mode and 8 in the other: 12, as the paper's mcf"""
         store = MadeUp({("mcf", mode): result(s, misses=1000) for mode, s in
@@ -175,7 +189,7 @@ class Runs(unittest.TestCase):
         with open(os.path.join(TOP, "docs/paging-figures.rst"), encoding="utf-8") as file:
             lines = file.read().splitlines()
         for part in PARTS:
-            for name in part, f"{part}-i386":
+            for name in (part,) if part == "faults" else (part, f"{part}-i386"):
                 self.assertEqual([lines.count(f".. {word} {name}") for word in ("begin", "end")],
                                  [1, 1], name)
 
@@ -183,6 +197,7 @@ class Runs(unittest.TestCase):
         for arguments, says in (
                 (["table9"], "no part table9; there are: table3, times"),
                 (["--programs", "gcc,doom"], "no program doom; there are: bzip2"),
+                (["--architecture", "i386", "faults"], "allowed is --architecture amd64"),
                 (["--interval", "5"], "allowed are times such as 2ms"),
                 (["--settings", "ratio"], "'ratio' is no NAME=NUMBER"),
                 (["--settings", "ratio-upper=x"], "is no NAME=NUMBER")):

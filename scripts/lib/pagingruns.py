@@ -28,7 +28,7 @@ QEMU = os.path.join(os.environ.get("QEMU_BUILD") or os.path.join(BUILD, "qemu"),
 PLUGINS = os.path.join(BUILD, "plugins")
 GUESTS = os.path.join(BUILD, "guests", "programs")
 RESULTS = os.path.join(BUILD, "paging-study", "results.jsonl")
-MARK = 0xfeb10000               # an address where q35 has nothing
+MARK, FAULTS = 0xfeb10000, 0xfeb00000   # addresses where q35 has nothing
 # MB, and words for the kernel. A 32-bit one has 896 MB mapped at all times, and maps each page
 # beyond when it needs it, which under shadow paging is three exits. That of the paper, of 2011,
 # did not change page tables for each system call, and had no large pages of programs.
@@ -59,6 +59,7 @@ class Run:
     settings: tuple = ()        # of dsp: (name, value) of dsp-enable
     length: int = 1             # how many times the usual work
     caches: str = ""            # a configuration of the cache model, or none
+    faults: str = ""            # guest: the guest's kernel counts page faults for DSP
     config: str = "i7-860"
 
     @property
@@ -71,7 +72,8 @@ class Run:
         """Arguments of dsp-enable, or None."""
         common = {"vm": 0, "interval": self.interval, "keep": 65536}
         if self.mode == "dsp":
-            return {**common, **dict(self.settings)}
+            return {**common, **dict(self.settings),
+                    **({"faults": self.faults} if self.faults else {})}
         if self.mode in EXPERIMENTS:
             return {**common, "experiment": EXPERIMENTS[self.mode][1]}
         if self.mode in ("nested", "shadow"):
@@ -99,13 +101,17 @@ class Run:
         memory, words = MACHINE[self.architecture]
         if self.length > 1:
             words += f" length={self.length}"
+        if self.faults:
+            words += f" pagefaults={FAULTS:#x}"
+        counter = ["-device", f"vsched-fault-counter,addr={FAULTS:#x}"]
         caches = ["-plugin", f"{PLUGINS}/libcachetime.so,config={self.caches},table=off"]
         return ["-M", "q35", "-nodefaults", "-cpu", "Nehalem,rdrand=on", "-m", memory,
                 "-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 quiet tsc=reliable "
                 f"program={self.program} mark={MARK:#x}{words}", "-accel",
                 f"tcg,thread=vsched,pcpus=1,paging={self.paging},paging-config={config}",
                 "-device", f"vsched-mark,addr={MARK:#x},stop=on", "-L",
-                os.path.join(BUILD, "firmware"), *(caches if self.caches else [])]
+                os.path.join(BUILD, "firmware"), *(caches if self.caches else []),
+                *(counter if self.faults else [])]
 
 
 @functools.lru_cache
@@ -158,7 +164,7 @@ def counters(monitor):
     counts = {c["name"]: c["privileged"] + c["user"] for c in vm["counters"]}
     return {**counts, "cycles": stats["time"], "insns": stats["vcpu-insns-privileged"] +
             stats["vcpu-insns-user"], "insns-user": stats["vcpu-insns-user"],
-            "shadow-pages": vm["shadow-pages"]}
+            "guest-faults": vm.get("guest-faults", 0), "shadow-pages": vm["shadow-pages"]}
 
 
 def wait_stop(monitor, qemu):

@@ -6,7 +6,6 @@ SPDX-License-Identifier: GPL-2.0-or-later
 import math
 import os
 import subprocess
-import textwrap
 
 import pagingplots
 from figureplots import pyplot
@@ -356,8 +355,7 @@ class Retrained(Part):
         return (grid(("program", "nested, ms", "shadow, ms", "better of both",
                       "dsp, the paper's, %", "dsp, retrained, %", *Shares.HEADS), rows) +
                 "\n\nPercent are more than the better of both. The settings, with samples each "
-                f"{(found[0] or options.interval) / 1000:g} us::\n\n    " +
-                "\n    ".join(textwrap.wrap(said, 90, break_on_hyphens=False)))
+                f"{(found[0] or options.interval) / 1000:g} us::\n\n    {said}")
 
     @staticmethod
     def cells(c):
@@ -376,6 +374,28 @@ class Retrained(Part):
                 rows.append((program, {mode: ratio(cycles(one), nested) for mode, one in r.items()},
                              None))
         return pagingplots.times(plt, rows, ("nested", "shadow", "dsp", "retrained"))
+
+
+class Faults(Part):
+    """gcc's page faults as the model's walks find them and as the guest's kernel counts them"""
+    modes = ("dsp",)
+
+    def runs(self, options):
+        return [self.of(options, "gcc", "dsp", faults=how) for how in ("", "guest")]
+
+    def text(self, store, options):
+        rows = []
+        for run in self.runs(options):
+            e = store.get(run)
+            if not e:
+                continue
+            n = e["counters"]
+            rows.append((run.faults or "walker", f"{n['page-faults']:,}",
+                         f"{n['guest-faults']:,}" if run.faults else "--",
+                         percent(n["guest-faults"] / n["page-faults"]) if run.faults else "--",
+                         fixed(cycles(e) / HZ, 4), *cells(e)))
+        return grid(("faults=", "found by walks", "counted by the kernel", "more, %", "s",
+                     *Shares.HEADS), rows)
 
 
 class Long(Part):
@@ -468,7 +488,7 @@ class Walks(Part):
 PARTS = {"table3": Costs(), "times": Times(), "agile": Agile(), "walks": Walks(),
          "table4": Forced("N-S-N"), "table5": Forced("S-N-S"), "shares": Shares(),
          "intervals": Intervals(), "retrain": Retraining(), "retrained": Retrained(),
-         "caches": Caches(), "long": Long()}
+         "caches": Caches(), "faults": Faults(), "long": Long()}
 
 # What makes a difference to runs
 SOURCES = ("accel-vsched", "configs/paging", "guests/programs", "patches", "softmmu-walk")
