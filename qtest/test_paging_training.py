@@ -26,7 +26,8 @@ def options(*programs):
 
 
 def entry(cycles, samples, switches=0):
-    return {"counters": {"cycles": cycles}, "samples": samples, "switches": switches}
+    return {"counters": {"cycles": cycles}, "samples": samples, "switches": switches,
+            "key": f"{cycles} {len(samples)} {switches}"}
 
 
 def of_both(faster, misses, faults):

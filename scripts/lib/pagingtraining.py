@@ -74,6 +74,9 @@ def thresholds(found):
 class Retraining:
     """A part of scripts/paging-study."""
 
+    def __init__(self):
+        self.done = {}              # by what it was trained on: it takes a minute or two
+
     def runs(self, options):
         return [run for program in options.programs for run in runs_of(options, program).values()]
 
@@ -87,6 +90,9 @@ class Retraining:
         apart = [program for program in HELD_OUT if program in ready]
         if len(ready) - len(apart) < 2:
             return None
+        trained_on = tuple(of[program][mode]["key"] for program in ready for mode in of[program])
+        if trained_on in self.done:
+            return self.done[trained_on]
         with tempfile.TemporaryDirectory() as directory:
             profiles, out = (os.path.join(directory, name) for name in ("profiles", "out"))
             write_profiles(store, options, profiles, ready)
@@ -100,7 +106,8 @@ class Retraining:
             if done.returncode:
                 raise Fault(f"dsp-retrain: {done.stderr.strip()}")
             with open(out, encoding="utf-8") as file:
-                return done.stdout, json.load(file)["settings"]
+                self.done[trained_on] = done.stdout, json.load(file)["settings"]
+        return self.done[trained_on]
 
     def found(self, store, options):
         """Settings, in the units of dsp-retrain"""
