@@ -429,7 +429,7 @@ static WalkSize size_in_both(const Work *w, const WalkAccess *a)
 static void fill_tlb(Work *w, const WalkAccess *a, WalkSize size, bool clean)
 {
     walk_tlb_fill(w->p->tlb, a->code ? WALK_CODE : WALK_DATA, a->address, size,
-                  tag(w), a->global, clean);
+                  size_of(a), tag(w), a->global, clean);
 }
 
 static bool is_dirty(uint64_t value)
@@ -730,21 +730,17 @@ int64_t walk_model_access(WalkModel *m, const WalkAccess *a)
     WalkSide side = a->code ? WALK_CODE : WALK_DATA;
     WalkTlbHit hit = walk_tlb_lookup(w.p->tlb, side, a->address, tag(&w));
 
+    COUNT(&w, l1_misses[side], hit.level != 1);
+    COUNT(&w, l2_hits[side], hit.level == 2);
+    COUNT(&w, misses[side], !hit.level);
     if (hit.level && !a->fault && !(a->write && hit.clean)) {
         if (hit.level == 2) {
-            COUNT(&w, l1_misses[side], 1);
-            COUNT(&w, l2_hits[side], 1);
             COUNT(&w, l2_cycles, m->config.l2_latency);
             w.cycles += m->config.l2_latency;
         }
         return w.cycles;
     }
-    if (hit.level) {
-        COUNT(&w, dirty, !a->fault);
-    } else {
-        COUNT(&w, l1_misses[side], 1);
-        COUNT(&w, misses[side], 1);
-    }
+    COUNT(&w, dirty, hit.level && !a->fault);
     if (a->fault) {
         fault_in_mode(&w, a);
         return w.cycles;

@@ -342,12 +342,13 @@ WalkTlbHit walk_tlb_lookup(WalkTlb *t, WalkSide side, uint64_t address,
 }
 
 WalkSize walk_tlb_fill(WalkTlb *t, WalkSide side, uint64_t address,
-                       WalkSize size, WalkTag tag, bool global, bool clean)
+                       WalkSize size, WalkSize of, WalkTag tag, bool global,
+                       bool clean)
 {
     Entry e = {
         .tag = tag,
         .size = size,
-        .of = size,
+        .of = of,
         .valid = true,
         .global = global,
         .clean = clean,

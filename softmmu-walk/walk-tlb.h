@@ -131,11 +131,13 @@ WalkTlbHit walk_tlb_peek(const WalkTlb *t, WalkSide side, uint64_t address,
 
 /*
  * Enters a translation into both levels, after a walk.  One that is there for
- * the same address is replaced in its place.  @clean: see WalkTlbHit.  Returns
+ * the same address is replaced in its place.  @of: size of the page of the
+ * guest's, of which the entry may be a piece.  @clean: see WalkTlbHit.  Returns
  * the size of the entry in the first level, which may be smaller than @size.
  */
 WalkSize walk_tlb_fill(WalkTlb *t, WalkSide side, uint64_t address,
-                       WalkSize size, WalkTag tag, bool global, bool clean);
+                       WalkSize size, WalkSize of, WalkTag tag, bool global,
+                       bool clean);
 
 /*
  * Invalidations, in all arrays; none of them calls WalkTlbEvicted.  INVLPG: the

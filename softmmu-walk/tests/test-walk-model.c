@@ -436,6 +436,34 @@ static void test_accessed_and_dirty(void)
     free_guest(g);
 }
 
+/*
+ * The first write to a page that only the second level has (4 others of its set
+ * came to the first, of 16 sets): a miss of the first, a hit of the second, and
+ * a walk, whose 4 references are all that it costs.
+ */
+static void test_dirty_in_second_level(void)
+{
+    WalkConfig c = plain();
+    Guest *g = new_guest(&c, WALK_64, WALK_NATIVE);
+    WalkCounters before, after;
+
+    for (unsigned i = 0; i < 5; i++) {
+        map(g, ADDRESS + i * 16 * PAGE, i * PAGE, 1, W);
+        touch(g, ADDRESS + i * 16 * PAGE, false);
+    }
+    before = counters(g);
+    g_assert_cmpint(touch(g, ADDRESS, true), ==, 4);
+    after = counters(g);
+    g_assert_cmpuint(after.l1_misses[WALK_DATA], ==,
+                     before.l1_misses[WALK_DATA] + 1);
+    g_assert_cmpuint(after.l2_hits[WALK_DATA], ==,
+                     before.l2_hits[WALK_DATA] + 1);
+    g_assert_cmpuint(after.dirty, ==, before.dirty + 1);
+    g_assert_cmpuint(after.misses[WALK_DATA], ==, before.misses[WALK_DATA]);
+    g_assert_cmpuint(after.l2_cycles, ==, before.l2_cycles);
+    free_guest(g);
+}
+
 /* Page faults: injected by an exit; entries that the guest has: hidden */
 static void test_faults(void)
 {
@@ -1207,6 +1235,8 @@ int main(int argc, char **argv)
     g_test_add_func("/paging/pdptes", test_pdptes);
     g_test_add_func("/paging/walk-caches", test_walk_caches);
     g_test_add_func("/paging/accessed-and-dirty", test_accessed_and_dirty);
+    g_test_add_func("/paging/dirty-in-second-level",
+                    test_dirty_in_second_level);
     g_test_add_func("/paging/faults", test_faults);
     g_test_add_func("/paging/prefetch", test_prefetch);
     g_test_add_func("/paging/out-of-sync", test_out_of_sync);

@@ -35,9 +35,16 @@ static unsigned level(WalkTlb *t, WalkSide side, uint64_t address, WalkTag tag)
     return walk_tlb_lookup(t, side, address, tag).level;
 }
 
+/* A page of the guest's that the host has in one piece as well */
+static WalkSize enter(WalkTlb *t, WalkSide side, uint64_t address,
+                      WalkSize size, WalkTag tag, bool global, bool clean)
+{
+    return walk_tlb_fill(t, side, address, size, size, tag, global, clean);
+}
+
 static void fill(WalkTlb *t, WalkSide side, uint64_t address)
 {
-    walk_tlb_fill(t, side, address, WALK_4K, one, false, false);
+    enter(t, side, address, WALK_4K, one, false, false);
 }
 
 /* --- By hand --- */
@@ -103,8 +110,8 @@ static void test_sizes(void)
     WalkTlb *t = walk_tlb_new(&c, 1);
     WalkTlbHit hit;
 
-    g_assert_cmpint(walk_tlb_fill(t, WALK_DATA, 5 * MB, WALK_2M, one, false,
-                                  true), ==, WALK_2M);
+    g_assert_cmpint(enter(t, WALK_DATA, 5 * MB, WALK_2M, one, false,
+                          true), ==, WALK_2M);
     hit = walk_tlb_lookup(t, WALK_DATA, 6 * MB - 1, one);
     g_assert_cmpuint(hit.level, ==, 1);
     g_assert_cmpint(hit.size, ==, WALK_2M);
@@ -113,14 +120,14 @@ static void test_sizes(void)
     /* No second level for it: from the other side it is a miss. */
     g_assert_cmpuint(level(t, WALK_CODE, 5 * MB, one), ==, 0);
     /* 4 MB pages go to the same array. */
-    walk_tlb_fill(t, WALK_DATA, 13 * MB, WALK_4M, one, false, false);
+    enter(t, WALK_DATA, 13 * MB, WALK_4M, one, false, false);
     g_assert_cmpuint(level(t, WALK_DATA, 16 * MB - 1, one), ==, 1);
     g_assert_cmpuint(walk_tlb_used(t, WALK_L1D_LARGE), ==, 2);
     /* 1 GB: in pieces of 2 MB, which go together. */
     walk_tlb_flush(t);
-    g_assert_cmpint(walk_tlb_fill(t, WALK_DATA, GB, WALK_1G, one, false,
-                                  false), ==, WALK_2M);
-    walk_tlb_fill(t, WALK_DATA, GB + 2 * MB, WALK_1G, one, false, false);
+    g_assert_cmpint(enter(t, WALK_DATA, GB, WALK_1G, one, false,
+                          false), ==, WALK_2M);
+    enter(t, WALK_DATA, GB + 2 * MB, WALK_1G, one, false, false);
     g_assert_cmpuint(level(t, WALK_DATA, GB + MB, one), ==, 1);
     g_assert_cmpuint(level(t, WALK_DATA, GB + 4 * MB, one), ==, 0);
     walk_tlb_flush_page(t, GB + 700 * MB, one);
@@ -130,12 +137,27 @@ static void test_sizes(void)
     /* Without an array of large pages: pieces of 4 kB. */
     c.array[WALK_L1D_LARGE].entries = 0;
     t = walk_tlb_new(&c, 1);
-    g_assert_cmpint(walk_tlb_fill(t, WALK_DATA, 2 * MB, WALK_2M, one, false,
-                                  false), ==, WALK_4K);
+    g_assert_cmpint(enter(t, WALK_DATA, 2 * MB, WALK_2M, one, false,
+                          false), ==, WALK_4K);
     g_assert_cmpuint(level(t, WALK_DATA, 2 * MB, one), ==, 1);
     g_assert_cmpuint(level(t, WALK_DATA, 2 * MB + 4096, one), ==, 0);
     walk_tlb_flush_page(t, 3 * MB, one);
     g_assert_cmpuint(level(t, WALK_DATA, 2 * MB, one), ==, 0);
+
+    /*
+     * 2 MB of the guest's in memory that the host has in pieces of 4 kB: they
+     * are entries of both levels, and INVLPG of any of them is of all.
+     */
+    walk_tlb_fill(t, WALK_DATA, 4 * MB, WALK_4K, WALK_2M, one, false, false);
+    walk_tlb_fill(t, WALK_DATA, 5 * MB, WALK_4K, WALK_2M, one, false, false);
+    walk_tlb_fill(t, WALK_DATA, 6 * MB, WALK_4K, WALK_2M, one, false, false);
+    g_assert_cmpuint(level(t, WALK_CODE, 4 * MB, one), ==, 2);
+    g_assert_cmpuint(level(t, WALK_CODE, 4 * MB + 4096, one), ==, 0);
+    walk_tlb_flush_page(t, 4 * MB + 4096, one);
+    g_assert_cmpuint(level(t, WALK_DATA, 4 * MB, one), ==, 0);
+    g_assert_cmpuint(level(t, WALK_CODE, 4 * MB, one), ==, 0);
+    g_assert_cmpuint(level(t, WALK_DATA, 5 * MB, one), ==, 0);
+    g_assert_cmpuint(level(t, WALK_DATA, 6 * MB, one), >, 0);
     walk_tlb_free(t);
 }
 
@@ -148,10 +170,10 @@ static void test_invalidation(void)
         unsigned left[4];
 
         walk_tlb_flush(t);
-        walk_tlb_fill(t, WALK_DATA, 0, WALK_4K, one, false, false);
-        walk_tlb_fill(t, WALK_DATA, 0x1000, WALK_4K, one, true, false);
-        walk_tlb_fill(t, WALK_DATA, 0x2000, WALK_4K, two, false, false);
-        walk_tlb_fill(t, WALK_DATA, 0x3000, WALK_4K, other, true, false);
+        enter(t, WALK_DATA, 0, WALK_4K, one, false, false);
+        enter(t, WALK_DATA, 0x1000, WALK_4K, one, true, false);
+        enter(t, WALK_DATA, 0x2000, WALK_4K, two, false, false);
+        enter(t, WALK_DATA, 0x3000, WALK_4K, other, true, false);
         /* A global page is in all address spaces of its VPID only. */
         g_assert_cmpuint(level(t, WALK_DATA, 0x1000, two), ==, 1);
         g_assert_cmpuint(level(t, WALK_DATA, 0x1000, other), ==, 0);
@@ -300,7 +322,7 @@ static void test_against_a_naive_one(void)
         g_assert_cmpuint(level(t, side, page << 12 | 5, tag), ==, expected);
         hits[expected]++;
         if (expected == 0) {
-            walk_tlb_fill(t, side, page << 12, WALK_4K, tag, false, false);
+            enter(t, side, page << 12, WALK_4K, tag, false, false);
             naive_add(&l2, key);
         }
         if (expected != 1) {
@@ -380,12 +402,12 @@ static void test_save(void)
             g_assert_cmpuint(walk_tlb_used(d, WALK_L1D), ==, 0);
         }
         if (!level(a, n % 2, address, n % 3 ? one : two)) {
-            walk_tlb_fill(a, n % 2, address, n % 5 ? WALK_4K : WALK_2M,
-                          n % 3 ? one : two, n % 7 == 0, n % 2);
+            enter(a, n % 2, address, n % 5 ? WALK_4K : WALK_2M,
+                  n % 3 ? one : two, n % 7 == 0, n % 2);
         }
         if (n >= 200 && !level(b, n % 2, address, n % 3 ? one : two)) {
-            walk_tlb_fill(b, n % 2, address, n % 5 ? WALK_4K : WALK_2M,
-                          n % 3 ? one : two, n % 7 == 0, n % 2);
+            enter(b, n % 2, address, n % 5 ? WALK_4K : WALK_2M,
+                  n % 3 ? one : two, n % 7 == 0, n % 2);
         }
     }
     s1 = g_variant_ref_sink(walk_tlb_save(a));
