@@ -12,6 +12,7 @@ import unittest
 from support import SLOWER, Guest, x86_image
 from test_observer import qemu_plugin
 from test_paging import Configured
+from test_save import load, save
 from tlb_simulator import Machine, Memory, Tlb, Trace, settings, tracing
 
 DEVICES = range(0xfec00000, 0xfee01000)         # I/O APIC to local APIC
@@ -83,16 +84,14 @@ class Traced(Configured):
             guest.wait_exit()
         self.assertEqual(self.counters("native", "i7-860"), recorded)
         trace = list(Trace(path))
+        self.assertGreater(len(trace), 200_000)
         for config in "i7-860", "skylake", "zen2", TINY, LARGE_HOST:
             of = settings(config)
             for mode in "native", "nested":
                 with self.subTest(config=config, mode=mode):
                     machine = Machine(Tlb(of), Memory(), of, mode == "nested",
                                       DEVICES.__contains__)
-                    for step in trace:
-                        machine.step(step)
-                    machine.end()
-                    self.assertGreater(machine.instructions, 200_000)
+                    machine.run(trace)
                     expected = {name: machine.tlb.count[name] for name in COUNTERS}
                     found = self.counters(mode, config)
                     self.assertEqual({name: found[name] for name in COUNTERS}, expected)
@@ -112,6 +111,22 @@ class Traced(Configured):
                     check = guest.cmd("x-paging-check")
                 self.assertGreater(check["accesses"], 3000)
                 self.assertEqual(check["hidden"], 0)
+
+    def test_saved(self):
+        """A loaded state goes on as if nobody had saved: what the model evicts then, QEMU's own TLB
+        loses as well."""
+        state = os.path.join(self.dir, "state")
+        for mode, config in ("native", "i7-860"), ("nested", "skylake"):
+            with self.subTest(mode=mode, config=config):
+                with self.guest(mode, config) as guest:
+                    guest.cmd("vsched-stop", at=80_000)         # ns; the program takes longer
+                    guest.cmd("cont")
+                    guest.event_wait("STOP", timeout=60 * SLOWER)
+                    save(guest, state)
+                with self.guest(mode, config, more=("-incoming", "defer")) as guest:
+                    load(guest, state)
+                    found = self.run_it(guest)
+                self.assertEqual(found, self.counters(mode, config))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,7 @@
     trace = Trace(path)
     of = settings("skylake")
     machine = Machine(Tlb(of), Memory(), of, nested=False, is_device=lambda address: False)
-    for step in trace:
-        machine.step(step)
-    machine.end()
+    machine.run(list(trace))
     print(machine.tlb.count)
 
 Nothing here is from softmmu-walk/: sizes come from configs/paging and from the page's table of
@@ -29,7 +27,10 @@ LARGE_32 = 22                           # pages of 4 MB go where those of 2 MB g
 FIRST = {CODE: ("l1i", "l1i-large"), DATA: ("l1d", "l1d-large", "l1d-huge")}
 GENERAL = ("rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
            "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
-REGISTERS = ("cr0", "cr3", "cr4") + GENERAL
+REGISTERS = ("cr0", "cr2", "cr3", "cr4") + GENERAL
+WITH_ERROR_CODE = (8, 10, 11, 12, 13, 14, 17)
+PAGE_FAULT, FIRST_INTERRUPT = 14, 32
+OF_WRITE, OF_FETCH = 2, 16              # bits of the error code of a page fault
 
 
 def settings(text):
@@ -141,23 +142,27 @@ class Tlb:
 
     def access(self, side, address, write, walk):
         """walk(): (bits of an address within the entry, within the guest's page, is global, is not
-        dirty)"""
+        dirty).  No walk: it ends in a page fault, which needs one even if there is an entry."""
         entry = next(filter(None, (a.find(address) for a in self.first[side])), None)
-        if entry and not (write and entry.clean):
+        usable = entry and not (write and entry.clean)
+        if usable and walk:
             return
         if entry:
-            self.count["dirty-walks"] += 1
+            self.count["dirty-walks"] += walk is not None
         else:
             self.count[f"{side}-l1-misses"] += 1
             entry = next(filter(None, (a.find(address) for a in self.second[side])), None)
             if entry:
                 self.count[f"{side}-l2-hits"] += 1
-                if not (write and entry.clean):
-                    self.enter_first(side, address, entry)
+                self.enter_first(side, address, entry)
+                if walk and not (write and entry.clean):
                     return
-                self.count["dirty-walks"] += 1
+                self.count["dirty-walks"] += walk is not None
             else:
                 self.count[f"{side}-misses"] += 1
+        if not walk:
+            self.count["page-faults"] += 1
+            return
         shift, of, is_global, clean = walk()
         entry = Entry(address, shift, of, is_global, clean)
         for array in self.second[side]:
@@ -267,6 +272,20 @@ def invlpg_base(code):
     return code[2] & 7 | more
 
 
+def fxsave_area(machine, step):
+    """(address, is a store) of FXSAVE and FXRSTOR, whose accesses plugins do not see"""
+    code, more = opcode(step.code)
+    if code[:2] != b"\x0f\xae" or code[2] >> 3 & 7 > 1 or code[2] >= 0xc0:
+        return None
+    at = step.pc + step.code.index(b"\x0f\xae") + 2
+    modrm, byte = machine.byte(at), machine.byte
+    assert modrm & 7 not in (4, 5), f"{step.pc:#x}: FXSAVE with a scaled index"
+    address = machine.registers[GENERAL[modrm & 7 | more]]
+    size = (0, 1, 4)[modrm >> 6]
+    offset = int.from_bytes(bytes(byte(at + 1 + n) for n in range(size)), "little", signed=True)
+    return address + offset & (1 << 64) - 1, not modrm >> 3 & 7
+
+
 class Machine:
     """A processor with 4 levels of tables, its TLB, and a hypervisor if it is nested, whose exits
     empty the TLB without VPIDs.  is_device(physical address): an access exits."""
@@ -276,8 +295,8 @@ class Machine:
         self.flushes = of["tlb vpid"] == "no"
         self.host_shift = SHIFTS[of["host pages"]]
         self.registers = dict.fromkeys(REGISTERS, 0)
-        self.last = None                # the step before
-        self.instructions = 0
+        self.handlers = {}              # {address: vector}
+        self.idt = self.gdt = self.tss = 0
 
     def is_paging(self):
         return self.registers["cr0"] & PAGING
@@ -310,20 +329,65 @@ class Machine:
             self.tlb.count[f"exits-{kind}"] += 1
             if self.flushes:
                 self.tlb.flush()
-                self.access(CODE, pc)
+                if pc is not None:
+                    self.access(CODE, pc)
 
-    def step(self, step):
-        """An instruction; those after it are not known yet, so it is the one before that ends."""
-        last, self.last = self.last, step
-        if last:
-            self.instructions += 1
-            self.finish(last, step.pc)
+    def run(self, steps):
+        """Instructions; after the last one nothing is known."""
+        for n, step in enumerate(steps):
+            following = steps[n + 1].pc if n + 1 < len(steps) else step.pc
+            self.execute(step, following)
+            vector = self.handlers.get(following)
+            if vector is not None:
+                self.deliver(vector, steps[n + 1:n + 400])
 
-    def end(self):
-        """There is no instruction after the last one."""
-        self.step(self.last)
+    def use_interrupts(self, idt, gdt, tss):
+        """Addresses of the tables that an interrupt or exception is delivered by"""
+        self.idt, self.gdt, self.tss = idt, gdt, tss
+        for vector in range(256):
+            low, high = (self.memory.word(self.walk(at, False)[4])
+                         for at in (idt + 16 * vector, idt + 16 * vector + 8))
+            if low >> 47 & 1:
+                self.handlers[low & 0xffff | low >> 32 & 0xffff0000 | (high & 0xffffffff) << 32] = \
+                    vector
 
-    def finish(self, step, following):
+    def deliver(self, vector, handler):
+        """SDM 3A, 6.14: the gate, its code segment, the stack's address if that is another one, and
+        what is pushed.  Nothing of it is in a trace but where the stack ends.  The model's exit by
+        an interrupt comes after its delivery.  handler: the instructions that follow"""
+        stack, words = self.registers["rsp"], 6 if vector in WITH_ERROR_CODE else 5
+        if vector == PAGE_FAULT:
+            # The error code is seen when the handler loads it.
+            code = next(value for step in handler
+                        for address, _, size, store, value in step.accesses
+                        if (address, size, store) == (stack, 8, False))
+            self.tlb.access(CODE if code & OF_FETCH else DATA, self.registers["cr2"],
+                            bool(code & OF_WRITE), None)
+        gate = self.idt + 16 * vector
+        self.access(DATA, gate)
+        low = self.memory.word(self.walk(gate, False)[4])
+        self.access(DATA, self.gdt + (low >> 16 & 0xfff8))
+        ist = low >> 32 & 7
+        slot = self.tss + (28 + 8 * ist if ist else 4)
+        if ist or self.quad(slot) == stack + 8 * words:
+            self.access(DATA, slot)
+            self.access(DATA, slot + 7)
+        for n in reversed(range(words)):
+            self.access(DATA, stack + 8 * n, True)
+        if vector >= FIRST_INTERRUPT:
+            self.exit("interrupt", None)
+
+    def byte(self, address):
+        return self.quad(address) & 255
+
+    def quad(self, address):
+        """8 bytes at any address"""
+        bits = 8 * (address & 7)
+        low, high = (self.memory.word(self.walk(at, False)[4])
+                     for at in (address & ~7, (address & ~7) + 8))
+        return (low >> bits | high << 64 - bits) & (1 << 64) - 1
+
+    def execute(self, step, following):
         if self.is_paging():
             self.access(CODE, step.pc)
             if following - step.pc < 16 and following >> 12 == (step.pc >> 12) + 1 and \
@@ -341,8 +405,14 @@ class Machine:
             self.tlb.flush_space()
         elif self.is_paging() and is_port(step.code):
             self.exit("io", step.pc)
+        elif step.code[0] == 0xf4:
+            self.exit("halt", None)
 
     def data(self, step):
+        area = fxsave_area(self, step)
+        if area:
+            for address in area[0], area[0] + 511:
+                self.access(DATA, address, area[1])
         for address, physical, size, store, value in step.accesses:
             if self.is_paging():
                 self.access(DATA, address, store)

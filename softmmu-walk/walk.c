@@ -217,7 +217,14 @@ static bool where(CPUState *cpu, int *vcpu, int *pcpu)
     }
     *vcpu = vsched_vcpu(cpu);
     *pcpu = vsched_exec_pcpu(cpu);
-    return *pcpu != VSCHED_NONE;
+    if (*pcpu == VSCHED_NONE) {
+        return false;
+    }
+    if (paging.vcpu[*vcpu].home < 0) {
+        /* From a saved state: QEMU's TLB was empty until now. */
+        paging.vcpu[*vcpu].home = *pcpu;
+    }
+    return true;
 }
 
 static void charge(CPUState *cpu, int64_t cycles)
