@@ -1,14 +1,16 @@
-"""Paging under Linux on x86: 4 VCPUs on 2 PCPUs in each mode, twice the same, and shadow tables
-that are those of the guest at any moment.
+"""Paging under Linux on x86: 4 VCPUs on 2 PCPUs in each mode, twice the same, also when the host
+disturbs the second run, and shadow tables that are those of the guest at any moment.
 
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
+import contextlib
 import os
 import time
 import unittest
 
 from support import GUEST_FAULTS, GUESTS, SLOWER, Guest
+from test_noise import QUERIES, load, nothing, outcome, stops
 
 
 def linux(paging, workload, *more):
@@ -99,6 +101,32 @@ class Linux(unittest.TestCase):
                     guest.cmd("cont")
             self.assertGreater(entries, 100_000)
             self.assertEqual(stale > 0, paging == "shadow")
+
+
+@contextlib.contextmanager
+def load_and_stops(guest):
+    with load(guest), stops(guest) as done:
+        yield done
+
+
+class Noise(unittest.TestCase):
+    """test_noise.py has each kind by itself."""
+    timeout = 6000
+
+    @staticmethod
+    def run_it(paging, disturbs, asks):
+        with linux(paging, "boot", "-S") as guest:
+            return outcome(guest, disturbs, asks, 1200)
+
+    def test_same_counters_and_console(self):
+        for paging in "native", "nested", "shadow", "agile", "dsp":
+            with self.subTest(paging=paging):
+                first, _, _ = self.run_it(paging, nothing, False)
+                self.assertIn("workload boot: exit 0", first[-1])
+                found, stopped, asked = self.run_it(paging, load_and_stops, True)
+                self.assertEqual(found, first)
+                self.assertGreater(stopped, 100)
+                self.assertGreater(asked, 10 * len(QUERIES))
 
 
 if __name__ == "__main__":
