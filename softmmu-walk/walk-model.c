@@ -1037,6 +1037,9 @@ void walk_model_set_mode(WalkModel *m, unsigned vm, WalkMode mode)
         walk_cache_flush_host(m->pcpu[p].cache, vm + 1);
     }
     flush_vm(m, &m->vm[vm]);
+    for (unsigned p = 0; p < m->pcpus; p++) {
+        walk_tlb_begin_anew(m->pcpu[p].tlb);
+    }
 }
 
 /* --- What is known --- */

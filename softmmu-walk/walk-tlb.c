@@ -411,6 +411,20 @@ void walk_tlb_flush(WalkTlb *t)
     }
 }
 
+void walk_tlb_begin_anew(WalkTlb *t)
+{
+    for (unsigned i = 0; i < WALK_ARRAYS; i++) {
+        if (walk_tlb_used(t, i)) {
+            return;
+        }
+    }
+    for (unsigned i = 0; i < WALK_ARRAYS; i++) {
+        for (unsigned set = 0; set < t->array[i].sets; set++) {
+            t->array[i].next[set] = 0;
+        }
+    }
+}
+
 unsigned walk_tlb_used(const WalkTlb *t, WalkArrayName array)
 {
     unsigned used = 0;

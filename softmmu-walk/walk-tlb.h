@@ -149,6 +149,8 @@ void walk_tlb_flush_asid(WalkTlb *t, WalkTag tag);
 /* Of a virtual processor: everything, or what is not global */
 void walk_tlb_flush_vpid(WalkTlb *t, uint32_t vpid, bool globals);
 void walk_tlb_flush(WalkTlb *t);
+/* If it is empty, it is as it was at first: replacement begins anew, too. */
+void walk_tlb_begin_anew(WalkTlb *t);
 
 /* How many entries an array holds */
 unsigned walk_tlb_used(const WalkTlb *t, WalkArrayName array);

@@ -161,6 +161,37 @@ static void test_sizes(void)
     walk_tlb_free(t);
 }
 
+/* Is the oldest of three pages of a set with two ways the one that is gone? */
+static bool replaces_the_oldest(WalkTlb *t)
+{
+    for (unsigned n = 0; n < 3; n++) {
+        fill(t, WALK_DATA, n * 0x2000);
+    }
+    return walk_tlb_peek(t, WALK_DATA, 0, one).level == 2 &&
+           walk_tlb_peek(t, WALK_DATA, 0x2000, one).level == 1;
+}
+
+/*
+ * A flush leaves the pointer of a set where it is, on the second way after the
+ * first three pages; a TLB that begins anew is as it was, but only an empty one.
+ */
+static void test_beginning_anew(void)
+{
+    WalkTlbConfig c = small();
+    WalkTlb *t = walk_tlb_new(&c, 1);
+
+    g_assert_true(replaces_the_oldest(t));
+    walk_tlb_begin_anew(t);
+    walk_tlb_flush(t);
+    g_assert_false(replaces_the_oldest(t));
+    walk_tlb_flush(t);
+    g_assert_true(replaces_the_oldest(t));
+    walk_tlb_flush_vpid(t, one.vpid, true);
+    walk_tlb_begin_anew(t);
+    g_assert_true(replaces_the_oldest(t));
+    walk_tlb_free(t);
+}
+
 static void test_invalidation(void)
 {
     WalkTlbConfig c = small();
@@ -523,6 +554,7 @@ int main(int argc, char **argv)
     g_test_add_func("/tlb/levels", test_levels);
     g_test_add_func("/tlb/sizes", test_sizes);
     g_test_add_func("/tlb/invalidation", test_invalidation);
+    g_test_add_func("/tlb/beginning-anew", test_beginning_anew);
     g_test_add_func("/tlb/impossible", test_impossible);
     g_test_add_func("/tlb/naive", test_against_a_naive_one);
     g_test_add_func("/tlb/random", test_random);
