@@ -161,7 +161,7 @@ static void test_sizes(void)
     walk_tlb_free(t);
 }
 
-/* Is the oldest of three pages of a set with two ways the one that is gone? */
+/* Is the oldest of three pages of a set of two ways the one that is gone? */
 static bool replaces_the_oldest(WalkTlb *t)
 {
     for (unsigned n = 0; n < 3; n++) {
@@ -173,7 +173,7 @@ static bool replaces_the_oldest(WalkTlb *t)
 
 /*
  * A flush leaves the pointer of a set where it is, on the second way after the
- * first three pages; a TLB that begins anew is as it was, but only an empty one.
+ * first three pages; a TLB that begins anew is as it was, if it is empty.
  */
 static void test_beginning_anew(void)
 {
