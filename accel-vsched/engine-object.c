@@ -224,6 +224,14 @@ static const EngineParameter engine_parameters[] = {
         offsetof(VschedEngine, random_stalls), vsched_stalls_changed,
     }, {
         {
+            .name = "translate-after",
+            .description = "for tests: how often a block is wanted in a form "
+                           "that reports accesses before it is translated",
+            .minimum = 0, .maximum = 1000 * 1000, .value = 20,
+        },
+        offsetof(VschedEngine, translate_after),
+    }, {
+        {
             .name = "sdb",
             .description = "spin detection buffers watch",
             .unit = VSCHED_SWITCH,

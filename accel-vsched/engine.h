@@ -90,6 +90,7 @@ typedef struct VschedExec {
     int64_t counted;            /* insns[] of the VCPU are counted up to here */
     bool spin;                  /* the policy is to be notified of a spin */
     int64_t notify_at;          /* position: not before */
+    unsigned slow;              /* accesses of this watch by the slow path */
 } VschedExec;
 
 /* What periods.c keeps of a PCPU; all positions as in listener.h. */
@@ -175,6 +176,7 @@ struct VschedEngine {
     uint64_t skip;              /* ns; 0: never */
     uint64_t disk_latency;      /* ns */
     uint64_t random_stalls;     /* cycles; 0: none */
+    uint64_t translate_after;   /* times that a form of a block is wanted */
     uint64_t watch;             /* SDBs are connected: sdb=on */
     uint64_t jitter;            /* of the core */
     char *sched;

@@ -140,6 +140,54 @@ static inline void observe(CPUState *cpu, unsigned mask)
     run.watch_mask = mask;
     cpu->neg.observe = cflags;
     cpu->tcg_cflags = (cpu->tcg_cflags & ~CF_OBSERVE) | cflags;
+    if (unlikely(cpu->neg.observe_slowly)) {
+        tcg_observe_slowly(cpu, false);
+    }
+}
+
+/*
+ * Cold code.  Most code of a boot runs a few times, and most watches come by a
+ * piece of it only once.  Then the slow path of memory accesses reports what a
+ * block does, at some 20 ns an access; to translate it in another form takes
+ * some 10 us.  It is translated when it has been wanted in that form
+ * translate_after times, or when this watch has had so many slow accesses.
+ */
+#define SLOW_ACCESSES 256       /* for each time of translate_after (choice) */
+
+/*
+ * How often forms of blocks have been wanted, by a hash of address and form.
+ * What collides is translated sooner: that is the host's time, not the guest's.
+ */
+static uint8_t forms_wanted[1 << 14];
+
+static bool vsched_untranslated(CPUState *cpu, vaddr pc, uint32_t cflags)
+{
+    uint8_t *wanted = &forms_wanted[(uint32_t)(pc ^ cflags) * 0x9e3779b9u >>
+                                    18];
+    uint64_t enough = vsched_engine->translate_after;
+
+    if (*wanted >= enough || run.x->slow >= SLOW_ACCESSES * enough) {
+        return false;
+    }
+    *wanted += *wanted < UINT8_MAX;
+    cpu->tcg_cflags &= ~CF_OBSERVE;
+    tcg_observe_slowly(cpu, true);
+    return true;
+}
+
+/* An access was reported or marked, maybe by the slow path. */
+static inline void count_slow(CPUState *cpu)
+{
+    if (cpu->neg.observe_slowly && ++run.x->slow ==
+        SLOW_ACCESSES * vsched_engine->translate_after) {
+        expire(cpu);
+    }
+}
+
+static void vsched_mark(CPUState *cpu, vaddr addr, bool store)
+{
+    vsched_periods_mark(cpu, addr, store);
+    count_slow(cpu);
 }
 
 /* The watch mask of all listeners has changed, in the middle of a block. */
@@ -147,7 +195,12 @@ static inline void observe_less(CPUState *cpu, unsigned mask)
 {
     if (unlikely(mask != run.watch_mask) &&
         !(cpu->neg.observe & CF_OBSERVE_INSN)) {
-        observe(cpu, mask);
+        if (cpu->neg.observe_slowly && mask) {
+            run.watch_mask = mask;
+            cpu->neg.observe = watch_cflags(mask);
+        } else {
+            observe(cpu, mask);
+        }
         expire(cpu);
     }
 }
@@ -203,6 +256,7 @@ static void vsched_load(CPUState *cpu, vaddr addr, unsigned size)
             l->ops->load(l, cpu, at, addr, size);
         }
     }
+    count_slow(cpu);
     observe_less(cpu, watch_mask_of_all(x));
 }
 
@@ -219,6 +273,7 @@ static void vsched_store(CPUState *cpu, vaddr addr, unsigned size,
             l->ops->store(l, cpu, at, addr, size, low, high);
         }
     }
+    count_slow(cpu);
     observe_less(cpu, watch_mask_of_all(x));
 }
 
@@ -541,6 +596,9 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
     } else {
         if (x->listeners) {
             observe(cpu, watch_mask_of_all(x));
+            if (!run.watch_mask) {
+                x->slow = 0;
+            }
         }
         *observed = cpu->neg.observe;
         refill(cpu, now, MIN(limit, exact));
@@ -609,7 +667,8 @@ static const TCGExecHooks hooks = {
     .store = vsched_store,
     .mode = vsched_mode,
     .gen_mark = vsched_periods_gen_mark,
-    .mark = vsched_periods_mark,
+    .mark = vsched_mark,
+    .untranslated = vsched_untranslated,
     .pause = vsched_pause,
     .interrupt = vsched_interrupt,
     .exception = vsched_exception,
@@ -840,6 +899,9 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
     settle(cpu, now);
     run.cpu = NULL;
     cpu->neg.observe = 0;
+    if (unlikely(cpu->neg.observe_slowly)) {
+        tcg_observe_slowly(cpu, false);
+    }
 
     if (unlikely(r == EXCP_DEBUG)) {
         vsched_debugger_stop(e, cpu);

@@ -37,6 +37,7 @@ def symbol(name, wanted):
 class OneOfMany:
     """Four VCPUs on two PCPUs: two wait for their turn.  For a TestCase."""
     timeout = 200
+    STEPS = 2500                # more than two periods of the SDB
 
     def guest(self, *more):
         """A QEMU that waits to be let go."""
@@ -91,6 +92,21 @@ class OneOfMany:
             for thread in THREADS:
                 wait_insns(guest, thread, before[thread - 1] + 10_000)
             guest.cmd("stop")
+            self.finish(guest, debugger)
+
+    def test_each_step_is_an_instruction(self):
+        """Also where a period of the SDB ends, after each 1024: the block is another one there,
+        which has to be found, or translated, before the instruction is executed."""
+        with self.guest() as guest, Debugger(guest) as debugger:
+            self.stop_at_work(debugger)
+            self.step(debugger, 4)          # what ran before is counted now
+            before = insns(guest)
+            for thread in (2, 3):
+                for _ in range(self.STEPS):
+                    self.step(debugger, thread)
+            self.step(debugger, 4)
+            after = insns(guest)
+            self.assertEqual([after[t - 1] - before[t - 1] for t in (2, 3)], [self.STEPS] * 2)
             self.finish(guest, debugger)
 
     def test_one_runs_others_stay(self):
@@ -237,9 +253,10 @@ class InTheMiddle(unittest.TestCase):
             self.assertEqual(debugger.ask("D"), "OK")
             self.assertEqual(end(guest), alone)
 
-    def hits(self, name, parameters, insert, *where):
+    def hits(self, name, parameters, insert, *where, machine=SMALL):
         """Continue from each stop, as gdb does; how often each thread stopped, and what ran."""
-        with Guest(*program(name, SMALL, parameters), "-S") as guest, Debugger(guest) as debugger:
+        with Guest(*program(name, machine, parameters), "-S") as guest, \
+                Debugger(guest) as debugger:
             for place in where:
                 self.assertEqual(debugger.ask(insert + place), "OK")
             hits = dict.fromkeys(THREADS, 0)
@@ -251,11 +268,15 @@ class InTheMiddle(unittest.TestCase):
             return hits, json.loads(end(guest)[0]), guest.stats()["vm"]
 
     def test_breakpoints(self):
-        """Each of 4 VCPUs sends 2 cross-calls to each other one in 3 rounds."""
-        for function in ("crosscall", "interrupt_vector"):
-            with self.subTest(at=function):
+        """Each of 4 VCPUs sends 2 cross-calls to each other one in 3 rounds.  Blocks in the forms
+        that report accesses are translated soon, at once, or never."""
+        for function, more in (("crosscall", ""), ("interrupt_vector", ""),
+                               ("crosscall", ",translate-after=0"),
+                               ("crosscall", ",translate-after=1000000")):
+            with self.subTest(at=function, more=more):
                 hits, report, _ = self.hits("crosscall", "rounds=3", "Z",
-                                            f"0,{symbol('crosscall', function):x},4")
+                                            f"0,{symbol('crosscall', function):x},4",
+                                            machine=SMALL + more)
                 self.assertEqual(hits, dict.fromkeys(THREADS, 2 * 3 * 3))
                 self.assertTrue(report["ok"])
 

@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import unittest
 
-from support import BUILD, SLOWER, TOP, Guest, Refusals
+from support import BUILD, GUESTS, SLOWER, TOP, Guest, Refusals
 from test_save import end, program, wait_for
 
 PLUGINS = os.path.join(BUILD, "plugins")
@@ -181,6 +181,17 @@ class Observer(Refusals, unittest.TestCase):
             self.assertNotEqual(guest.stats(), alone[1])
             self.assertEqual(alone, end(guest))
 
+    def test_reports_in_line_and_by_the_slow_path(self):
+        """Blocks are translated in the forms that report at once, or never; so they are with
+        another listener, which wants all accesses for ever and charges time at some of them."""
+        for sched, alone in self.alone.items():
+            for times in (0, 1000000):
+                with self.subTest(sched=sched, times=times):
+                    self.assert_same(alone, run_all(f"{MACHINE},sched={sched},"
+                                                    f"translate-after={times}"))
+        stalls = f"{MACHINE},sched=sdb,random-stalls=20,translate-after="
+        self.assert_same(run_all(stalls + "0"), run_all(stalls + "1000000"))
+
     def test_few_translations_kept(self):
         """The code buffer holds 1 MiB, and is emptied whenever it is full."""
         few = ("-accel", "tcg,thread=vsched,tb-size=1")
@@ -189,6 +200,26 @@ class Observer(Refusals, unittest.TestCase):
             end(guest)
             jit = guest.cmd("x-query-jit")["human-readable-text"]
         self.assertGreater(int(re.search(r"TB flush count +(\d+)", jit).group(1)), 2)
+
+
+class X86(unittest.TestCase):
+    """A boot of Linux has accesses of all sizes, compare-and-swaps that fail, and strings."""
+    timeout = 900
+
+    def test_reports_in_line_and_by_the_slow_path(self):
+        runs = []
+        for times in (0, 1000000):
+            with Guest("-M", "q35", "-nodefaults", "-smp", "2", "-m", "256", "-no-shutdown",
+                       "-kernel", os.path.join(GUESTS, "x86/vmlinuz"),
+                       "-initrd", os.path.join(GUESTS, "x86/initrd.gz"),
+                       "-append", "console=ttyS0 workload=boot",
+                       "-accel", f"tcg,thread=vsched,pcpus=2,sched=sdb,translate-after={times}",
+                       arch="x86_64") as guest:
+                guest.wait_console("workload boot: exit 0", timeout=300)
+                self.assertTrue(guest.event_wait("SHUTDOWN", timeout=60 * SLOWER))
+                runs.append((guest.console, guest.stats()))
+        self.assertEqual(*runs)
+        self.assertGreater(runs[0][1]["vm"]["vcpu-spin-periods"], 100)
 
 
 if __name__ == "__main__":

@@ -138,9 +138,13 @@ class Machine(unittest.TestCase):
     works out from the trace of the same run."""
 
     def test_decisions(self):
-        """4 VCPUs on 2 PCPUs, programs that wait in different ways."""
+        """4 VCPUs on 2 PCPUs, programs that wait in different ways; blocks report in line, or
+        the slow path reports what they do (translate-after)."""
         for program in ("idle", "search", "tas", "ticket", "mcs", "barrier"):
-            for policy in ("timeslice", "sdb"):
+            policies = ["timeslice", "sdb"]
+            if program in ("tas", "mcs"):
+                policies += ["sdb,translate-after=0", "sdb,translate-after=1000000"]
+            for policy in policies:
                 with self.subTest(program=program, policy=policy), \
                         tempfile.TemporaryDirectory() as directory:
                     trace, log = os.path.join(directory, "trace"), os.path.join(directory, "log")

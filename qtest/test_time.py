@@ -86,6 +86,17 @@ class Stalls(unittest.TestCase):
                 with self.subTest(machine=machine, options=options):
                     self.observed(machine, *options)
 
+    def test_how_accesses_are_reported_changes_nothing(self):
+        """By blocks that report in line, by the slow path, or by both in turn: other blocks have
+        been translated when a stall ends a stretch, and an access to a device comes next."""
+        for machine in self.machines[1:3]:
+            for name, parameters in PROGRAMS[:2]:
+                runs = [finish(name, f"{machine},translate-after={times}", parameters)
+                        for times in (0, 3, 20, 1000000)]
+                for other in runs[1:]:
+                    with self.subTest(machine=machine, program=name):
+                        self.assertEqual(runs[0], other)
+
     def test_sdbs_that_nobody_listens_to_change_nothing(self):
         for machine in self.machines[2:]:
             for name, parameters in PROGRAMS:
@@ -296,6 +307,29 @@ class X86(Rom, unittest.TestCase):
                         b"\x75\xf5",                        # 1: cmpl $4 * vcpus, 0x50c; jne 1b
                         b"\x66\xa1\x10\x05\x66\xa3", (0x600 + 4 * vcpus).to_bytes(2, "little"),
                         RESET])
+
+    def test_code_that_is_written_and_data_beside_it(self):
+        """Two functions "mov $N, %ax; lret", the second of which spans two pages, each called when
+        its N has been written; the stack and two numbers are in the same page.  In the 50 turns N
+        is at first 17 to 66, then 18 to 67: 50 * 41.5 + 50 * 42.5 = 4200.  The second N is 5 + 256
+        times 1 to 50: 250 + 256 * 1275 = 326650, of which 16 bits are 64506."""
+        rom = x86_rom([], [], [
+            b"\x31\xc0\x8e\xd8\x8e\xd0\xbc\x00\x7f",          # %ss:%sp = 0:0x7f00
+            b"\xc7\x06\x20\x70\xb8\x11\xc7\x06\x22\x70\x00\xcb",  # 0x7020: mov $17, %ax; lret
+            b"\xc7\x06\xfe\x7f\xb8\x05\xc7\x06\x00\x80\x00\xcb",  # 0x7ffe: mov $5, %ax; lret
+            b"\xb9\x32\x00",                                 # mov $50, %cx
+            b"\xff\x06\x30\x70\xff\x06\x80\x70",             # 1: incw 0x7030; incw 0x7080
+            b"\x9a\x20\x70\x00\x00\x01\x06\x00\x06",         # lcall 0:0x7020; add %ax, 0x600
+            b"\xfe\x06\x21\x70",                             # incb 0x7021
+            b"\x9a\x20\x70\x00\x00\x01\x06\x00\x06",         # lcall 0:0x7020; add %ax, 0x600
+            b"\xfe\x06\x00\x80",                             # incb 0x8000
+            b"\x9a\xfe\x7f\x00\x00\x01\x06\x04\x06",         # lcall 0:0x7ffe; add %ax, 0x604
+            b"\xe2\xd3",                                     # loop 1b
+            b"\xa1\x30\x70\xa3\x08\x06\xa1\x80\x70\xa3\x0c\x06",  # to 0x608 and 0x60c
+            RESET])
+        runs = [self.finish(rom, f"pcpus=1,translate-after={times}", 4) for times in (0, 20)]
+        self.assertEqual(runs[0][0], [4200, 64506, 50, 50])
+        self.assertEqual(*runs)
 
     def test_tsc_between_vcpus(self):
         for vcpus, pcpus_ in ((2, 2), (4, 3), (3, 1)):
