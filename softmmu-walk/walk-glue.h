@@ -20,11 +20,15 @@
 
 #define WALK_NOWHERE UINT64_MAX
 
+/* Pages of code that a VCPU has executed, by the lowest bits of their number */
+#define WALK_RECENT 64
+
 typedef struct PagingVCPU {
     int home;                   /* the PCPU that QEMU's TLB is a subset of */
     uint64_t code_page;         /* as last told or looked up, or WALK_NOWHERE */
     uint64_t span;              /* where a block that goes on beyond begins */
     bool elsewhere;             /* what it executes next is told anyway */
+    uint64_t recent[WALK_RECENT]; /* that the model has; others are 0 */
     bool lost;                  /* an exit has emptied the TLB: that page too */
     bool off;                   /* the guest's paging is */
 } PagingVCPU;

@@ -44,10 +44,21 @@ static CPUState *cpu_of(unsigned vcpu)
     return vsched_engine->cpu[vcpu];
 }
 
+static uint64_t *recent(unsigned vcpu, uint64_t page)
+{
+    return &paging.vcpu[vcpu].recent[page / PAGE % WALK_RECENT];
+}
+
+/* A page and what follows it, @size bytes; 0: all */
 static void lose(unsigned vcpu, uint64_t address, uint64_t size)
 {
     if (cpu_of(vcpu)) {
         tlb_evict(cpu_of(vcpu), address, size);
+    }
+    if (size == PAGE) {
+        *recent(vcpu, address) = 0;
+    } else {
+        memset(paging.vcpu[vcpu].recent, 0, sizeof(paging.vcpu[vcpu].recent));
     }
 }
 
@@ -83,7 +94,10 @@ static void find_code_page(unsigned vcpu)
     }
 }
 
-/* The guest goes on elsewhere: it is looked at anyway. */
+/*
+ * The guest goes on elsewhere: it is looked at anyway.  It may have invalidated
+ * what it had.
+ */
 static void go_elsewhere(int vcpu)
 {
     PagingVCPU *v = &paging.vcpu[vcpu];
@@ -91,6 +105,7 @@ static void go_elsewhere(int vcpu)
     v->lost = false;
     v->code_page = v->span = WALK_NOWHERE;
     v->elsewhere = true;
+    memset(v->recent, 0, sizeof(v->recent));
 }
 
 static void flushed(void *opaque, unsigned pcpu)
@@ -297,10 +312,22 @@ static void walked(CPUState *cpu, const PageWalk *w)
     }
 }
 
-/* The modelled TLB for code does not have the page: a walk for it. */
+/* Has the modelled TLB for code the page?  What is found is kept, with bit 0. */
+static bool has_code(int vcpu, int pcpu, uint64_t page)
+{
+    uint64_t *known = recent(vcpu, page), key = page | 1;
+
+    if (*known != key &&
+        walk_model_has(paging.model, pcpu, vcpu, true, false, page)) {
+        *known = key;
+    }
+    return *known == key;
+}
+
+/* If it has not: a walk for it. */
 static void fetch(CPUState *cpu, int vcpu, int pcpu, uint64_t page)
 {
-    if (!walk_model_has(paging.model, pcpu, vcpu, true, false, page)) {
+    if (!has_code(vcpu, pcpu, page)) {
         paging.fetching = true;
         cpu->cc->tcg_ops->tlb_fill(cpu, page, 0, MMU_INST_FETCH,
                                    cpu->cc->mmu_index(cpu, true), true, 0);
@@ -333,7 +360,7 @@ static bool code(CPUState *cpu, vaddr pc, bool more)
     v->span = more ? page : WALK_NOWHERE;
     v->elsewhere = false;
     /* After a block of two pages, who comes back to the first one is told. */
-    return !more && walk_model_has(paging.model, pcpu, vcpu, true, false, page);
+    return !more && has_code(vcpu, pcpu, page);
 }
 
 static void root(CPUState *cpu, hwaddr root, unsigned levels, bool all)
