@@ -312,7 +312,7 @@ static void walked(CPUState *cpu, const PageWalk *w)
     }
 }
 
-/* Has the modelled TLB for code the page?  What is found is kept, with bit 0. */
+/* Has the modelled TLB for code the page?  What is found is kept, plus 1. */
 static bool has_code(int vcpu, int pcpu, uint64_t page)
 {
     uint64_t *known = recent(vcpu, page), key = page | 1;
