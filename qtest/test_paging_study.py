@@ -119,6 +119,20 @@ class Tables(unittest.TestCase):
         self.assertIn(["all", "6000.00", "5000.00", "4000.00", "17.50", "0.50"], lines)
         self.assertIn(["margin=9"], lines)
 
+    def test_long(self):
+        """880 references in 200 walks, of which 2 were for D bits, are 4.40."""
+        store = MadeUp({("mcf", mode): result(s, misses=198, faults=5, **more) for mode, s, more in
+                        (("nested", 4, {}), ("shadow", 3, {}),
+                         ("dsp", 2, {"time": [1, 3], "switches": 2, "samples": [0] * 200}))})
+        for e in store.results.values():
+            e["counters"].update({"references-guest": 480, "references-host": 400, "dirty-walks": 2,
+                                  "exits-hidden-fault": 0, "exits-accessed": 0, "exits-dirty": 0})
+        line = next(line.split() for line in PARTS["long"].text(store, OPTIONS).splitlines()
+                    if line.startswith("mcf"))
+        self.assertEqual(line[1:3] + line[4:5], ["5", "10", "4.000"])
+        self.assertEqual(line[7:], ["--", "0.750", "0.500", "--", "4.40", "4.40", "200", "75.0",
+                                    "2", "0.859"])
+
     def test_faults(self):
         """1010 counted by the kernel of 1000 that walks found: 1 % more"""
         class ByFaults(MadeUp):

@@ -402,7 +402,7 @@ class Long(Part):
     """Three programs at full length: what does not shrink with them weighs less"""
     # Times the usual length, and the interval of samples, ns
     LENGTHS = {"gcc": (20, 25_000_000), "mcf": (5, 10_000_000), "phases": (20, 25_000_000)}
-    modes = ("nested", "shadow", "dsp")
+    modes = ("native", "nested", "shadow", "dsp")
 
     def of(self, options, program, mode, **more):
         length, interval = self.LENGTHS[program]
@@ -423,9 +423,13 @@ class Long(Part):
             rows.append((program, length, f"{interval / 1e6:g}", f"{n['insns'] / 1e9:.1f}",
                          fixed(nested / HZ), fixed(1000 * misses(e["nested"]) / n["insns"]),
                          fixed(1000 * n["page-faults"] / n["insns"], 4),
-                         fixed(r["shadow"]), fixed(r["dsp"]), *cells(e["dsp"]), fixed(RATIO.get(SPEC.get(program)))))
+                         *(fixed(r[mode]) for mode in ("native", "shadow", "dsp")),
+                         *(fixed(ratio(*walked(e[mode])), 2) if e[mode] else "--"
+                           for mode in ("native", "nested", "shadow")),
+                         *cells(e["dsp"]), fixed(RATIO.get(SPEC.get(program)))))
         return grid(("program", "times", "sample, ms", "insns, 1e9", "nested, s", "misses / 1000",
-                     "faults / 1000", "shadow", "dsp", *Shares.HEADS, "paper: shadow"), rows)
+                     "faults / 1000", "native", "shadow", "dsp", "references: native", "nested",
+                     "shadow", *Shares.HEADS, "paper: shadow"), rows)
 
 
 class Caches(Part):
@@ -458,6 +462,13 @@ class Caches(Part):
                      "a walk, nested: cycles", "shadow", "difference"), rows)
 
 
+def walked(e):
+    """(references, walks: of misses, of D bits, and again after exits that filled an entry)"""
+    c = e["counters"]
+    return c["references-guest"] + c["references-host"], misses(e) + c["dirty-walks"] + sum(
+        c[f"exits-{kind}"] for kind in ("hidden-fault", "accessed", "dirty"))
+
+
 class Walks(Part):
     modes = ("native", "nested", "shadow")
 
@@ -469,11 +480,7 @@ class Walks(Part):
                 continue
             cells = []
             for mode in self.modes:
-                c = e[mode]["counters"]
-                # Walks: of misses, of D bits, and again after exits that filled an entry
-                walks = misses(e[mode]) + c["dirty-walks"] + sum(
-                    c[f"exits-{kind}"] for kind in ("hidden-fault", "accessed", "dirty"))
-                references = c["references-guest"] + c["references-host"]
+                references, walks = walked(e[mode])
                 total[mode][0] += references
                 total[mode][1] += walks
                 cells.append(fixed(references / walks, 2))
