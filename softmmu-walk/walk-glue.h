@@ -30,7 +30,7 @@ typedef struct PagingVCPU {
     bool elsewhere;             /* what it executes next is told anyway */
     uint64_t recent[WALK_RECENT]; /* that the model has; others are 0 */
     bool lost;                  /* an exit has emptied the TLB: that page too */
-    bool off;                   /* the guest's paging is */
+    bool off;                   /* the guest has said that its paging is */
 } PagingVCPU;
 
 typedef struct Paging {

@@ -690,9 +690,10 @@ static bool start(const char *const *values, Error **errp)
     for (unsigned i = 0; i < paging.vcpus; i++) {
         vm[i] = t->vm[i];
     }
-    paging.vcpu = g_new(PagingVCPU, paging.vcpus);
+    paging.vcpu = g_new0(PagingVCPU, paging.vcpus);
     for (unsigned i = 0; i < paging.vcpus; i++) {
-        paging.vcpu[i] = (PagingVCPU) { -1, WALK_NOWHERE, false, true };
+        paging.vcpu[i].home = -1;
+        go_elsewhere(i);
     }
     paging.watched = g_hash_table_new(NULL, NULL);
     paging.model = walk_model_new(&config, &machine, &walk_hooks, mode);
