@@ -47,14 +47,7 @@ data:   .skip   WORDS * 8
         movl    $0x2000e3, 0x2008
         movl    $0, 0x200c
         lgdtl   %cs:gdtr
-        mov     $0x20, %eax             # physical address extension
-        mov     %eax, %cr4
-        mov     $PML4, %eax
-        mov     %eax, %cr3
-        mov     $0xc0000080, %ecx       # EFER: long mode
-        mov     $0x100, %eax
-        xor     %edx, %edx
-        wrmsr
+        rom_long_mode 0x20, PML4   # physical address extension
         mov     %cr0, %eax
         or      $0x80000001, %eax
         mov     %eax, %cr0

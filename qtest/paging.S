@@ -56,15 +56,7 @@
 #endif
 
         rom_begin
-        lgdtl   %cs:gdtr
-        mov     %cr0, %eax
-        or      $1, %eax
-        mov     %eax, %cr0
-        ljmpl   $8, $0xf0000 + protected
-        .code32
-protected:
-        mov     $16, %eax
-        mov     %eax, %ds
+        rom_protected
         movl    $LARGE, PD
 #if FORMAT == 2
         movl    $PT + TABLE, PD + (DATA >> 22) * 4

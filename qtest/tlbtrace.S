@@ -52,15 +52,7 @@
         .endm
 
         rom_begin
-        lgdtl   %cs:gdtr
-        mov     %cr0, %eax
-        or      $1, %eax
-        mov     %eax, %cr0
-        ljmpl   $8, $0xf0000 + protected
-        .code32
-protected:
-        mov     $16, %eax
-        mov     %eax, %ds
+        rom_protected
         mov     %eax, %es
         mov     %eax, %ss
         mov     $STACK, %esp
@@ -130,14 +122,7 @@ protected:
         cmp     $64, %esi
         jne     1b
 
-        mov     $0xa0, %eax             # PAE, global pages
-        mov     %eax, %cr4
-        mov     $PML4, %eax
-        mov     %eax, %cr3
-        mov     $0xc0000080, %ecx       # EFER: long mode
-        mov     $0x100, %eax
-        xor     %edx, %edx
-        wrmsr
+        rom_long_mode 0xa0, PML4   # PAE, global pages
         mov     %cr0, %eax
         or      $0x80000000, %eax
         mov     %eax, %cr0

@@ -15,6 +15,31 @@ _start:
 low:
         .endm
 
+        # To protected mode: gdtr, and segments 8 and 16 of 4 GB, are the program's.
+        .macro  rom_protected
+        lgdtl   %cs:gdtr
+        mov     %cr0, %eax
+        or      $1, %eax
+        mov     %eax, %cr0
+        ljmpl   $8, $0xf0000 + protected
+        .code32
+protected:
+        mov     $16, %eax
+        mov     %eax, %ds
+        .endm
+
+        # Long mode comes with paging: cr4, and the first table.
+        .macro  rom_long_mode cr4, root
+        mov     $\cr4, %eax
+        mov     %eax, %cr4
+        mov     $\root, %eax
+        mov     %eax, %cr3
+        mov     $0xc0000080, %ecx       # EFER: long mode
+        mov     $0x100, %eax
+        xor     %edx, %edx
+        wrmsr
+        .endm
+
         .macro  quit
         mov     $0x51, %al
         out     %al, $0xf4
