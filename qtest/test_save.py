@@ -123,9 +123,10 @@ class Save(Continues, unittest.TestCase):
     def test_in_the_middle_of_user_mode(self):
         """A new QEMU's VCPUs are privileged until they are loaded: none may be counted,
         or judged by its SDB, as what it was."""
-        with Guest(*program("tas", SMALL, "rounds=60000 user=1")) as guest:
-            wait_for(guest, 1_000_000)
-            guest.cmd("stop")
+        with Guest(*program("tas", SMALL, "rounds=60000 user=1"), "-S") as guest:
+            guest.cmd("vsched-stop", at=5_000_000)      # its begin is privileged, for 0.3 ms
+            guest.cmd("cont")
+            guest.event_wait("STOP", timeout=40 * SLOWER)
             now = guest.stats()["vm"]
             self.assertGreater(now["vcpu-insns-user"], 20 * now["vcpu-insns-privileged"] // 10)
             self.assertGreater(now["pcpu-sdb-spins-user"], 0)
