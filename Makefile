@@ -36,6 +36,10 @@ figures:
 	@scripts/setup run
 	@scripts/packages figures
 	@scripts/build/bare-metal
+ifeq ($(FILE),caches)
+	@scripts/build/plugins
+	@scripts/build/postgres
+endif
 	@scripts/figures $(if $(FILE),--file $(FILE)) $(FIGURES)
 
 paging-study:

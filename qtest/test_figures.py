@@ -113,6 +113,23 @@ class Declarations(unittest.TestCase):
         runs = experiments.runs_of([tiny, tiny])
         self.assertEqual(len(runs), 4)
 
+    def test_states(self):
+        """Cases of Linux share the state that they begin from; one with runs before that are not
+        counted has its own, of its own root file system.  A case has its own limit."""
+        text = TINY.partition("locks =")[0] + """
+            a = { workload = "compress", arguments = "x=1" }
+            b = { workload = "compress", arguments = "x=2", limit = "7ms" }
+            c = { workload = "pgbench", arguments = "x=3", root = "pgbench.cpio.gz", warm = 1 }
+        """
+        tiny = self.declare(text.replace("\n            ", "\n    "))["tiny"]
+        states = {case.name: [arguments for _, arguments in case.state] for case in tiny.cases}
+        self.assertEqual(states, {"a": ["x=1", "x=2"], "b": ["x=1", "x=2"], "c": ["x=3"]})
+        runs = experiments.runs_of([tiny])
+        self.assertEqual({(run.case.name, run.limit) for run in runs},
+                         {("a", 500 * 10**6), ("b", 7 * 10**6), ("c", 500 * 10**6)})
+        groups = experiments.groups_of(runs)
+        self.assertEqual(sorted(len(group) for group in groups), [2, 2, 4, 4])
+
     def test_every_policy_is_compared(self):
         """In programs that wait and in Linux: all that QEMU has."""
         said = subprocess.run([binary(), "-M", "cmp8,sched=help"], stdin=subprocess.DEVNULL,
@@ -136,6 +153,12 @@ class Declarations(unittest.TestCase):
                  "caches: none is not possible: allowed are .*wells-2006"),
                 ("program = \"ticket\"", "programs = \"ticket\"", "programs is not possible"),
                 ("program = \"ticket\", ", "", "either program or workload is needed"),
+                ("rounds=20\"", "rounds=20\", warm = 1", "warm is not possible: allowed are "
+                 "arguments, asked, limit, machine, program, workload"),
+                ("program = \"ticket\"", "workload = \"pgbench\", warm = 0",
+                 "warm = 0 is not possible: a number from 1 on"),
+                ("program = \"ticket\"", "workload = \"pgbench\", memory = \"1 GB\"",
+                 "memory = '1 GB' is not possible: a number from 64 on"),
                 ("title = \"Two policies\"", "", "title is missing"),
                 ("seeds = [1, 2]", "seeds = [1, 2", "(?i)array")):
             self.assertIn(old, TINY)

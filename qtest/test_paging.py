@@ -11,8 +11,9 @@ import unittest
 
 from support import GUESTS, SLOWER, Guest, Refusals, refused, x86_image
 from test_caches import caches as cache_plugin, report as cache_report
+from test_determinism import qcow2
 from test_plugins_cores import plugin
-from test_save import load, save
+from test_save import load, save, snapshot
 import dsprules                         # noqa: E402
 
 HZ = 2_800_000_000
@@ -190,6 +191,35 @@ class Same(Programs):
                 counters = {c["name"]: c["privileged"] + c["user"] for c in vm["counters"]}
             self.assertEqual(counters, self.run_it(rom, f"paging={mode}")[1])
 
+    def test_loaded_where_paging_was_off(self):
+        """A state is loaded into a machine whose guest had just been reset, and begun again."""
+        rom = self.rom(2, 1000, "-DROUNDS=3", "-DWORK=20000")
+        disk = qcow2(os.path.join(self.dir, "disk"), 64)
+        with Guest("-S", *self.machine(rom, "paging=nested"), "-action", "reboot=reset",
+                   "-blockdev", f"driver=file,filename={disk},node-name=file",
+                   "-blockdev", "driver=qcow2,file=file,node-name=disk", arch="x86_64") as guest:
+            def run_for(us):
+                guest.cmd("vsched-stop", at=guest.stats()["vm"]["time"] * 10**9 // HZ +
+                          us * 1000)
+                guest.cmd("cont")
+                guest.event_wait("STOP", timeout=30 * SLOWER)
+                return misses(guest)
+
+            def misses(guest):
+                vm, = guest.cmd("query-paging")
+                return {c["name"]: c["privileged"] + c["user"] for c in vm["counters"]}
+
+            at_save = run_for(10)
+            self.assertGreater(at_save["dtlb-misses"], 0)
+            snapshot(guest, "save", "middle", ["disk"])
+            guest.cmd("system_reset")
+            guest.event_wait("RESET", timeout=30 * SLOWER)
+            self.assertEqual(run_for(1)["itlb-misses"], at_save["itlb-misses"])     # off
+            snapshot(guest, "load", "middle", ["disk"])
+            guest.cmd("cont")
+            guest.event_wait("SHUTDOWN", timeout=60 * SLOWER)
+            self.assertEqual(misses(guest), self.run_it(rom, "paging=nested")[1])
+
 
 class Switching(Programs):
     """DSP in a machine.  The rules themselves are tested in softmmu-walk/tests/test-dsp.c."""
@@ -305,6 +335,29 @@ class Switching(Programs):
             guest.cmd("cont")
             guest.event_wait("RESET", timeout=30 * SLOWER)
             self.assertFalse(guest.cmd("query-dsp")[0]["enabled"])
+
+    def test_leaves_the_list(self):
+        """By a command or a reset: it has the mode again that it had before, as an event says, and
+        the time until then is counted."""
+        rom = self.rom(2, 1000, "-DROUNDS=10", "-DWORK=20000")
+        for command, arguments in ("dsp-disable", {"vm": 0}), ("system_reset", {}):
+            with self.subTest(command), Guest(
+                    "-S", *self.machine(rom, "paging=nested"), "-action", "reboot=reset",
+                    arch="x86_64") as guest:
+                guest.cmd("dsp-enable", vm=0, interval=30_000, miss_upper=0.1)
+                guest.cmd("vsched-stop", at=50_000)
+                guest.cmd("cont")
+                for mode, more in ("shadow", {"rule": 1}), ("nested", {}):
+                    event = guest.event_wait("PAGING_MODE", timeout=30 * SLOWER)
+                    self.assertEqual(event["data"], {"vm": 0, "mode": mode, **more})
+                    if mode == "shadow":
+                        guest.event_wait("STOP", timeout=30 * SLOWER)
+                        guest.cmd(command, **arguments)
+                self.assertEqual(guest.cmd("query-paging")[0]["mode"], "nested")
+                dsp, = guest.cmd("query-dsp")
+                self.assertEqual((dsp["enabled"], dsp["mode"], dsp["switches"]),
+                                 (False, "nested", 2))
+                self.assertEqual((dsp["nested-time"], dsp["shadow-time"]), (30_000, 20_000))
 
 
 class CountedByTheGuest(Switching):

@@ -377,13 +377,16 @@ static bool check_enabled(const VM *vm, unsigned number, char **why)
     return true;
 }
 
-bool dsp_disable(Dsp *d, unsigned number, DspMode *former, char **why)
+bool dsp_disable(Dsp *d, unsigned number, int64_t now, DspMode *former,
+                 char **why)
 {
     VM *vm = vm_of(d, number);
 
     if (!check_enabled(vm, number, why)) {
         return false;
     }
+    dsp_forced(d, number, vm->former, now);
+    account(vm, now);
     vm->enabled = false;
     *former = vm->former;
     return true;
@@ -411,13 +414,6 @@ bool dsp_change(Dsp *d, unsigned number, const DspSettings *s, int64_t now,
     vm->settings = *s;
     forget_oldest(vm);
     return true;
-}
-
-void dsp_reset(Dsp *d)
-{
-    for (unsigned i = 0; i < d->vms; i++) {
-        d->vm[i].enabled = false;
-    }
 }
 
 void dsp_forced(Dsp *d, unsigned number, DspMode mode, int64_t now)

@@ -102,7 +102,7 @@ typedef struct DspSample {
     DspMode before, after;
 } DspSample;
 
-/* Of a VM since it is in the list */
+/* Of a VM since it is in the list, or while it was */
 typedef struct DspTotals {
     uint64_t samples, switches;
     uint64_t cycles[DSP_MODES];     /* in each mode */
@@ -143,17 +143,16 @@ bool dsp_enable(Dsp *d, unsigned vm, const DspSettings *s, DspMode mode,
                 int64_t now, const DspCounters *counters, char **why);
 
 /*
- * @vm leaves the list; @former is the mode it had before.  False, and why, if
- * it is not in the list.
+ * @vm leaves the list at @now; @former is the mode that it had before, and has
+ * again.  Its totals stay, with the change back.  False, and why, if it is not
+ * in the list.
  */
-bool dsp_disable(Dsp *d, unsigned vm, DspMode *former, char **why);
+bool dsp_disable(Dsp *d, unsigned vm, int64_t now, DspMode *former,
+                 char **why);
 
 /* Other settings for a VM in the list; what was sampled stays. */
 bool dsp_change(Dsp *d, unsigned vm, const DspSettings *s, int64_t now,
                 char **why);
-
-/* The machine was reset: the list is empty. */
-void dsp_reset(Dsp *d);
 
 /*
  * The mode of a VM in the list was changed by hand, at @now.  It stays so until

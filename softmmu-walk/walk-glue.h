@@ -95,6 +95,7 @@ bool paging_enable_dsp(unsigned vm, const DspSettings *settings, char **why);
 /* For query-stats; NULL: there is no model of paging. */
 const VschedModelStats *paging_stats(void);
 /* The machine was reset. */
+bool paging_disable_dsp(unsigned vm, char **why);
 void paging_switch_reset(void);
 
 #endif /* WALK_GLUE_H */

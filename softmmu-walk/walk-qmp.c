@@ -280,7 +280,6 @@ VschedDone *qmp_dsp_enable(DspEnable *a, Error **errp)
 VschedDone *qmp_dsp_disable(DspDisable *a, Error **errp)
 {
     g_autofree char *why = NULL;
-    DspMode former;
 
     if (!check_vm(a->vm, errp)) {
         return NULL;
@@ -290,12 +289,10 @@ VschedDone *qmp_dsp_disable(DspDisable *a, Error **errp)
         return vsched_commands_defer(vsched_engine, "dsp-disable", a, a->at,
                                      errp);
     }
-    if (!dsp_disable(paging.dsp, a->vm, &former, &why)) {
+    if (!paging_disable_dsp(a->vm, &why)) {
         error_setg(errp, "%s", why);
         return NULL;
     }
-    paging_set_mode(a->vm, paging_mode_of(former), -1);
-    paging_await();
     return vsched_commands_done(vsched_engine);
 }
 

@@ -172,10 +172,29 @@ static void enable_all(void)
     }
 }
 
+bool paging_disable_dsp(unsigned vm, char **why)
+{
+    DspMode former;
+
+    if (!dsp_disable(paging.dsp, vm, paging_present(), &former, why)) {
+        return false;
+    }
+    paging_set_mode(vm, paging_mode_of(former), -1);
+    await_sample();
+    return true;
+}
+
 /* The list is empty after a reset, but for who was in it from the beginning. */
 void paging_switch_reset(void)
 {
-    dsp_reset(paging.dsp);
+    char *why = NULL;
+
+    for (unsigned i = 0; i < paging.vms; i++) {
+        if (dsp_is_enabled(paging.dsp, i)) {
+            paging_disable_dsp(i, &why);
+        }
+    }
+    g_assert(!why);
     if (paging.begins_with_dsp) {
         for (unsigned i = 0; i < paging.vms; i++) {
             paging_set_mode(i, WALK_NESTED, -1);

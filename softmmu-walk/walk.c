@@ -473,6 +473,7 @@ static int post_load(void *opaque, int version)
     for (unsigned i = 0; i < paging.vcpus; i++) {
         lose(i, 0, 0);
         paging.vcpu[i].home = -1;
+        paging.vcpu[i].off = false;     /* nobody knows: code is looked at */
         go_elsewhere(i);
     }
     if (!walk_model_load(paging.model, walks, &why) ||

@@ -17,6 +17,11 @@ With caches=, the plugin cachetime gives PCPUs the caches of a configuration of 
 from the start on, so that those of Linux are warm; its counters, summed up, are a part of the
 statistics.
 
+A workload that takes long to set up (pgbench) waits for a line from the console before each of
+its runs, of which warm= are made before the state is saved.  It has a state to itself.  Linux
+boots without caches and skips spins then, so that little of the host's time is spent on what is
+not counted; they are on from the first of its runs on.
+
 SPDX-License-Identifier: GPL-2.0-or-later
 """
 
@@ -72,13 +77,18 @@ class Case:
     arguments: str = ""
     asked: tuple = ()                   # share of the machine that each VM is to get, in percent
     caches: str = ""                    # a configuration, or none
+    root: str = "rootfs.cpio.gz"        # Linux: its root file system, and MiB of memory
+    memory: int = 256
+    warm: int = 0                       # runs of a workload that waits for a line before each
+    limit: int = 0                      # simulated ns, if not that of the experiment
     # (workload, arguments) of all cases that go on from the same state of Linux, in order
     state: tuple = ()
 
     @property
     def booted(self):
         """What Linux was booted with: cases that have the same begin from one state."""
-        return self.machine, self.caches
+        alone = (self.workload, self.arguments, self.warm) if self.warm else ()
+        return self.machine, self.caches, self.root, self.memory, *alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +108,8 @@ class Experiment:
 
 KEYS = {"title", "machine", "cases", "policies", "baseline", "seeds", "columns", "limit", "plot",
         "overview", "caches"}
-CASE_KEYS = {"machine", "program", "workload", "arguments", "asked"}
+CASE_KEYS = {"machine", "program", "workload", "arguments", "asked", "limit"}
+LINUX_KEYS = {"root", "memory", "warm"}
 
 
 def declared(path):
@@ -150,12 +161,18 @@ def experiment(name, values, sets):
               [file.removesuffix(".conf") for file in os.listdir(CACHES)])
     cases = []
     for case, what in values["cases"].items():
-        known(f"{name}: {case}", what, CASE_KEYS)
+        known(f"{name}: {case}", what, CASE_KEYS | (LINUX_KEYS if "workload" in what else set()))
         if ("program" in what) == ("workload" in what):
             raise Fault(f"{name}: {case}: either program or workload is needed")
-        asked = tuple(what.get("asked", ()))
+        for key_, least in ("memory", 64), ("warm", 1):
+            value = what.get(key_, least)
+            if type(value) is not int or value < least:
+                raise Fault(f"{name}: {case}: {key_} = {value!r} is not possible: a number from "
+                            f"{least} on is needed")
         cases.append(Case(name=case, caches=values.get("caches", ""),
-                          **{"machine": values.get("machine", ""), **what, "asked": asked}))
+                          **{"machine": values.get("machine", ""), **what,
+                             "asked": tuple(what.get("asked", ())),
+                             "limit": nanoseconds(what["limit"]) if "limit" in what else 0}))
     return Experiment(name, values["title"], tuple(cases), policies, values["baseline"],
                       tuple(values.get("seeds", range(1, 6))), tuple(values["columns"]),
                       nanoseconds(values.get("limit", "10s")), values.get("plot", {}),
@@ -177,8 +194,8 @@ class Run:
 
 def runs_of(experiments):
     """All runs, each once, and one seed after another."""
-    runs = {Run(case, options, seed, e.limit): None for e in experiments for seed in e.seeds
-            for case in e.cases for options in e.policies.values()}
+    runs = {Run(case, options, seed, case.limit or e.limit): None for e in experiments
+            for seed in e.seeds for case in e.cases for options in e.policies.values()}
     return sorted(runs, key=lambda r: (r.case.workload != "", r.seed))
 
 
@@ -201,16 +218,16 @@ def files(case):
     if case.program:
         return [QEMU, *caches, os.path.join(GUESTS, "bare-metal", case.program + ".elf")]
     return [QEMU, *caches, os.path.join(FIRMWARE, "openbios-cmp"), os.path.join(GUESTS, "vmlinux"),
-            os.path.join(GUESTS, "rootfs.cpio.gz")]
+            os.path.join(GUESTS, case.root)]
 
 
 def key(run):
     """Of all that the result depends on.  A limit does not change a run that ends before."""
     for path in files(run.case):
         if not os.path.exists(path):
-            raise Fault(f"{path} is missing: scripts/setup check builds it")
+            raise Fault(f"{path} is missing: scripts/setup full builds all guests")
     what = [run.machine, run.case.program, run.case.workload, run.case.arguments, run.seed,
-            run.case.state, *filter(None, [run.case.caches]),
+            run.case.state, *filter(None, [run.case.caches, run.case.warm]),
             *map(digest, files(run.case))]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
@@ -391,9 +408,10 @@ def nothing(_monitor):
     """What is done where the work of a run begins."""
 
 
-def caches_of(case):
+def caches_of(case, start="on"):
     """Arguments of QEMU."""
-    return ["-plugin", f"{PLUGIN},config={case.caches},table=off"] if case.caches else []
+    return ["-plugin", f"{PLUGIN},config={case.caches},table=off,start={start}"] \
+        if case.caches else []
 
 
 def bare_metal(run, begin=nothing):
@@ -429,23 +447,26 @@ def less(after, before):
             for object, values in after.items()}
 
 
-def linux_arguments(run, machine, parameters):
-    return ["-M", machine, "-m", "256", "-L", FIRMWARE, "-seed", str(run.seed), "-vga", "none",
-            "-kernel", os.path.join(GUESTS, "vmlinux"),
-            "-initrd", os.path.join(GUESTS, "rootfs.cpio.gz"), "-no-reboot",
+def linux_arguments(run, machine, parameters, start="on"):
+    return ["-M", machine, "-m", str(run.case.memory), "-L", FIRMWARE, "-seed", str(run.seed),
+            "-vga", "none", "-kernel", os.path.join(GUESTS, "vmlinux"),
+            "-initrd", os.path.join(GUESTS, run.case.root), "-no-reboot",
             "-append", f"console=ttyS0 quiet workload=shell {parameters}".strip(),
-            *caches_of(run.case)]
+            *caches_of(run.case, start)]
 
 
 class State:
     """A Linux that has booted under sdb and waits for a letter, in a file.  It knows the
-    parameters of all workloads that begin from it, and each has a letter."""
+    parameters of all workloads that begin from it, and each has a letter.  Or it waits for a line,
+    after which the next run of the one workload that it is for begins."""
 
     def __init__(self, run, path):
-        self.path = path
+        self.path, self.start = path, "off" if run.case.warm else "on"
         self.parameters = " ".join(arguments for _, arguments in run.case.state)
         self.letters = {what: chr(ord("a") + n) for n, what in enumerate(run.case.state)}
-        arguments = linux_arguments(run, f"{run.case.machine},sched=sdb", self.parameters)
+        arguments = linux_arguments(
+            run, f"{run.case.machine},sched=sdb" + (",skip=10us" if run.case.warm else ""),
+            self.parameters, self.start)
         with tempfile.TemporaryDirectory() as directory, Machine(arguments, directory) as machine:
             machine.monitor.cmd("cont")
             machine.until(lambda: re.search(r"[#$] $", machine.console))
@@ -458,20 +479,34 @@ class State:
             machine.say("echo rea''dy\n")
             machine.until(lambda: re.search(r"^ready\r?\n[^\n]*[#$] $", machine.console,
                                             re.MULTILINE))
+            if run.case.warm:
+                self.warm_up(machine, run.case)
             machine.monitor.cmd("stop")
             machine.monitor.cmd("migrate", uri=f"file:{path}")
             machine.until(machine.migrated)
 
+    def warm_up(self, machine, case):
+        """Start the workload and have it make all of its runs but the one that is counted."""
+        machine.say(self.letters.popitem()[1] + "\n")
+        for number in range(1, case.warm + 2):
+            machine.until(lambda number=number: re.search(
+                rf"^{case.workload}: run {number} of {case.warm + 1} waits for a line\r?$",
+                machine.console, re.MULTILINE))
+            if number == 1 and case.caches:
+                machine.monitor.cmd("plugin-command", plugin="cachetime", command="on")
+            if number <= case.warm:
+                machine.say("\n")
+
     def go_on(self, run, begin=nothing):
         """Run a workload from here under the policy of a run."""
-        arguments = linux_arguments(run, run.machine, self.parameters)
+        arguments = linux_arguments(run, run.machine, self.parameters, self.start)
         arguments += ["-incoming", "defer"]
         with tempfile.TemporaryDirectory() as directory, Machine(arguments, directory) as machine:
             machine.monitor.cmd("migrate-incoming", uri=f"file:{self.path}")
             machine.until(machine.migrated)
             before, seconds = machine.all_counted(run.case), machine.cpu_seconds()
             begin(machine.monitor)
-            machine.say(self.letters[run.case.workload, run.case.arguments] + "\n")
+            machine.say(self.letters.get((run.case.workload, run.case.arguments), "") + "\n")
             machine.monitor.cmd("cont")
             result = machine.end(run, before, lambda: re.search(r"^fine\r?$", machine.console,
                                                                 re.MULTILINE))

@@ -375,12 +375,13 @@ static void test_list(void)
     Dsp *d = dsp_new(3);
     DspSettings s = paper(), quick = paper();
     DspCounters c[3] = {};
+    DspTotals totals;
     DspMode former;
     char *why = NULL;
 
     quick.interval = HZ;
     g_assert_cmpint(dsp_next(d), ==, INT64_MAX);
-    g_assert_false(dsp_disable(d, 1, &former, &why));
+    g_assert_false(dsp_disable(d, 1, 0, &former, &why));
     g_assert_cmpstr(why, ==, "VM 1 is not switched by DSP");
     g_clear_pointer(&why, g_free);
 
@@ -404,10 +405,17 @@ static void test_list(void)
     g_assert_cmpint(dsp_next(d), ==, 4 * SECOND);
 
     /* Each goes back to what it had; the last one ends the sampling. */
-    g_assert_true(dsp_disable(d, 2, &former, &why));
+    g_assert_true(dsp_disable(d, 2, 7 * SECOND / 2, &former, &why));
     g_assert_cmpint(former, ==, DSP_SHADOW);
+    g_assert_cmpint(dsp_mode(d, 2), ==, DSP_SHADOW);
     g_assert_cmpint(dsp_next(d), ==, 6 * SECOND);
-    g_assert_true(dsp_disable(d, 0, &former, &why));
+
+    /* Shadow from 2 to 3 s, nested until it left, and the change back */
+    dsp_totals(d, 2, 9 * SECOND, &totals);
+    g_assert_cmpuint(totals.cycles[DSP_SHADOW], ==, SECOND);
+    g_assert_cmpuint(totals.cycles[DSP_NESTED], ==, SECOND / 2);
+    g_assert_cmpuint(totals.switches, ==, 2);
+    g_assert_true(dsp_disable(d, 0, 5 * SECOND, &former, &why));
     g_assert_cmpint(former, ==, DSP_NESTED);
     g_assert_cmpint(dsp_next(d), ==, INT64_MAX);
 
@@ -418,9 +426,6 @@ static void test_list(void)
     c[2].insns += INSNS;
     g_assert_cmpuint(dsp_sample(d, 2, 11 * SECOND, &c[2])->rule, ==,
                      DSP_RULE_LOW);
-    dsp_reset(d);
-    g_assert_cmpint(dsp_next(d), ==, INT64_MAX);
-    g_assert_false(dsp_is_enabled(d, 2));
     dsp_free(d);
 }
 
@@ -575,7 +580,7 @@ static void test_save(void)
     two = g_variant_ref_sink(dsp_save(loaded));
     g_assert_true(g_variant_equal(one, two));
     g_assert_cmpint(dsp_next(d), ==, dsp_next(loaded));
-    g_assert_true(dsp_disable(loaded, 1, &former, &why));
+    g_assert_true(dsp_disable(loaded, 1, 61 * SECOND, &former, &why));
     g_assert_cmpint(former, ==, DSP_SHADOW);
 
     g_assert_false(dsp_load(other, state, &why));
