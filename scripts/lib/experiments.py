@@ -530,6 +530,7 @@ def perform(group):
         for run in group:
             yield run, bare_metal(run)
         return
+    os.makedirs(os.path.dirname(RESULTS), exist_ok=True)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(RESULTS)) as directory:
         state = State(group[0], os.path.join(directory, "state"))
         for run in group:
