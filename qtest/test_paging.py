@@ -360,6 +360,88 @@ class Switching(Programs):
                 self.assertEqual((dsp["nested-time"], dsp["shadow-time"]), (30_000, 20_000))
 
 
+class Loaded(Programs):
+    """A state, and the machine that loads it: whose modes hold."""
+    timeout = 300
+
+    def setUp(self):
+        super().setUp()
+        self.image = self.rom(2, 1000, "-DROUNDS=10", "-DWORK=20000")
+        self.path = os.path.join(self.dir, "state")
+
+    def saved(self, machine="paging=nested", disable=False):
+        """Of a guest that DSP has put into shadow mode: query-dsp."""
+        with Guest("-S", *self.machine(self.image, machine), arch="x86_64") as guest:
+            guest.cmd("dsp-enable", vm=0, interval=30_000, miss_upper=0.1)
+            guest.cmd("vsched-stop", at=50_000)
+            guest.cmd("cont")
+            guest.event_wait("STOP", timeout=30 * SLOWER)
+            if disable:
+                guest.cmd("dsp-disable", vm=0)
+            save(guest, self.path)
+            dsp, = guest.cmd("query-dsp")
+            return dsp
+
+    def loaded(self, machine):
+        """(query-dsp, mode, modes of events) after loading, and (query-dsp, counters) at its end"""
+        with Guest("-S", "-incoming", "defer", *self.machine(self.image, machine),
+                   arch="x86_64") as guest:
+            load(guest, self.path)
+            vm, = guest.cmd("query-paging")
+            events = []
+            while event := guest.get_qmp_event():
+                if event["event"] == "PAGING_MODE":
+                    events.append(event["data"]["mode"])
+            begin = guest.cmd("query-dsp"), vm["mode"], events
+            guest.cmd("cont")
+            guest.event_wait("SHUTDOWN", timeout=60 * SLOWER)
+            vm, = guest.cmd("query-paging")
+            return begin, (guest.cmd("query-dsp"), vm["counters"])
+
+    def test_with_the_same_mode(self):
+        """All is as it was saved, also what is known of a VM that has left the list."""
+        for disable, mode, events in (False, "shadow", ["shadow"]), (True, "nested", []):
+            dsp = self.saved(disable=disable)
+            self.assertEqual(dsp["enabled"], not disable)
+            begin, _ = self.loaded("paging=nested")
+            self.assertEqual(begin, ([dsp], mode, events))
+
+    def test_with_another_mode(self):
+        """What paging= says holds; and two such loads are one and the same run."""
+        dsp = self.saved()
+        for mode in "native", "agile", "shadow":
+            (after, now, events), end = self.loaded(f"paging={mode}")
+            self.assertEqual(now, mode)
+            self.assertEqual(events[-1:], [mode])
+            self.assertEqual(after, [{**dsp, "enabled": False, "mode": mode, "switches": 2}])
+            self.assertEqual(self.loaded(f"paging={mode}")[1], end)
+        ((after,), now, events), _ = self.loaded("paging=dsp")
+        self.assertEqual((now, events), ("nested", ["shadow", "nested"]))
+        self.assertTrue(after["enabled"])
+        self.assertEqual((after["samples"], after["options"]["interval"]), ([], 5_000_000_000))
+
+    def test_dsp_from_the_beginning(self):
+        """A state of paging=dsp goes on with DSP's list only where that is said again."""
+        with Guest("-S", *self.machine(self.image, "paging=dsp"), arch="x86_64") as guest:
+            save(guest, self.path)
+            was = guest.cmd("query-dsp")
+        self.assertEqual(self.loaded("paging=dsp")[0], (was, "nested", []))
+        (after,), now, _ = self.loaded("paging=nested")[0]
+        self.assertEqual((after["enabled"], now), (False, "nested"))
+
+    def test_earlier_than_the_list(self):
+        """A state from before dsp-enable, in the same machine: the VM never was in the list."""
+        disk = qcow2(os.path.join(self.dir, "disk"), 64)
+        with Guest("-S", *self.machine(self.image, "paging=shadow"),
+                   "-blockdev", f"driver=file,filename={disk},node-name=file",
+                   "-blockdev", "driver=qcow2,file=file,node-name=disk", arch="x86_64") as guest:
+            snapshot(guest, "save", "begin", ["disk"])
+            guest.cmd("dsp-enable", vm=0, experiment="nested-shadow-nested")
+            snapshot(guest, "load", "begin", ["disk"])
+            self.assertEqual(guest.cmd("query-dsp"), [])
+            self.assertEqual(guest.cmd("query-paging")[0]["mode"], "shadow")
+
+
 class CountedByTheGuest(Switching):
     """faults=guest: the program counts "faults" itself, one for each page it loads from."""
     timeout = 300

@@ -45,7 +45,7 @@ typedef struct Paging {
     Dsp *dsp;
     QEMUTimer *sampler;         /* of simulated time: at a window's end */
     QEMUTimer *scanner;         /* of agile paging: the same */
-    bool *was_sampled;          /* of each VM: query-dsp has it */
+    WalkMode begin;             /* what paging= says */
     bool begins_with_dsp;       /* paging=dsp, also after a reset */
     GArray **fault_counters;    /* of each VM: guest-physical addresses */
     uint8_t *state;             /* while it is saved or loaded */
@@ -92,10 +92,15 @@ void paging_await(void);
 void paging_set_mode(unsigned vm, WalkMode mode, int rule);
 /* False, and why (the caller frees it), and nothing has changed */
 bool paging_enable_dsp(unsigned vm, const DspSettings *settings, char **why);
+bool paging_disable_dsp(unsigned vm, char **why);
 /* For query-stats; NULL: there is no model of paging. */
 const VschedModelStats *paging_stats(void);
 /* The machine was reset. */
-bool paging_disable_dsp(unsigned vm, char **why);
 void paging_switch_reset(void);
+/*
+ * A state was loaded, in which VMs have other modes than @before, maybe;
+ * @as_given: their modes are to be what paging= says.
+ */
+void paging_switch_loaded(const WalkMode *before, bool as_given);
 
 #endif /* WALK_GLUE_H */

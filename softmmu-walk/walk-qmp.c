@@ -380,8 +380,8 @@ DspInfoList *qmp_query_dsp(Error **errp)
         DspTotals totals;
         DspInfo *one;
 
-        if (!paging.was_sampled[i]) {
-            continue;
+        if (!dsp_settings(paging.dsp, i)->interval) {
+            continue;           /* it never was in the list */
         }
         dsp_totals(paging.dsp, i, paging_present(), &totals);
         one = g_new0(DspInfo, 1);

@@ -153,7 +153,6 @@ bool paging_enable_dsp(unsigned vm, const DspSettings *settings, char **why)
                     why)) {
         return false;
     }
-    paging.was_sampled[vm] = true;
     paging_set_mode(vm, paging_mode_of(dsp_mode(paging.dsp, vm)),
                     DSP_EXPERIMENT);
     await_sample();
@@ -184,17 +183,22 @@ bool paging_disable_dsp(unsigned vm, char **why)
     return true;
 }
 
-/* The list is empty after a reset, but for who was in it from the beginning. */
-void paging_switch_reset(void)
+static void disable_all(void)
 {
     char *why = NULL;
 
     for (unsigned i = 0; i < paging.vms; i++) {
         if (dsp_is_enabled(paging.dsp, i)) {
             paging_disable_dsp(i, &why);
+            g_assert(!why);
         }
     }
-    g_assert(!why);
+}
+
+/* The list is empty after a reset, but for who was in it from the beginning. */
+void paging_switch_reset(void)
+{
+    disable_all();
     if (paging.begins_with_dsp) {
         for (unsigned i = 0; i < paging.vms; i++) {
             paging_set_mode(i, WALK_NESTED, -1);
@@ -203,6 +207,27 @@ void paging_switch_reset(void)
     }
     await_sample();
     await_scan();
+}
+
+void paging_switch_loaded(const WalkMode *before, bool as_given)
+{
+    for (unsigned i = 0; i < paging.vms; i++) {
+        WalkMode mode = walk_model_mode(paging.model, i);
+
+        if (mode != before[i]) {
+            qapi_event_send_paging_mode(i, (PagingMode)mode, false, 0);
+        }
+    }
+    if (as_given) {
+        disable_all();
+        for (unsigned i = 0; i < paging.vms; i++) {
+            paging_set_mode(i, paging.begin, -1);
+        }
+        if (paging.begins_with_dsp) {
+            enable_all();
+        }
+    }
+    paging_await();
 }
 
 void paging_await(void)
@@ -214,7 +239,6 @@ void paging_await(void)
 void paging_switch_start(void)
 {
     paging.dsp = dsp_new(paging.vms);
-    paging.was_sampled = g_new0(bool, paging.vms);
     paging.sampler = timer_new_ns(QEMU_CLOCK_VIRTUAL, sample, NULL);
     paging.scanner = timer_new_ns(QEMU_CLOCK_VIRTUAL, scan, NULL);
 }

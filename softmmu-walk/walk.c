@@ -447,11 +447,15 @@ static PageWalkHooks hooks = {
 
 /* --- Saved state --- */
 
+/* The model, DSP, and what paging= said: mode, and whether with DSP */
+#define STATE "(vvib)"
+
 static int pre_save(void *opaque)
 {
     g_autoptr(GVariant) state = g_variant_ref_sink(
-        g_variant_new("(vv)", walk_model_save(paging.model),
-                      dsp_save(paging.dsp)));
+        g_variant_new(STATE, walk_model_save(paging.model),
+                      dsp_save(paging.dsp), (int)paging.begin,
+                      paging.begins_with_dsp));
 
     g_free(paging.state);
     paging.state_size = g_variant_get_size(state);
@@ -463,13 +467,19 @@ static int pre_save(void *opaque)
 static int post_load(void *opaque, int version)
 {
     g_autoptr(GVariant) state = g_variant_ref_sink(g_variant_new_from_data(
-        G_VARIANT_TYPE("(vv)"), paging.state, paging.state_size, false, NULL,
+        G_VARIANT_TYPE(STATE), paging.state, paging.state_size, false, NULL,
         NULL));
     g_autoptr(GVariant) walks = NULL, dsp = NULL;
+    g_autofree WalkMode *before = g_new(WalkMode, paging.vms);
     g_autofree char *why = NULL;
+    gboolean with_dsp;
+    int begin;
 
-    g_variant_get(state, "(vv)", &walks, &dsp);
+    g_variant_get(state, STATE, &walks, &dsp, &begin, &with_dsp);
 
+    for (unsigned i = 0; i < paging.vms; i++) {
+        before[i] = walk_model_mode(paging.model, i);
+    }
     for (unsigned i = 0; i < paging.vcpus; i++) {
         lose(i, 0, 0);
         paging.vcpu[i].home = -1;
@@ -481,17 +491,15 @@ static int post_load(void *opaque, int version)
         error_report("%s", why);
         return -EINVAL;
     }
-    for (unsigned i = 0; i < paging.vms; i++) {
-        paging.was_sampled[i] |= dsp_is_enabled(paging.dsp, i);
-    }
-    paging_await();
+    paging_switch_loaded(before, begin != (int)paging.begin ||
+                                 with_dsp != paging.begins_with_dsp);
     return 0;
 }
 
 static const VMStateDescription vmstate_paging = {
     .name = "vsched-paging",
-    .version_id = 1,
-    .minimum_version_id = 1,
+    .version_id = 2,
+    .minimum_version_id = 2,
     .pre_save = pre_save,
     .post_load = post_load,
     .fields = (const VMStateField[]) {
@@ -649,7 +657,6 @@ static bool start(const char *const *values, Error **errp)
         .table_base = TABLES_BASE,
     };
     WalkConfig config;
-    WalkMode mode;
 
     if (!values[OPTION_MODE]) {
         for (int i = OPTION_MODE + 1; options[i].name; i++) {
@@ -661,7 +668,7 @@ static bool start(const char *const *values, Error **errp)
         }
         return true;
     }
-    if (!find_mode(values[OPTION_MODE], &mode, errp) ||
+    if (!find_mode(values[OPTION_MODE], &paging.begin, errp) ||
         !load_config(&config, values[OPTION_CONFIG], errp)) {
         return false;
     }
@@ -697,7 +704,7 @@ static bool start(const char *const *values, Error **errp)
         go_elsewhere(i);
     }
     paging.watched = g_hash_table_new(NULL, NULL);
-    paging.model = walk_model_new(&config, &machine, &walk_hooks, mode);
+    paging.model = walk_model_new(&config, &machine, &walk_hooks, paging.begin);
     paging_switch_start();
     if (paging_target) {
         hooks.code = NULL;
