@@ -214,11 +214,46 @@ class Runs(unittest.TestCase):
                 (["--architecture", "i386", "faults"], "allowed is --architecture amd64"),
                 (["--interval", "5"], "allowed are times such as 2ms"),
                 (["--settings", "ratio"], "'ratio' is no NAME=NUMBER"),
-                (["--settings", "ratio-upper=x"], "is no NAME=NUMBER")):
-            done = subprocess.run([os.path.join(TOP, "scripts/paging-study"), "--list", *arguments],
-                                  text=True, capture_output=True, check=False)
-            self.assertEqual(done.returncode, 1, arguments)
-            self.assertIn(says, done.stderr)
+                (["--settings", "ratio-upper=x"], "is no NAME=NUMBER"),
+                (["--settings", "nope=3"], "nope is not possible: allowed are history, keep"),
+                (["--settings", "margin=101"], "margin=101: allowed are 1 to 100"),
+                (["--settings", "ratio-upper=0"], "ratio-upper 0 is below ratio-lower 1.5e-05"),
+                (["--programs", ""], "no program without a name; there are: bzip2")):
+            self.study(["--list", *arguments], 1, says)
+
+    def study(self, arguments, status, says):
+        done = subprocess.run([os.path.join(TOP, "scripts/paging-study"), *arguments],
+                              text=True, capture_output=True, check=False)
+        self.assertEqual(done.returncode, status, done.stderr)
+        self.assertIn(says, done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
+
+    def test_what_cannot_be_written(self):
+        """Refused before the first run, which would take hours"""
+        with tempfile.TemporaryDirectory() as directory:
+            page = os.path.join(directory, "page.rst")
+            with open(page, "w", encoding="utf-8") as file:
+                file.write(".. begin shares\nold\n.. end shares\n")
+            for arguments, says in (
+                    (["--output", "/nonexistent/x.rst"], "No such file or directory: a page with"),
+                    (["--output", page, "times"], "'.. end times' are there 0 times, and not once"),
+                    (["--output", page, "--profiles", "/nonexistent/p.csv", "shares"],
+                     "a file in a directory that can be written"),
+                    (["--programs", "mcf", "shares"], "is for tables of all programs")):
+                self.study(arguments, 1, says)
+
+    def test_a_part_that_has_not_been_measured(self):
+        """--no-run leaves its table as it is, and says so."""
+        with tempfile.TemporaryDirectory() as directory:
+            page = os.path.join(directory, "page.rst")
+            text = "a\n.. begin shares\nold\n.. end shares\nb\n"
+            with open(page, "w", encoding="utf-8") as file:
+                file.write(text)
+            # No interval that anybody has measured with
+            self.study(["--no-run", "--interval", "123457ns", "--output", page, "shares"], 1,
+                       "runs have not been made, so its table stays as it is")
+            with open(page, encoding="utf-8") as file:
+                self.assertEqual(file.read(), text)
 
 
 if __name__ == "__main__":

@@ -224,16 +224,27 @@ def overview(figures, column):
         for policy in e.policies])
 
 
-def put_into(path, name, text):
-    """Replace what is between '.. begin NAME' and '.. end NAME' of a page."""
-    with open(path, encoding="utf-8") as file:
-        page = file.read()
-    pattern = rf"(\.\. begin {re.escape(name)}\n).*?(\.\. end {re.escape(name)}\n)"
-    page, count = re.subn(pattern, lambda found: f"{found[1]}\n{text}\n\n{found[2]}", page,
-                          flags=re.DOTALL)
-    if count != 1:
+def place_in(path, name):
+    """(all before, all behind) what is between '.. begin NAME' and '.. end NAME' of a page."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            page = file.read()
+    except OSError as fault:
+        raise Fault(f"{path}: {fault.strerror}: a page with '.. begin {name}' and '.. end {name}' "
+                    "is needed") from fault
+    found = re.findall(rf"(.*\.\. begin {re.escape(name)}\n).*?(\.\. end {re.escape(name)}\n.*)",
+                       page, flags=re.DOTALL)
+    count = page.count(f".. begin {name}\n")
+    if len(found) != 1 or count != 1:
         raise Fault(f"{path}: '.. begin {name}' and '.. end {name}' are there {count} times, and "
                     "not once")
+    return found[0]
+
+
+def put_into(path, name, text):
+    """Replace what is between '.. begin NAME' and '.. end NAME' of a page."""
+    before, behind = place_in(path, name)
+    page = f"{before}\n{text}\n\n{behind}"
     temporary = path + ".new"
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(page)

@@ -21,6 +21,7 @@ import subprocess
 import tempfile
 import threading
 
+from experiments import Fault
 from monitor import BUILD, TOP, Monitor, statistics
 
 QEMU = os.path.join(os.environ.get("QEMU_BUILD") or os.path.join(BUILD, "qemu"),
@@ -44,10 +45,6 @@ NEVER = 100000                  # a threshold that nothing reaches: DSP only sam
 MODES = ("native", "nested", "shadow", "agile")
 EXPERIMENTS = {"N-S-N": ("nested", "nested-shadow-nested"),
                "S-N-S": ("shadow", "shadow-nested-shadow")}
-
-
-class Fault(Exception):
-    """A run that went wrong, or cannot be made."""
 
 
 @dataclasses.dataclass(frozen=True)
