@@ -40,6 +40,7 @@ import threading
 import time
 import tomllib
 
+import units
 from marks import DEVICE, PARAMETER
 from monitor import BUILD, TOP, Monitor, statistics
 
@@ -59,10 +60,10 @@ class Fault(Exception):
 
 def nanoseconds(text):
     """A time with a unit."""
-    found = re.fullmatch(r"(\d+)(ns|us|ms|s)", text)
-    if not found:
+    time_ = units.nanoseconds(text)
+    if time_ is None:
         raise Fault(f"{text!r} is no time: a number with ns, us, ms or s behind it is possible")
-    return int(found[1]) * {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}[found[2]]
+    return time_
 
 
 # -- Declarations -------------------------------------------------------------
