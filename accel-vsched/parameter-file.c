@@ -71,11 +71,21 @@ static bool parse_digits(const char *text, const char **end, uint64_t *value)
     errno = 0;
     *value = g_ascii_strtoull(text, &after, 10);
     *end = after;
-    return errno == 0 && *value <= UINT64_MAX / GIB;
+    return errno == 0;
+}
+
+static bool multiply(uint64_t *value, uint64_t factor)
+{
+    if (*value > UINT64_MAX / factor) {
+        return false;
+    }
+    *value *= factor;
+    return true;
 }
 
 static bool parse_size(const char *text, uint64_t *value)
 {
+    uint64_t unit = 1;
     const char *end;
 
     if (!parse_digits(text, &end, value)) {
@@ -83,16 +93,16 @@ static bool parse_size(const char *text, uint64_t *value)
     }
     switch (*end) {
     case 'G':
-        *value *= 1024;
+        unit *= 1024;
         /* fall through */
     case 'M':
-        *value *= 1024;
+        unit *= 1024;
         /* fall through */
     case 'K':
-        *value *= 1024;
+        unit *= 1024;
         end++;
     }
-    return !*end;
+    return !*end && multiply(value, unit);
 }
 
 /* "1.25" is 1250 */
@@ -100,7 +110,7 @@ static bool parse_decimal(const char *text, uint64_t *value)
 {
     const char *end;
 
-    if (!parse_digits(text, &end, value)) {
+    if (!parse_digits(text, &end, value) || *value >= UINT64_MAX / 1000) {
         return false;
     }
     *value *= 1000;
@@ -293,11 +303,17 @@ bool parameter_file_load(const ParameterFile *f, void *structure,
     g_autoptr(GError) error = NULL;
     g_autofree char *fault = NULL, *text = NULL;
     g_autofree void *loaded = g_malloc(f->size);
+    gsize length;
 
     if (!g_key_file_load_from_file(keys, name, G_KEY_FILE_KEEP_TRANSLATIONS,
                                    &error) ||
-        !g_file_get_contents(name, &text, NULL, &error)) {
+        !g_file_get_contents(name, &text, &length, &error)) {
         *why = g_strdup_printf("%s %s: %s", f->what, name, error->message);
+        return false;
+    }
+    if (memchr(text, 0, length)) {
+        *why = g_strdup_printf("%s %s: there is a byte 0 in it; allowed is "
+                               "text", f->what, name);
         return false;
     }
     parameter_file_default(f, loaded);

@@ -748,13 +748,19 @@ class Refused(Programs, Refusals):
                 ("paging=nested,x-softmmu-bits=23", "x-softmmu-bits=23: allowed are 6 to 22"),
                 ("paging=nested,paging-config=nope", "nope.conf: .*No such file"),
                 ("paging=nested,paging-config=/etc/hostname", "paging configuration"),
-                ("paging=nested,paging-config=skylake", "allowed is clock-hz=2700000000")):
+                ("paging=nested,paging-config=skylake", "allowed is clock-hz=2700000000"),
+                ("paging=nested,paging-config=cmp8", "is for sparc64: allowed for x86 is hardware")):
             status, text = refused(*self.machine(rom, options), arch="x86_64")
             self.assertEqual(status, 1)
             self.assertRegex(text, says)
         # Without clock-hz=, PCPUs have the clock that the costs are of.
         machine = [a.replace(f"clock-hz={HZ},", "") for a in self.machine(rom, "paging=nested")]
-        for config, hz in ("i7-860", HZ), ("skylake", 2_700_000_000):
+        ends = {hz: os.path.join(self.dir, f"{hz}.conf") for hz in (10**7, 10**10)}
+        for hz, path in ends.items():
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(f"[machine]\nclock = {hz}\n")
+        for config, hz in ("i7-860", HZ), ("skylake", 2_700_000_000), *(
+                (path, hz) for hz, path in ends.items()):
             with Guest("-S", *machine[:-1], f"{machine[-1]},paging-config={config}",
                        arch="x86_64") as guest:
                 self.assertEqual(guest.cmd("qom-get", path="/machine/vsched",

@@ -27,7 +27,7 @@ def counted(guest):
 
 class Programs(Configured):
     """Runs programs; has no test of its own."""
-    always = "[machine]\nclock = 1000000000\n[tlb]\nvpid = yes\n"
+    always = "[machine]\nclock = 1000000000\n[tlb]\nfilled-by = software\nvpid = yes\n"
 
     @staticmethod
     def arguments(paging, pages, *more):
@@ -192,8 +192,13 @@ class Errors(Refusals, Programs):
     def test_errors(self):
         self.refuse("paging=agile: allowed are native, nested, shadow, dsp", "-M",
                     "cmp8,paging=agile")
+        for preset in "i7-860", "skylake":
+            self.refuse("walk page tables: allowed for sparc64 is software", "-M",
+                        f"cmp8,paging=nested,paging-config={preset}")
+        self.always = self.always.replace("vpid = yes", "vpid = no")
+        config = self.config("")
         self.refuse("whose exits empty their TLB: allowed for sparc64 is yes", "-M",
-                    "cmp8,paging=nested,paging-config=i7-860")
+                    f"cmp8,paging=nested,paging-config={config}")
         self.refuse("allowed is clock-hz=1000000000", "-M",
                     "cmp8,paging=nested,clock-hz=2000000000")
 

@@ -16,6 +16,7 @@ static const char *const holds[] = {
 static const char *const replacements[] = { "fifo", "random", NULL };
 static const char *const kinds[] = { "intel", "amd", NULL };
 static const char *const switches[] = { "no", "yes", NULL };
+static const char *const fillers[] = { "hardware", "software", NULL };
 static const char *const page_sizes[] = { "4k", "2m", NULL };
 
 #define AT(field) offsetof(WalkConfig, field)
@@ -39,7 +40,7 @@ static const char *const page_sizes[] = { "4k", "2m", NULL };
     NUMBER("exit", key, exit[name], "cycles", 0, 1000000000, value)
 
 const FileParameter walk_parameters[] = {
-    NUMBER("machine", "clock", clock, "Hz", 1000000, 100000000000,
+    NUMBER("machine", "clock", clock, "Hz", 10000000, 10000000000,
            2800000000),
     ARRAY("l1i", WALK_L1I, 128, 4, WALK_HOLDS_4K),
     ARRAY("l1i-large", WALK_L1I_LARGE, 7, 0, WALK_HOLDS_2M),
@@ -52,6 +53,7 @@ const FileParameter walk_parameters[] = {
     ARRAY("l2i", WALK_L2I, 0, 0, WALK_HOLDS_4K),
     CHOICE("tlb", "replacement", tlb.replacement, replacements, WALK_RANDOM,
            WALK_FIFO),
+    CHOICE("tlb", "filled-by", software, fillers, 1, 0),
     CHOICE("tlb", "vpid", vpid, switches, 1, 0),
     CHOICE("walk-cache", "kind", cache.kind, kinds, WALK_CACHE_AMD,
            WALK_CACHE_INTEL),

@@ -44,6 +44,7 @@ typedef struct WalkConfig {
     WalkCacheConfig cache;
     uint64_t pdptes;            /* PAE: level 3 is in registers: 0, 1 */
     uint64_t reference;         /* cycles, without a model of caches */
+    uint64_t software;          /* fills TLBs, which are the target's: 0, 1 */
     uint64_t vpid;              /* exits leave the TLB alone: 0, 1 */
     uint64_t host_levels, host_large, host_backed;
     uint64_t exit[WALK_EXITS];  /* cycles: exit, handler, entry */

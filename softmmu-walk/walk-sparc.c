@@ -172,6 +172,12 @@ static const VMStateDescription vmstate = {
 
 static bool config_check(const WalkConfig *config, Error **errp)
 {
+    if (!config->software) {
+        error_setg(errp, "paging-config: [tlb] filled-by = hardware is for "
+                   "processors that walk page tables: allowed for sparc64 is "
+                   "software");
+        return false;
+    }
     if (!config->vpid) {
         error_setg(errp, "paging-config: [tlb] vpid = no is for processors "
                    "whose exits empty their TLB: allowed for sparc64 is yes");

@@ -681,6 +681,11 @@ static bool start(const char *const *values, Error **errp)
     if (paging_target && !paging_target->config_check(&config, errp)) {
         return false;
     }
+    if (!paging_target && config.software) {
+        error_setg(errp, "paging-config: [tlb] filled-by = software is for "
+                   "sparc64: allowed for x86 is hardware");
+        return false;
+    }
     if (!start_tests(values, errp)) {
         return false;
     }

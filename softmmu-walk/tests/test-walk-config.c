@@ -137,6 +137,58 @@ static void test_wrong(void)
     g_unlink(name);
 }
 
+/* Whether @p may be @value, by a file that says so */
+static bool may_be(const char *name, const FileParameter *p, uint64_t value)
+{
+    g_autofree char *text = g_strdup_printf("[%s]\n%s=%" G_GUINT64_FORMAT "\n",
+                                            p->group, p->key, value);
+    g_autofree char *why = NULL;
+    WalkConfig c;
+
+    g_assert_true(g_file_set_contents(name, text, -1, NULL));
+    return walk_config_load(&c, name, &why) &&
+           *file_parameter_value(p, &c) == value;
+}
+
+/* What is said to be allowed is, to its ends.  TLBs have rules of their own. */
+static void test_bounds(void)
+{
+    g_autofree char *name = NULL;
+    int fd = g_file_open_tmp(NULL, &name, NULL);
+    unsigned n = 0;
+
+    g_assert_cmpint(fd, >=, 0);
+    g_close(fd, NULL);
+    for (const FileParameter *p = walk_parameters; p->group; p++) {
+        if (p->type == FILE_PARAMETER_NUMBER &&
+            strcmp(p->key, "entries") && strcmp(p->key, "ways")) {
+            g_assert_true(may_be(name, p, p->minimum));
+            g_assert_true(may_be(name, p, p->maximum));
+            g_assert_false(may_be(name, p, p->maximum + 1));
+            g_assert_false(p->minimum && may_be(name, p, p->minimum - 1));
+            n++;
+        }
+    }
+    g_assert_cmpuint(n, >, 30);
+    g_unlink(name);
+}
+
+/* What comes after a byte 0 is not silently left out. */
+static void test_zero(void)
+{
+    static const char text[] = "[host]\nlevels=3\n\0[host]\nlevels=9\n";
+    g_autofree char *name = NULL, *why = NULL;
+    int fd = g_file_open_tmp(NULL, &name, NULL);
+    WalkConfig c;
+
+    g_assert_cmpint(fd, >=, 0);
+    g_close(fd, NULL);
+    g_assert_true(g_file_set_contents(name, text, sizeof(text) - 1, NULL));
+    g_assert_false(walk_config_load(&c, name, &why));
+    g_assert_nonnull(strstr(why, "there is a byte 0 in it; allowed is text"));
+    g_unlink(name);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -144,5 +196,7 @@ int main(int argc, char **argv)
     g_test_add_func("/walk-config/presets", test_presets);
     g_test_add_func("/walk-config/manual", test_manual);
     g_test_add_func("/walk-config/wrong", test_wrong);
+    g_test_add_func("/walk-config/bounds", test_bounds);
+    g_test_add_func("/walk-config/zero", test_zero);
     return g_test_run();
 }
