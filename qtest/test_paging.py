@@ -429,6 +429,32 @@ class Loaded(Programs):
         (after,), now, _ = self.loaded("paging=nested")[0]
         self.assertEqual((after["enabled"], now), (False, "nested"))
 
+    def test_on_other_pcpus(self):
+        """TLBs of PCPUs that are missing are gone, and new ones are empty: twice the same run."""
+        def on(pcpus):
+            arguments = self.machine(self.image, "paging=shadow", "-smp", "2")
+            return [word.replace("pcpus=1", f"pcpus={pcpus}") for word in arguments]
+
+        with Guest("-S", *on(2), arch="x86_64") as guest:
+            guest.cmd("vsched-stop", at=50_000)
+            guest.cmd("cont")
+            guest.event_wait("STOP", timeout=30 * SLOWER)
+            save(guest, self.path)
+            was = guest.cmd("query-paging")
+
+        def ended(pcpus):
+            with Guest("-S", "-incoming", "defer", *on(pcpus), arch="x86_64") as guest:
+                load(guest, self.path)
+                self.assertEqual(guest.cmd("query-paging"), was)
+                guest.cmd("cont")
+                guest.event_wait("SHUTDOWN", timeout=60 * SLOWER)
+                return guest.cmd("query-paging"), guest.stats()
+
+        (same, _), one, four = ended(2), ended(1), ended(4)
+        self.assertEqual((ended(1), ended(4)), (one, four))
+        # PCPU 0 is in all of them, and the VCPU goes on there with its TLB.
+        self.assertEqual((one[0], four[0]), (same, same))
+
     def test_earlier_than_the_list(self):
         """A state from before dsp-enable, in the same machine: the VM never was in the list."""
         disk = qcow2(os.path.join(self.dir, "disk"), 64)

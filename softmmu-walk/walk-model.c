@@ -51,6 +51,7 @@ typedef struct ShadowHooks {
 struct WalkModel {
     WalkConfig config;
     unsigned pcpus, vcpus, vms;
+    uint64_t seed;              /* of random replacement */
     WalkHooks hooks;
     PCPU *pcpu;
     VCPU *vcpu;
@@ -121,6 +122,22 @@ static void protect(void *opaque, uint64_t gfn, bool on)
     }
 }
 
+/* Nothing has run on it yet. */
+static void init_pcpu(WalkModel *m, unsigned pcpu)
+{
+    m->pcpu[pcpu] = (PCPU) {
+        .tlb = walk_tlb_new(&m->config.tlb, m->seed + pcpu),
+        .cache = walk_cache_new(&m->config.cache),
+    };
+    walk_tlb_on_evicted(m->pcpu[pcpu].tlb, evicted, m);
+}
+
+static void destroy_pcpu(WalkModel *m, unsigned pcpu)
+{
+    walk_tlb_free(m->pcpu[pcpu].tlb);
+    walk_cache_free(m->pcpu[pcpu].cache);
+}
+
 WalkModel *walk_model_new(const WalkConfig *config, const WalkMachine *machine,
                           const WalkHooks *hooks, WalkMode mode)
 {
@@ -131,11 +148,10 @@ WalkModel *walk_model_new(const WalkConfig *config, const WalkMachine *machine,
     m->pcpus = machine->pcpus;
     m->vcpus = machine->vcpus;
     m->vms = machine->vms;
+    m->seed = machine->seed;
     m->pcpu = g_new0(PCPU, m->pcpus);
     for (unsigned i = 0; i < m->pcpus; i++) {
-        m->pcpu[i].tlb = walk_tlb_new(&config->tlb, machine->seed + i);
-        m->pcpu[i].cache = walk_cache_new(&config->cache);
-        walk_tlb_on_evicted(m->pcpu[i].tlb, evicted, m);
+        init_pcpu(m, i);
     }
     m->vcpu = g_new0(VCPU, m->vcpus);
     for (unsigned i = 0; i < m->vcpus; i++) {
@@ -170,8 +186,7 @@ void walk_model_free(WalkModel *m)
     }
     soft_free(m);
     for (unsigned i = 0; i < m->pcpus; i++) {
-        walk_tlb_free(m->pcpu[i].tlb);
-        walk_cache_free(m->pcpu[i].cache);
+        destroy_pcpu(m, i);
     }
     for (unsigned i = 0; i < m->vms; i++) {
         walk_p2m_free(m->vm[i].p2m);
@@ -1224,10 +1239,17 @@ static bool load_vm(VM *vm, GVariant *state, char **why)
            walk_shadow_load(vm->shadow, shadow, why);
 }
 
+/* What PCPUs had that are missing is gone; new ones have nothing. */
 static bool load_parts(WalkModel *m, GVariant *pcpus, GVariant *vcpus,
                        GVariant *vms, char **why)
 {
-    for (unsigned i = 0; i < m->pcpus; i++) {
+    unsigned saved = MIN(m->pcpus, g_variant_n_children(pcpus));
+
+    for (unsigned i = saved; i < m->pcpus; i++) {
+        destroy_pcpu(m, i);
+        init_pcpu(m, i);
+    }
+    for (unsigned i = 0; i < saved; i++) {
         g_autoptr(GVariant) one = g_variant_get_child_value(pcpus, i);
 
         if (!load_pcpu(&m->pcpu[i], one, why)) {
@@ -1261,15 +1283,12 @@ static bool load_all(WalkModel *m, GVariant *state, char **why)
     if (!match_config(m, config, why)) {
         return false;
     }
-    if (g_variant_n_children(pcpus) != m->pcpus ||
-        g_variant_n_children(vcpus) != m->vcpus ||
+    if (g_variant_n_children(vcpus) != m->vcpus ||
         g_variant_n_children(vms) != m->vms) {
-        *why = g_strdup_printf("the state of paging is of %zu VCPUs in %zu VMs "
-                               "on %zu PCPUs, this machine has %u in %u on %u",
+        *why = g_strdup_printf("the state of paging is of %zu VCPUs in %zu "
+                               "VMs, this machine has %u in %u",
                                g_variant_n_children(vcpus),
-                               g_variant_n_children(vms),
-                               g_variant_n_children(pcpus), m->vcpus, m->vms,
-                               m->pcpus);
+                               g_variant_n_children(vms), m->vcpus, m->vms);
         return false;
     }
     return load_parts(m, pcpus, vcpus, vms, why);

@@ -66,12 +66,12 @@ static void protect_page(void *opaque, unsigned vm, uint64_t gfn, bool on)
     }
 }
 
-static Guest *new_guest(const WalkConfig *config, WalkFormat format,
-                        WalkMode mode)
+static Guest *new_guest_on(const WalkConfig *config, WalkFormat format,
+                           WalkMode mode, unsigned pcpus)
 {
     static const unsigned vm[] = { 0, 0, 1 };
     WalkMachine machine = {
-        .pcpus = 2,
+        .pcpus = pcpus,
         .vcpus = 3,
         .vms = 2,
         .vm = vm,
@@ -97,6 +97,12 @@ static Guest *new_guest(const WalkConfig *config, WalkFormat format,
     g->m = walk_model_new(config, &machine, &hooks, mode);
     walk_model_root(g->m, 0, 0, g->root, format, 0, WALK_FLUSH);
     return g;
+}
+
+static Guest *new_guest(const WalkConfig *config, WalkFormat format,
+                        WalkMode mode)
+{
+    return new_guest_on(config, format, mode, 2);
 }
 
 static void free_guest(Guest *g)
@@ -1162,6 +1168,48 @@ static void test_save(void)
     }
 }
 
+static GVariant *saved(const Guest *g)
+{
+    return g_variant_ref_sink(walk_model_save(g->m));
+}
+
+static bool has(const Guest *g, unsigned pcpu)
+{
+    return walk_model_has(g->m, pcpu, 0, false, true, ADDRESS);
+}
+
+/* The TLBs of PCPUs that both machines have stay; others begin with nothing. */
+static void test_other_pcpus(void)
+{
+    WalkConfig c = plain();
+    Guest *two = new_guest(&c, WALK_64, WALK_NESTED);
+    Guest *four = new_guest_on(&c, WALK_64, WALK_NESTED, 4);
+    g_autoptr(GVariant) of_two = NULL, of_four = NULL, again = NULL;
+    char *why = NULL;
+
+    map(two, ADDRESS, 0, 1, W);
+    touch(two, ADDRESS, true);
+    of_two = saved(two);
+    g_assert_true(walk_model_load(four->m, of_two, &why));
+    g_assert_true(has(four, 0) && !has(four, 1) && !has(four, 3));
+    of_four = saved(four);
+    g_assert_true(walk_model_load(two->m, of_four, &why));
+    again = saved(two);
+    g_assert_true(g_variant_equal(again, of_two));
+    g_variant_unref(again);
+
+    /* What a PCPU had before, which the state does not have, is gone. */
+    map(four, ADDRESS, 0, 1, W);
+    four->pcpu = 3;
+    touch(four, ADDRESS, true);
+    g_assert_true(has(four, 3));
+    g_assert_true(walk_model_load(four->m, of_two, &why));
+    again = saved(four);
+    g_assert_true(g_variant_equal(again, of_four));
+    free_guest(two);
+    free_guest(four);
+}
+
 static void test_does_not_fit(void)
 {
     WalkConfig c = plain(), other = plain();
@@ -1253,6 +1301,7 @@ int main(int argc, char **argv)
     g_test_add_func("/paging/random-edits", test_random_edits);
     g_test_add_func("/paging/check-finds", test_check_finds);
     g_test_add_func("/paging/save", test_save);
+    g_test_add_func("/paging/other-pcpus", test_other_pcpus);
     g_test_add_func("/paging/does-not-fit", test_does_not_fit);
     g_test_add_func("/paging/damaged", test_damaged);
     return g_test_run();
