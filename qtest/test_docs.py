@@ -7,10 +7,12 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 
-TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# Another one is of a tree in which the walk-through of docs/devel/policy.rst was followed.
+TOP = os.environ.get("TOP_OF_MANUAL") or os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def read(*names):
@@ -38,6 +40,13 @@ def literal_blocks(page):
         yield paragraph, "\n".join(block).strip("\n") + "\n"
 
 
+def prose(page):
+    """A page without its blocks."""
+    for _, block in literal_blocks(page):
+        page = re.sub("".join(rf" *{re.escape(line)}\n" for line in block.splitlines()), "", page)
+    return page
+
+
 class Policy(unittest.TestCase):
     """docs/devel/policy.rst is followed to the letter, in a copy of accel-vsched/."""
 
@@ -47,10 +56,11 @@ class Policy(unittest.TestCase):
     def setUpClass(cls):
         cls.top = tempfile.mkdtemp(prefix="policy-")
         cls.addClassCleanup(shutil.rmtree, cls.top)
-        shutil.copytree(os.path.join(TOP, "accel-vsched"), os.path.join(cls.top, "accel-vsched"))
+        for name in "accel-vsched", "docs", "hw-sdb":
+            shutil.copytree(os.path.join(TOP, name), os.path.join(cls.top, name))
         cls.policy = ""
         for paragraph, block in literal_blocks(read("docs/devel/policy.rst")):
-            names = re.findall(r"``(accel-vsched/[\w./-]+)``", paragraph)
+            names = re.findall(r"``((?:accel-vsched|docs)/[\w./-]+\w)``", paragraph)
             if names:
                 cls.add(*names, block)
         cls.write("accel-vsched/policies/shared.c", cls.policy)
@@ -62,9 +72,12 @@ class Policy(unittest.TestCase):
 
     @classmethod
     def insert(cls, name, block, place):
-        """Before what the regular expression finds first."""
+        """Before what the regular expression finds first, if it is not there already: somebody has
+        followed the page in this tree."""
         with open(os.path.join(cls.top, name), encoding="utf-8") as f:
             text = f.read()
+        if block.strip() in text:
+            return
         at = re.search(place, text, re.MULTILINE).start()
         cls.write(name, text[:at] + block + text[at:])
 
@@ -76,6 +89,10 @@ class Policy(unittest.TestCase):
             cls.insert(name, block, r"^\n#endif /\* VSCHED_POLICY_H")
         elif name == "accel-vsched/policy.c":
             cls.insert(name, block, r"^    (&vsched_policy_(sh[b-z]|s[i-z]|[t-z])|NULL)")
+        elif name == "docs/policies/shared.rst":
+            cls.write(name, block)
+        elif name == "docs/policies.rst":
+            cls.insert(name, block, r"^\* :doc:`policies/(sh[b-z]|s[i-z]|[t-z])")
         elif name == "accel-vsched/meson.build":
             cls.insert(name, block, r"^  'policies/timeslice.c'")
         elif block.startswith("static"):
@@ -103,6 +120,27 @@ class Policy(unittest.TestCase):
         done = self.unit_tests(*tests)
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertEqual(re.findall(r"^ok \d+ /(\w+)/shared$", done.stdout, re.MULTILINE), tests)
+
+    def test_the_manual_is_whole(self):
+        """The tests below pass with the policy, and would not if its page were missing."""
+        def failed():
+            done = subprocess.run(
+                [sys.executable, os.path.join(TOP, "qtest/test_docs.py"), "Pages.test_links",
+                 "Pages.test_policies", "Pages.test_ranges_of_parameters"],
+                env={**os.environ, "TOP_OF_MANUAL": self.top}, text=True, check=False,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            self.assertIn("Ran 3 tests", done.stdout)
+            return re.findall(r"^(?:FAIL|ERROR): (\w+)", done.stdout, re.MULTILINE)
+
+        page = os.path.join(self.top, "docs/policies/shared.rst")
+        with open(page, encoding="utf-8") as file:
+            text = file.read()
+        self.assertEqual(failed(), [])
+        self.write("docs/policies/shared.rst", text.replace("10us to 1s", "10us to 2s"))
+        self.assertEqual(failed(), ["test_ranges_of_parameters"])
+        self.write("docs/policies/shared.rst", text.replace("Longest wait\n", "Longest\n"))
+        self.assertEqual(failed(), ["test_policies"])
+        self.write("docs/policies/shared.rst", text)
 
     def test_the_tests_notice_the_fault_that_the_page_suggests(self):
         self.assertIn("``fewest = VSCHED_PCPUS_MAX``", read("docs/devel/policy.rst"))
@@ -139,7 +177,7 @@ class Pages(unittest.TestCase):
         while new:
             page = new.pop()
             reached.add(page)
-            for link in re.findall(r":doc:`([^`<]+)`", read("docs", page)):
+            for link in re.findall(r":doc:`([^`<]+)`", prose(read("docs", page))):
                 target = os.path.normpath(os.path.join(os.path.dirname(page), link + ".rst"))
                 self.assertTrue(os.path.exists(os.path.join(TOP, "docs", target)),
                                 f"{page}: {link}")
@@ -162,13 +200,17 @@ class Pages(unittest.TestCase):
                 page = f"policies/{found[1]}"
                 self.assertIn(f":doc:`{page}`", read("docs/policies.rst"))
                 self.assertRegex(read("docs", page + ".rst"), r"(?m)^Longest wait$")
-                if found[1] not in ("sdb", "timeslice"):    # test-policies.c has these
-                    self.assertTrue(os.path.exists(os.path.join(
-                        TOP, "accel-vsched/tests", page + ".c")), page)
+                tests = read("accel-vsched/tests/test-policies.c")
+                self.assertTrue(
+                    f"&vsched_policy_{found[1]}," in tests or os.path.exists(
+                        os.path.join(TOP, "accel-vsched/tests", page + ".c")),
+                    f"neither accel-vsched/tests/test-policies.c nor a program of its own in "
+                    f"accel-vsched/tests/policies tests {found[1]}")
 
     def assert_in_row(self, page, name, values):
         """Numbers in the row of this parameter, and what follows below its name."""
         row = re.search(rf"^``{name}`` +(\S.*(?:\n {{18,}}.*)*)", read("docs", page), re.MULTILINE)
+        self.assertIsNotNone(row, f"docs/{page} has no row of the parameter {name}")
         for value in values:
             self.assertRegex(" ".join(row.group(1).split()), rf"(?<!\w){value}(?!\w)", name)
 

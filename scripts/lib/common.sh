@@ -89,7 +89,8 @@ build_stack_end() {
 # system.  Scripts are copied; all C programs become one static executable that
 # looks at its name (half a megabyte of C library once, not ten times).  A line
 # "build: -O0" in a comment of its own adds to the options of that file, a line
-# "only: sparc64 x86_64" keeps it from the guests of other machines.
+# "only: sparc64 x86_64" keeps it from the guests of other machines.  With
+# ONLY_WORKLOADS="NAME ..." there are no others than these.
 build_workloads() {
     local root=$1 file name names=() objects machine only; shift
     machine=$("$@" -dumpmachine)
@@ -98,6 +99,7 @@ build_workloads() {
         name=$(basename "$file" .c)
         only=$(sed -n 's|^/\* only: \(.*\) \*/$|\1|p' "$file")
         if [[ $only && " $only " != *" ${machine%%-*} "* ]]; then continue; fi
+        if [[ ${ONLY_WORKLOADS:-} && " $ONLY_WORKLOADS " != *" $name "* ]]; then continue; fi
         case $file in
         *.c) # shellcheck disable=SC2046
              "$@" -O2 -pthread -Wall -Werror $(sed -n 's|^/\* build: \(.*\) \*/$|\1|p' "$file") \
