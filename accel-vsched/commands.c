@@ -147,6 +147,11 @@ static const VschedCommandType *find(const char *name, Error **errp)
     return t;
 }
 
+bool vsched_commands_have(const char *name)
+{
+    return find_quietly(name);
+}
+
 char *vsched_commands_full_name(const char *name)
 {
     bool is_full = find_quietly(name) || g_str_has_prefix(name, OWN);
@@ -362,6 +367,29 @@ void vsched_commands_due(VschedEngine *e)
     }
 }
 
+/* keyval_parse() lets the last of several values of a key hold. */
+static bool each_once(const char *arguments, Error **errp)
+{
+    g_autoptr(GHashTable) keys = g_hash_table_new_full(g_str_hash, g_str_equal,
+                                                       g_free, NULL);
+    const char *p = arguments ?: "";
+
+    while (*p) {
+        char *key = g_strndup(p, strcspn(p, "=,"));
+
+        /* To the end of its value, in which a comma is doubled */
+        for (p += strlen(key); *p && (*p != ',' || p[1] == ','); p++) {
+            p += *p == ',';
+        }
+        p += *p == ',';
+        if (!g_hash_table_add(keys, key)) {
+            error_setg(errp, "'%s' is given twice: allowed is one value", key);
+            return false;
+        }
+    }
+    return true;
+}
+
 VschedDone *vsched_commands_run(const char *command, const char *arguments,
                                 const char *at, Error **errp)
 {
@@ -373,7 +401,7 @@ VschedDone *vsched_commands_run(const char *command, const char *arguments,
         return NULL;
     }
     dict = keyval_parse(arguments ?: "", NULL, NULL, errp);
-    if (!dict) {
+    if (!dict || !each_once(arguments, errp)) {
         return NULL;
     }
     if (at && qdict_haskey(dict, "at")) {

@@ -69,6 +69,8 @@ VschedPendingList *vsched_commands_pending(void);
 char *vsched_commands_names(const char *before, bool brief);
 /* @name, with "vsched-" in front if it is none itself; the caller frees it */
 char *vsched_commands_full_name(const char *name);
+/* Whether there is such a command that can be given a time */
+bool vsched_commands_have(const char *name);
 
 /* Nanoseconds at which the next one is due; INT64_MAX: there is none. */
 int64_t vsched_commands_next(void);

@@ -14,6 +14,7 @@
 #include "qobject/qjson.h"
 #include "qobject/qstring.h"
 #include "commands.h"
+#include "parameters.h"
 
 /* "0-3,5" */
 static char *set_text(const intList *list)
@@ -137,14 +138,81 @@ void hmp_info_vsched(Monitor *mon, const QDict *qdict)
     qapi_free_VschedInfo(info);
 }
 
+/* Commands that cannot be given a time have one argument. */
+static void cancel(const char *value, Error **errp)
+{
+    uint64_t id;
+
+    if (parse_uint_full(value, 10, &id) < 0) {
+        error_setg(errp, "id=%s is no number of a command", value);
+    } else {
+        qmp_vsched_cancel(id, errp);
+    }
+}
+
+static void set_spin_events(const char *value, Error **errp)
+{
+    uint64_t interval;
+
+    if (!vsched_parse_time(value, &interval)) {
+        error_setg(errp, "interval=%s is not a time: allowed are numbers, of "
+                   "nanoseconds or with ns, us, ms or s behind them", value);
+    } else {
+        qmp_vsched_set_spin_events(interval, errp);
+    }
+}
+
+static const struct {
+    const char *name, *argument;
+    void (*run)(const char *value, Error **errp);
+} untimed[] = {
+    { "cancel", "id=", cancel },
+    { "set-spin-events", "interval=", set_spin_events },
+};
+
+/* All commands, with @before in front of each; the caller frees it. */
+static char *all_names(const char *before)
+{
+    GString *s = g_string_new(NULL);
+    g_autofree char *names = vsched_commands_names(before, true);
+
+    g_string_append(s, names);
+    for (int i = 0; i < ARRAY_SIZE(untimed); i++) {
+        g_string_append_printf(s, "%s%s", before, untimed[i].name);
+    }
+    return g_string_free(s, false);
+}
+
 static void print_commands(Monitor *mon)
 {
-    g_autofree char *names = vsched_commands_names("\n  vsched ", true);
+    g_autofree char *names = all_names("\n  vsched ");
 
     monitor_printf(mon, "commands, those of QMP, with their arguments joined "
-                   "by commas:%s\n  vsched cancel\n"
+                   "by commas:%s\n"
                    "such as: vsched set-pcpu pcpu=7,online=off,at=5ms\n",
                    names);
+}
+
+/* Return whether it is a command without a time, which was carried out. */
+static bool run_untimed(const char *command, const char *arguments,
+                        Error **errp)
+{
+    strstart(command, "vsched-", &command);
+    for (int i = 0; i < ARRAY_SIZE(untimed); i++) {
+        const char *value;
+
+        if (strcmp(command, untimed[i].name)) {
+            continue;
+        }
+        if (!arguments || !strstart(arguments, untimed[i].argument, &value)) {
+            error_setg(errp, "'%s' needs one argument: %s", command,
+                       untimed[i].argument);
+        } else {
+            untimed[i].run(value, errp);
+        }
+        return true;
+    }
+    return false;
 }
 
 /* "set-policy" or "vsched-set-policy"; nothing: what there is */
@@ -156,22 +224,20 @@ void hmp_vsched(Monitor *mon, const QDict *qdict)
     VschedDone *done;
     Error *err = NULL;
 
-    if (!command) {
+    if (!command || !strcmp(command, "help") || !strcmp(command, "?")) {
         print_commands(mon);
         return;
     }
-    name = vsched_commands_full_name(command);
-    if (!strcmp(name, "vsched-cancel")) {
-        const char *number;
-        uint64_t id;
-
-        if (!arguments || !strstart(arguments, "id=", &number) ||
-            parse_uint_full(number, 10, &id) < 0) {
-            error_setg(&err, "give the number of the command: id=N");
-        } else {
-            qmp_vsched_cancel(id, &err);
-        }
+    if (run_untimed(command, arguments, &err)) {
         hmp_handle_error(mon, err);
+        return;
+    }
+    name = vsched_commands_full_name(command);
+    if (!vsched_commands_have(name)) {
+        g_autofree char *names = all_names(", ");
+
+        monitor_printf(mon, "Error: there is no command '%s': allowed are%s\n",
+                       command, names + 1);
         return;
     }
     done = vsched_commands_run(name, arguments, NULL, &err);

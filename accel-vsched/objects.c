@@ -136,10 +136,21 @@ static void vm_get_share(Object *obj, Visitor *v, const char *name,
     visit_type_uint32(v, name, opaque ? &share->cap : &share->weight, errp);
 }
 
+static void refuse_share(const char *name, const char *value, const char *is,
+                         bool cap, Error **errp)
+{
+    g_autofree char *fault = range_fault_number(
+        name, value, is, cap ? 0 : 1,
+        cap ? 100 * core()->topology.pcpus : VSCHED_WEIGHT_MAX);
+
+    error_setg(errp, "%s", fault);
+}
+
 static void vm_set_share(Object *obj, Visitor *v, const char *name,
                          void *opaque, Error **errp)
 {
     VschedShare share = core()->topology.share[number_of(obj)];
+    g_autofree char *text = NULL;
     char *why = NULL;
     int64_t value;
     bool done;
@@ -147,18 +158,18 @@ static void vm_set_share(Object *obj, Visitor *v, const char *name,
     if (!vsched_between_windows(vsched_engine, errp)) {
         return;
     }
-    if (!visit_type_int64(v, name, &value, NULL)) {
-        g_autofree char *text = NULL, *fault = NULL;
-
-        visit_type_str(v, name, &text, NULL);
-        fault = range_fault_number(name, text, RANGE_NO_NUMBER, opaque ? 0 : 1,
-                                   opaque ? 100 * core()->topology.pcpus :
-                                   VSCHED_WEIGHT_MAX);
-        error_setg(errp, "%s", fault);
+    if (!visit_type_int64(v, name, &value, NULL) &&
+        (!visit_type_str(v, name, &text, NULL) ||
+         qemu_strtoi64(text, NULL, 10, &value))) {
+        refuse_share(name, text, RANGE_NO_NUMBER, opaque, errp);
         return;
     }
-    /* What no uint32_t can hold is out of range too. */
-    value = MAX(-1, MIN(value, UINT32_MAX));
+    if (value < 0 || value > UINT32_MAX) {
+        g_free(text);
+        text = g_strdup_printf("%" PRId64, value);
+        refuse_share(name, text, RANGE_OUT, opaque, errp);
+        return;
+    }
     *(opaque ? &share.cap : &share.weight) = value;
     done = vsched_core_set_share(core(), number_of(obj), share, &why);
     check(done, opaque ? "caps" : "weights", why, errp);
@@ -552,6 +563,7 @@ static bool given_offline(const char *text, VschedCoreState *st, Error **errp)
 static bool given_speed(const char *text, VschedCoreState *st, Error **errp)
 {
     g_auto(GStrv) parts = split(text);
+    uint64_t named = 0;
 
     for (int i = 0; parts[i]; i++) {
         char *colon = strchr(parts[i], ':');
@@ -571,6 +583,14 @@ static bool given_speed(const char *text, VschedCoreState *st, Error **errp)
                        text, st->pcpus - 1, VSCHED_SPEED_MAX);
             return false;
         }
+        if (colon ? named & set : i > 0) {
+            error_setg(errp, "speed=%s is not possible: a PCPU has two speeds; "
+                       "allowed are one RATIO, which comes first, for those "
+                       "that are not named, and one PCPUS:RATIO for the others",
+                       text);
+            return false;
+        }
+        named |= colon ? set : 0;
         for (int p = 0; p < st->pcpus; p++) {
             VschedSpeed *speed = &st->pcpu[p].speed;
 

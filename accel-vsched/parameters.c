@@ -14,6 +14,12 @@
 #include "hw/sdb/range.h"
 #include "parameters.h"
 
+char *vsched_assignment(const char *name, uint64_t value)
+{
+    return value > INT64_MAX ? g_strdup(name)
+                             : g_strdup_printf("%s=%" PRIu64, name, value);
+}
+
 bool vsched_parse_time(const char *text, uint64_t *ns)
 {
     static const struct {

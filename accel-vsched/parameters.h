@@ -17,6 +17,12 @@ const char *vsched_parameter_type(const VschedParameter *p);
 /* "timeslice of a VCPU; 10us to 1s, default 100us" */
 char *vsched_parameter_describe(const VschedParameter *p);
 
+/*
+ * "rate=5", for a message; of a number that QAPI has made of a negative one, "-1"
+ * being 2^64 - 1 there, the name alone.  The caller frees it.
+ */
+char *vsched_assignment(const char *name, uint64_t value);
+
 /* "100us" as nanoseconds; false if it is none. */
 bool vsched_parse_time(const char *text, uint64_t *ns);
 

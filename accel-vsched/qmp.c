@@ -563,9 +563,10 @@ void qmp_vsched_set_spin_events(uint64_t interval, Error **errp)
         return;
     }
     if (interval && (interval < SPIN_EVENTS_MIN || interval > INT64_MAX / 2)) {
-        error_setg(errp, "interval=%" PRIu64 "ns is out of range: allowed are "
-                   "0 (no events) and %d to %" PRId64, interval,
-                   SPIN_EVENTS_MIN, INT64_MAX / 2);
+        g_autofree char *given = vsched_assignment("interval", interval);
+
+        error_setg(errp, "%s is out of range: allowed are 0 (no events) and %d "
+                   "to %" PRId64 " ns", given, SPIN_EVENTS_MIN, INT64_MAX / 2);
         return;
     }
     spin_events.interval = vsched_ns_to_cycles(e, interval);

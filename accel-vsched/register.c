@@ -22,13 +22,14 @@ bool vsched_map_registers(DeviceState *dev, MemoryRegion *registers,
         error_setg(errp, "it needs -accel tcg,thread=vsched");
         return false;
     }
-    if (addr == UINT64_MAX || addr % size) {
+    if (addr > INT64_MAX || addr % size) {
         g_autofree char *given = addr == UINT64_MAX ?
             g_strdup("addr has to be given") :
             g_strdup_printf("addr=0x%" PRIx64 " is not possible", addr);
 
         error_setg(errp, "%s: allowed are physical addresses that are multiples"
-                   " of %" PRIu64 ", where nothing else is", given, size);
+                   " of %" PRIu64 ", below 2^63, where nothing else is", given,
+                   size);
         return false;
     }
     there = memory_region_find(get_system_memory(), addr, size);

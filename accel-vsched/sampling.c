@@ -26,6 +26,7 @@
 #include "qapi/error.h"
 #include "vsched/vsched.h"
 #include "commands.h"
+#include "parameters.h"
 #include "engine.h"
 #include "stack-target.h"
 
@@ -341,19 +342,25 @@ bool vsched_sampling_possible(VschedEngine *e, uint64_t rate, uint64_t cost,
     uint64_t most = e->clock_hz / INTERVAL_MIN;
 
     if (rate < 1 || rate > most) {
-        error_setg(errp, "rate=%" PRIu64 " is out of range: allowed are 1 to %"
-                   PRIu64 " samples of a VCPU in a second", rate, most);
+        g_autofree char *given = vsched_assignment("rate", rate);
+
+        error_setg(errp, "%s is out of range: allowed are 1 to %" PRIu64
+                   " samples of a VCPU in a second", given, most);
         return false;
     }
     if (cost > interval_of(e, rate)) {
-        error_setg(errp, "cost=%" PRIu64 " is out of range: allowed are 0 to %"
-                   PRId64 " cycles, which pass from one sample to the next",
-                   cost, interval_of(e, rate));
+        g_autofree char *given = vsched_assignment("cost", cost);
+
+        error_setg(errp, "%s is out of range: allowed are 0 to %" PRId64
+                   " cycles, which pass from one sample to the next", given,
+                   interval_of(e, rate));
         return false;
     }
     if (stacks > VSCHED_STACK_MAX) {
-        error_setg(errp, "stacks=%" PRIu64 " is out of range: allowed are 0 to "
-                   "%d callers of a sample", stacks, VSCHED_STACK_MAX);
+        g_autofree char *given = vsched_assignment("stacks", stacks);
+
+        error_setg(errp, "%s is out of range: allowed are 0 to %d callers of a "
+                   "sample", given, VSCHED_STACK_MAX);
         return false;
     }
     if (stacks && !vsched_stack_of_target) {

@@ -12,6 +12,7 @@
 #include "qapi/error.h"
 #include "qapi/qapi-commands-vsched.h"
 #include "commands.h"
+#include "parameters.h"
 #include "engine.h"
 
 VschedTrace *vsched_recording;
@@ -77,14 +78,17 @@ VschedDone *qmp_vsched_trace_start(VschedTraceStart *a, Error **errp)
         return NULL;
     }
     if (size < VSCHED_TRACE_MIN || size > VSCHED_TRACE_MAX) {
-        error_setg(errp, "records=%" PRIu64 " is out of range: allowed are %"
-                   PRIu64 " to %" PRIu64, size, VSCHED_TRACE_MIN,
-                   VSCHED_TRACE_MAX);
+        g_autofree char *given = vsched_assignment("records", size);
+
+        error_setg(errp, "%s is out of range: allowed are %" PRIu64 " to %"
+                   PRIu64, given, VSCHED_TRACE_MIN, VSCHED_TRACE_MAX);
         return NULL;
     }
     if (a->has_duration && (!a->duration || a->duration > INT64_MAX / 2)) {
-        error_setg(errp, "duration=%" PRIu64 " is out of range: allowed are 1 "
-                   "to %" PRId64, a->duration, INT64_MAX / 2);
+        g_autofree char *given = vsched_assignment("duration", a->duration);
+
+        error_setg(errp, "%s is out of range: allowed are 1 to %" PRId64,
+                   given, INT64_MAX / 2);
         return NULL;
     }
     if (a->has_at) {

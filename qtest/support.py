@@ -225,11 +225,16 @@ class Debugger:
 
     def __init__(self, guest, timeout=20):
         self.arch = guest.arch
-        path = os.path.join(guest.dir, "gdb")
-        guest.cmd("human-monitor-command", command_line=f"gdbserver unix:{path},server=on,wait=off")
+        self.path, self.timeout = os.path.join(guest.dir, "gdb"), timeout
+        guest.cmd("human-monitor-command",
+                  command_line=f"gdbserver unix:{self.path},server=on,wait=off")
+        self.connect()
+
+    def connect(self):
+        """Also once more, after the connection was closed."""
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(timeout * SLOWER)
-        self.socket.connect(path)
+        self.socket.settimeout(self.timeout * SLOWER)
+        self.socket.connect(self.path)
         self.buffer = b""
         self.ask("?")
 

@@ -135,6 +135,21 @@ class Commands(Still):
                 self.assertRegex(answer["error"]["desc"], says, (command, arguments))
                 self.assertEqual(self.query(), before)
 
+    def test_numbers_of_properties(self):
+        """What is refused is what was given, and a number may be a text, as all of a command line."""
+        for path, name, value in (("vm[0]", "weight", -5), ("vm[0]", "weight", 2**32 + 5),
+                                  ("vm[0]", "cap", -2**31), ("vsched/sdb[0]", "period", -5)):
+            said = self.guest.qmp("qom-set", {"path": f"/machine/{path}", "property": name,
+                                              "value": value})["error"]["desc"]
+            self.assertIn(f"{name}={value} is out of range: allowed are ", said)
+        for path, name in ("vm[0]", "weight"), ("vsched/sdb[0]", "period"):
+            for value, says in ("17.5", "17.5 is not a whole number"), ("ten", "ten is not a"):
+                said = self.guest.qmp("qom-set", {"path": f"/machine/{path}", "property": name,
+                                                  "value": value})["error"]["desc"]
+                self.assertIn(says, said)
+            self.guest.cmd("qom-set", path=f"/machine/{path}", property=name, value="128")
+            self.assertEqual(self.guest.cmd("qom-get", path=f"/machine/{path}", property=name), 128)
+
     def test_what_a_move_needs(self):
         self.guest.cmd("vsched-set-affinity", vcpu=3, pcpus=[0, 1])
         self.guest.cmd("vsched-set-pcpu", pcpu=1, online=False)
@@ -159,21 +174,30 @@ class Commands(Still):
             self.assertIn(text, shown)
         self.assertEqual(self.hmp("vsched cancel id=1"), "")
         self.assertNotIn("command 1", self.hmp("info vsched"))
-        for line, says in (("fly", "no command 'vsched-fly' .*: allowed are dsp-disable, "),
+        self.assertEqual(self.hmp("vsched set-spin-events interval=1ms"), "")
+        for line, says in (("fly", "no command 'fly': allowed are dsp-disable, .*, cancel, set-spin"),
+                           ("set-spin-events", "'set-spin-events' needs one argument: interval="),
+                           ("set-spin-events interval=5", "interval=5 is out of range"),
+                           ("set-spin-events interval=-1", "interval=-1 is not a time"),
+                           ("stop at=1s,at=2s", "'at' is given twice"),
+                           ("set-policy policy=gang,policy=sdb", "'policy' is given twice"),
+                           ("profile-start rate=-1", "rate is out of range"),
+                           ("trace-start records=-1", "records is out of range"),
                            ("set-pcpu pcpu=x", "pcpu"), ("set-pcpu pcpu=1,at=5", "allowed are"),
                            ("set-pcpu pcpu=1,online=off,at=soon", "at=soon is not a time"),
-                           ("cancel", "id=N"), ("cancel id=9", "no command with id 9"),
-                           ("cancel id=1x", "id=N"), ("cancel id=-1", "id=N"),
+                           ("cancel", "'cancel' needs one argument: id="),
+                           ("cancel id=9", "no command with id 9"),
+                           ("cancel id=1x", "id=1x is no number of a command"),
+                           ("cancel id=-1", "id=-1 is no number of a command"),
                            ("set-pcpu", "pcpu")):
             self.assertRegex(self.hmp("vsched " + line), f"^Error: .*{says}", line)
-        # Alone it says what there is: the commands of QMP, but for that about events, which a
-        # monitor does not show.
+        # Alone it says what there is: the commands of QMP.
         said = self.hmp("vsched")
+        self.assertEqual([self.hmp("vsched help"), self.hmp("vsched ?")], [said, said])
         self.assertIn("vsched set-pcpu pcpu=7,online=off,at=5ms", said)
         names = {command["name"] for command in self.guest.cmd("query-commands")}
         paging = {"paging-set-mode", "dsp-enable", "dsp-disable"}
-        self.assertEqual({"vsched-set-spin-events"} |
-                         {name if name in paging else f"vsched-{name}"
+        self.assertEqual({name if name in paging else f"vsched-{name}"
                           for name in re.findall(r"(?m)^  vsched (\S+)", said)},
                          {name for name in names if name.startswith("vsched-")} | paging)
 

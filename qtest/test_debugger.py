@@ -122,6 +122,19 @@ class OneOfMany:
                         self.assertEqual(t != thread, before[t - 1] == after[t - 1], t)
             self.finish(guest, debugger)
 
+    def test_who_is_held_when_it_goes_away(self):
+        """Its connection is closed while it has let one VCPU go: the others go on as well."""
+        with self.guest() as guest, Debugger(guest) as debugger:
+            self.stop_at_work(debugger)
+            before = insns(guest)
+            debugger.tell("vCont;c:2")
+            wait_insns(guest, 2, before[1] + 10_000)
+            debugger.socket.close()
+            for thread in THREADS:
+                wait_insns(guest, thread, before[thread - 1] + 20_000)
+            debugger.connect()
+            self.finish(guest, debugger)
+
     def test_first_after_loading(self):
         """The first that this QEMU ever runs is not VCPU 0.  Before, VCPU 3 is not started:
         a step of it takes until somebody interrupts."""

@@ -111,6 +111,11 @@ class CommandLine(Refusals, unittest.TestCase):
                 self.refuse(rf"\b{option}={re.escape(value)} is not possible: allowed are .*"
                             f"{allowed}", "-M", f"{MACHINE},{option}={value}")
 
+    def test_two_speeds(self):
+        for value in "0:1/2+0:1/3", "2-4:1/2+4:1/2", "2:1/2+1/3", "1/2+1/3":
+            self.refuse(rf"speed={re.escape(value)} is not possible: a PCPU has two speeds; "
+                        "allowed are", "-M", f"{MACHINE},speed={value}")
+
     def test_bad_values_of_any_machine(self):
         for arch, machine in (("x86_64", "q35"), ("sparc64", "sun4u")):
             cpus = 4 if arch == "x86_64" else 1
