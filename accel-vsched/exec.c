@@ -767,6 +767,16 @@ int64_t vsched_exec_elapsed(void)
     return run.cpu ? cycles_until(position(run.cpu)) : 0;
 }
 
+/* By any thread */
+void vsched_exec_kick(void)
+{
+    CPUState *cpu = qatomic_read(&run.cpu);
+
+    if (cpu) {
+        cpu_exit(cpu);
+    }
+}
+
 bool vsched_exec_is_running(void)
 {
     return run.cpu;
@@ -875,6 +885,9 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
 
     r = cpu_exec(cpu);
 
+    if (vsched_devices_are_waited_for()) {
+        vsched_cut();
+    }
     if (unlikely(run.part)) {
         cpu->cflags_next_tb = -1;       /* the stretch may have ended before */
     }
