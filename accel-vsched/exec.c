@@ -767,6 +767,11 @@ int64_t vsched_exec_elapsed(void)
     return run.cpu ? cycles_until(position(run.cpu)) : 0;
 }
 
+void vsched_exec_ask(void)
+{
+    expire(run.cpu);
+}
+
 /* By any thread */
 void vsched_exec_kick(void)
 {

@@ -47,6 +47,7 @@ typedef struct Paging {
     QEMUTimer *scanner;         /* of agile paging: the same */
     WalkMode begin;             /* what paging= says */
     bool begins_with_dsp;       /* paging=dsp, also after a reset */
+    bool quiet;                 /* no events of modes now */
     GArray **fault_counters;    /* of each VM: guest-physical addresses */
     uint8_t *state;             /* while it is saved or loaded */
     uint32_t state_size;

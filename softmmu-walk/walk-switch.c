@@ -66,11 +66,19 @@ static void scan(void *opaque)
     await_scan();
 }
 
+static void tell_mode(unsigned vm, int rule)
+{
+    if (!paging.quiet) {
+        qapi_event_send_paging_mode(
+            vm, (PagingMode)walk_model_mode(paging.model, vm), rule >= 0, rule);
+    }
+}
+
 void paging_set_mode(unsigned vm, WalkMode mode, int rule)
 {
     if (walk_model_mode(paging.model, vm) != mode) {
         walk_model_set_mode(paging.model, vm, mode);
-        qapi_event_send_paging_mode(vm, (PagingMode)mode, rule >= 0, rule);
+        tell_mode(vm, rule);
         await_scan();
     }
 }
@@ -211,20 +219,20 @@ void paging_switch_reset(void)
 
 void paging_switch_loaded(const WalkMode *before, bool as_given)
 {
-    for (unsigned i = 0; i < paging.vms; i++) {
-        WalkMode mode = walk_model_mode(paging.model, i);
-
-        if (mode != before[i]) {
-            qapi_event_send_paging_mode(i, (PagingMode)mode, false, 0);
-        }
-    }
     if (as_given) {
+        paging.quiet = true;            /* one event for each VM at most */
         disable_all();
         for (unsigned i = 0; i < paging.vms; i++) {
             paging_set_mode(i, paging.begin, -1);
         }
         if (paging.begins_with_dsp) {
             enable_all();
+        }
+        paging.quiet = false;
+    }
+    for (unsigned i = 0; i < paging.vms; i++) {
+        if (walk_model_mode(paging.model, i) != before[i]) {
+            tell_mode(i, -1);
         }
     }
     paging_await();

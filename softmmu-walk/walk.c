@@ -136,11 +136,6 @@ static void switched(VschedListener *l, int64_t at, int vcpu, int before,
     go_elsewhere(vcpu);
 }
 
-static const VschedListenerOps listener_ops = {
-    .name = "paging",
-    .switched = switched,
-};
-
 /* --- The guest's memory --- */
 
 /* The page of RAM at @gfn, or RAM_ADDR_INVALID */
@@ -259,7 +254,7 @@ static void fetch(CPUState *cpu, int vcpu, int pcpu, uint64_t page);
 
 /*
  * If there was an exit, the guest goes on where it was, which is to be fetched
- * again; at once, for blocks of one page may follow each other without a look.
+ * again: blocks of one page may follow each other without a look.
  */
 static void go_on(CPUState *cpu, int vcpu, int pcpu)
 {
@@ -293,6 +288,9 @@ static void walked(CPUState *cpu, const PageWalk *w)
     if (!w->entries || (code && !w->fault && !paging.fetching) ||
         !where(cpu, &vcpu, &pcpu)) {
         return;
+    }
+    if (!code) {
+        go_on(cpu, vcpu, pcpu);         /* after a store to a table */
     }
     a.vcpu = vcpu;
     a.pcpu = pcpu;
@@ -349,6 +347,7 @@ static bool code(CPUState *cpu, vaddr pc, bool more)
     if (v->off) {
         return true;
     }
+    go_on(cpu, vcpu, pcpu);
     if (v->code_page != page || more) {
         fetch(cpu, vcpu, pcpu, page);
         if (more) {
@@ -370,6 +369,7 @@ static void root(CPUState *cpu, hwaddr root, unsigned levels, bool all)
     if (!where(cpu, &vcpu, &pcpu)) {
         return;
     }
+    go_on(cpu, vcpu, pcpu);
     paging.vcpu[vcpu].off = !levels;
     if (levels) {
         charge(cpu, walk_model_root(paging.model, pcpu, vcpu, root,
@@ -384,6 +384,7 @@ static void invalidate(CPUState *cpu, vaddr addr)
     int vcpu, pcpu;
 
     if (where(cpu, &vcpu, &pcpu)) {
+        go_on(cpu, vcpu, pcpu);
         charge(cpu, walk_model_invalidate(paging.model, pcpu, vcpu, addr));
         go_elsewhere(vcpu);
     }
@@ -399,7 +400,13 @@ static void written(CPUState *cpu, ram_addr_t addr, unsigned size)
         charge(cpu, walk_model_table_write(paging.model, pcpu, vcpu,
                                            ((uint64_t)gfn - 1) * PAGE +
                                            (addr & (PAGE - 1)), size));
-        go_on(cpu, vcpu, pcpu);
+        if (paging.vcpu[vcpu].lost) {
+            /*
+             * The store is still to be done, and walks are to find what it
+             * writes: the guest goes on at its next walk, or at its next block.
+             */
+            vsched_exec_ask();
+        }
     }
 }
 
@@ -413,6 +420,9 @@ static void leave(CPUState *cpu, PageWalkExit exit)
     int vcpu, pcpu;
 
     if (where(cpu, &vcpu, &pcpu)) {
+        if (exit != PAGE_WALK_INTERRUPT) {
+            go_on(cpu, vcpu, pcpu);
+        }
         charge(cpu, walk_model_exit(paging.model, pcpu, vcpu, kinds[exit]));
         if (exit == PAGE_WALK_IO) {
             go_on(cpu, vcpu, pcpu);
@@ -434,6 +444,11 @@ static void check(CPUState *cpu, vaddr addr, int mmu_idx, bool store)
                                          store, addr);
     }
 }
+
+static const VschedListenerOps listener_ops = {
+    .name = "paging",
+    .switched = switched,
+};
 
 static PageWalkHooks hooks = {
     .walked = walked,
@@ -569,7 +584,7 @@ static bool find_mode(const char *name, WalkMode *mode, Error **errp)
 enum { OPTION_MODE, OPTION_CONFIG, OPTION_CHECK, OPTION_TLB_BITS };
 
 #define TLB_BITS_MIN 6
-#define TLB_BITS_MAX 22
+#define TLB_BITS_MAX 16
 
 static const VschedModelOption options[] = {
     [OPTION_MODE] = { "paging", "what virtualises page tables, and costs time: "
@@ -582,7 +597,7 @@ static const VschedModelOption options[] = {
                        "accesses that QEMU's TLB hides from the model; default "
                        "off" },
     [OPTION_TLB_BITS] = { "x-softmmu-bits", "for tests: QEMU's TLBs have 2 to "
-                          "the power of it entries, 6 to 22; default as many "
+                          "the power of it entries, 6 to 16; default as many "
                           "as are of use" },
     { NULL }
 };

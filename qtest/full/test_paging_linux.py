@@ -55,6 +55,10 @@ class Linux(unittest.TestCase):
             first = self.run_it(paging, "boot")
             for more in "x-softmmu-bits=6", "x-softmmu-bits=16":
                 self.assertEqual(self.run_it(f"{paging},{more}", "boot"), first)
+            # Nor does it whether blocks follow each other without a look.
+            with linux(paging, "boot", "-d", "nochain") as guest:
+                guest.event_wait("SHUTDOWN", timeout=900 * SLOWER)
+                self.assertEqual((guest.console, guest.stats(), guest.cmd("query-paging")), first)
             with linux(f"{paging},x-paging-check=on", "boot") as guest:
                 guest.event_wait("SHUTDOWN", timeout=900 * SLOWER)
                 check = guest.cmd("x-paging-check")
@@ -81,6 +85,31 @@ class Linux(unittest.TestCase):
             sampled = sum(s["faults"] for s in dsp["samples"])
             self.assertGreater(len(dsp["samples"]), 20)
             self.assertTrue(walker // 2 < sampled <= vm["guest-faults"])
+
+    def test_shadow_tables_are_right_at_each_microsecond(self):
+        """For 2 ms of a boot in which the kernel builds its tables.  A write to a table is an exit,
+        after which the code is fetched again: from what was written, and so are its neighbours."""
+        for mode in "agile", "shadow":
+            with linux("nested", "boot", "-S") as guest:
+                def run_for(us, guest=guest):
+                    at = guest.cmd("query-vsched")["time"] + us * 1000
+                    guest.cmd("vsched-stop", at=at)
+                    guest.cmd("cont")
+                    guest.event_wait("STOP", timeout=60 * SLOWER)
+
+                run_for(100_000)
+                for n in range(12):
+                    for each in "native", "nested", "shadow", "agile":
+                        guest.cmd("paging-set-mode", vm=0, mode=each)
+                    run_for(37 * n + 1)
+                guest.cmd("paging-set-mode", vm=0, mode=mode)
+                entries = 0
+                for _ in range(2000):
+                    run_for(1)
+                    check = guest.cmd("x-paging-check")
+                    self.assertEqual(check["wrong"], 0, mode)
+                    entries = max(entries, check["entries"])
+                self.assertGreater(entries, 50)
 
     def test_shadow_tables_are_right(self):
         """At moments that the host picks, up to 300, while processes are made and end."""
