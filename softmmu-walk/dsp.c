@@ -416,6 +416,11 @@ bool dsp_change(Dsp *d, unsigned number, const DspSettings *s, int64_t now,
     return true;
 }
 
+void dsp_faults_begin_anew(Dsp *d, unsigned number, uint64_t faults)
+{
+    vm_of(d, number)->last.faults = faults;
+}
+
 void dsp_forced(Dsp *d, unsigned number, DspMode mode, int64_t now)
 {
     VM *vm = vm_of(d, number);

@@ -150,6 +150,12 @@ bool dsp_enable(Dsp *d, unsigned vm, const DspSettings *s, DspMode mode,
 bool dsp_disable(Dsp *d, unsigned vm, int64_t now, DspMode *former,
                  char **why);
 
+/*
+ * Who counts page faults of a VM has other counters now, which are at
+ * @faults: what they counted before is of no sample.
+ */
+void dsp_faults_begin_anew(Dsp *d, unsigned vm, uint64_t faults);
+
 /* Other settings for a VM in the list; what was sampled stays. */
 bool dsp_change(Dsp *d, unsigned vm, const DspSettings *s, int64_t now,
                 char **why);

@@ -85,14 +85,29 @@ static bool has(const GArray *all, uint64_t address)
     return false;
 }
 
+/* What counters that come or go have counted is of no sample. */
+static void counters_changed(void)
+{
+    unsigned vm = vsched_engine->core->topology.vm[vsched_vcpu(current_cpu)];
+    uint64_t faults = 0;
+
+    if (dsp_is_enabled(paging.dsp, vm) &&
+        dsp_settings(paging.dsp, vm)->faults == DSP_FAULTS_GUEST) {
+        paging_guest_faults(vm, &faults);
+        dsp_faults_begin_anew(paging.dsp, vm, faults);
+    }
+}
+
 static void counter_write(void *opaque, hwaddr addr, uint64_t value,
                           unsigned size)
 {
     GArray *all = counters_of_guest();
+    unsigned before;
 
     if (!all) {
         return;
     }
+    before = all->len;
     if (!value) {
         g_array_set_size(all, 0);
     } else if (value % sizeof(uint64_t) || all->len == COUNTERS_MAX) {
@@ -101,6 +116,9 @@ static void counter_write(void *opaque, hwaddr addr, uint64_t value,
                       COUNTERS_MAX);
     } else if (!has(all, value)) {
         g_array_append_val(all, value);
+    }
+    if (all->len != before) {
+        counters_changed();
     }
 }
 

@@ -38,7 +38,7 @@ typedef struct Paging {
     VschedListener *listener;   /* of each PCPU */
     PagingVCPU *vcpu;
     unsigned pcpus, vcpus, vms;
-    GHashTable *watched;        /* number of a page of RAM: its gfn + 1 */
+    GHashTable **watched;       /* of each VM; page of RAM: its gfn + 1 */
     uint32_t told;              /* MMU indexes of which walks were told */
     uint64_t checked, hidden;   /* accesses, for x-paging-check */
     bool fetching;              /* a walk for a block that is executed */

@@ -289,6 +289,20 @@ static void flush_vm(WalkModel *m, const VM *vm)
     }
 }
 
+/* The shadow of a table, made if there is none: another one may go for it. */
+static WalkShadowPage *shadow_of(Work *w, uint64_t gfn, unsigned level,
+                                 WalkFormat format)
+{
+    WalkShadowPage *p = walk_shadow_get(w->vm->shadow, gfn, level, format);
+    unsigned gone = walk_shadow_made_room(w->vm->shadow);
+
+    if (gone) {
+        COUNT(w, unshadowed, gone);
+        flush_vm(w->m, w->vm);
+    }
+    return p;
+}
+
 /* --- References --- */
 
 /* Cycles beyond those of a reference that the first cache has */
@@ -516,8 +530,7 @@ static void refer_shadow(Work *w, const WalkAccess *a, unsigned level)
 
     /* The root's shadow is there from the first use of it on. */
     if (!p) {
-        p = walk_shadow_get(w->vm->shadow, a->entry[level] / PAGE, level,
-                            a->format);
+        p = shadow_of(w, a->entry[level] / PAGE, level, a->format);
     }
     refer(w, WALK_GUEST, walk_shadow_address(p, index_of(a, level)),
           walk_format_entry(a->format), level == a->last);
@@ -616,8 +629,7 @@ static void fill_split(Work *w, const WalkAccess *a)
                          WALK_PTE_ACCESSED | WALK_PTE_DIRTY;
     unsigned entries = PAGE / walk_format_entry(a->format), index;
     uint64_t gfn = split_gfn(a, &index);
-    WalkShadowPage *p = walk_shadow_get(w->vm->shadow, gfn, WALK_SPLIT,
-                                        a->format);
+    WalkShadowPage *p = shadow_of(w, gfn, WALK_SPLIT, a->format);
 
     fill_entry(w, p, index, all);
     for (unsigned i = 1; i < w->m->config.prefetch && index + i < entries;
@@ -637,8 +649,7 @@ static void fill_shadow(Work *w, const WalkAccess *a)
         if (level <= turns) {
             return;
         }
-        fill_entry(w, walk_shadow_get(w->vm->shadow, a->entry[level] / PAGE,
-                                      level, a->format),
+        fill_entry(w, shadow_of(w, a->entry[level] / PAGE, level, a->format),
                    index_of(a, level), a->value[level]);
     }
     if (is_split(w, a)) {
@@ -962,14 +973,38 @@ static void emulate(Work *w, uint64_t gpa, unsigned size)
     flush_vm(w->m, w->vm);
 }
 
+/*
+ * VMs here are groups of VCPUs of one machine, and may share memory: a write to
+ * a table of which another VM has a shadow is an exit for that one's sake.
+ */
+static void write_of_another_vm(Work *w, VM *vm, uint64_t gpa, unsigned size)
+{
+    uint64_t gfn = gpa / PAGE;
+
+    if (vm == w->vm || !has_shadow(vm)) {
+        return;
+    }
+    if (walk_shadow_is_nested(vm->shadow, gfn)) {
+        walk_shadow_dirty(vm->shadow, gfn);
+    } else if (walk_shadow_has(vm->shadow, gfn) &&
+               !walk_shadow_is_out_of_sync(vm->shadow, gfn)) {
+        leave_guest(w, WALK_EXIT_EMULATE);
+        walk_shadow_written(vm->shadow, gpa, size);
+        flush_vm(w->m, vm);
+    }
+}
+
 int64_t walk_model_table_write(WalkModel *m, unsigned pcpu, unsigned vcpu,
                                uint64_t gpa, unsigned size)
 {
     Work w = work(m, pcpu, vcpu, false);
     uint64_t gfn = gpa / PAGE;
 
+    for (unsigned i = 0; i < m->vms; i++) {
+        write_of_another_vm(&w, &m->vm[i], gpa, size);
+    }
     if (!has_shadow(w.vm)) {
-        return 0;
+        return w.cycles;
     }
     if (walk_shadow_is_nested(w.vm->shadow, gfn)) {
         walk_shadow_dirty(w.vm->shadow, gfn);

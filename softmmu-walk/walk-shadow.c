@@ -37,7 +37,7 @@ typedef struct Written {
 
 struct WalkShadow {
     WalkShadowHooks hooks;
-    unsigned limit;
+    unsigned limit, made_room;
     uint64_t base;
     GPtrArray *pages;           /* in the order in which they were made */
     GHashTable *by_key;         /* &key: page */
@@ -211,6 +211,14 @@ static WalkShadowPage *add_page(WalkShadow *s, uint64_t gfn, unsigned level,
     return p;
 }
 
+unsigned walk_shadow_made_room(WalkShadow *s)
+{
+    unsigned n = s->made_room;
+
+    s->made_room = 0;
+    return n;
+}
+
 WalkShadowPage *walk_shadow_get(WalkShadow *s, uint64_t gfn, unsigned level,
                                 WalkFormat format)
 {
@@ -223,6 +231,7 @@ WalkShadowPage *walk_shadow_get(WalkShadow *s, uint64_t gfn, unsigned level,
     if (!p) {
         if (s->pages->len == s->limit) {
             remove_page(s, g_ptr_array_index(s->pages, 0));
+            s->made_room++;
         }
         /* With a second use, all of its writes are seen. */
         if (level != WALK_SPLIT && walk_shadow_is_out_of_sync(s, gfn)) {

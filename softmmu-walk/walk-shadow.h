@@ -61,10 +61,14 @@ typedef struct WalkShadowHooks {
     void *opaque;
 } WalkShadowHooks;
 
-/* At most @limit pages: the oldest make room.  @base: their machine address */
+/*
+ * At most @limit pages: the oldest make room, and walk_shadow_made_room() says
+ * how many since it was asked last.  @base: their machine address
+ */
 WalkShadow *walk_shadow_new(const WalkShadowHooks *hooks, unsigned limit,
                             uint64_t base);
 void walk_shadow_free(WalkShadow *s);
+unsigned walk_shadow_made_room(WalkShadow *s);
 
 /* The shadow of the guest's table page @gfn as one of @level, or NULL */
 WalkShadowPage *walk_shadow_find(const WalkShadow *s, uint64_t gfn,

@@ -204,17 +204,29 @@ static void watch(void *opaque, unsigned vm, uint64_t gfn, bool on)
         return;
     }
     if (on) {
-        g_hash_table_insert(paging.watched, key_of(ram),
+        g_hash_table_insert(paging.watched[vm], key_of(ram),
                             GSIZE_TO_POINTER(gfn + 1));
         tlb_reset_dirty_range_all(ram, PAGE);
     } else {
-        g_hash_table_remove(paging.watched, key_of(ram));
+        g_hash_table_remove(paging.watched[vm], key_of(ram));
     }
+}
+
+/* The number of the guest's page, plus 1; 0: no VM watches it. */
+static size_t watched_gfn(ram_addr_t addr)
+{
+    size_t gfn = 0;
+
+    for (unsigned vm = 0; vm < paging.vms && !gfn; vm++) {
+        gfn = GPOINTER_TO_SIZE(g_hash_table_lookup(paging.watched[vm],
+                                                   key_of(addr)));
+    }
+    return gfn;
 }
 
 static bool is_watched(ram_addr_t page)
 {
-    return g_hash_table_contains(paging.watched, key_of(page));
+    return watched_gfn(page);
 }
 
 /* --- What the guest does --- */
@@ -392,8 +404,7 @@ static void invalidate(CPUState *cpu, vaddr addr)
 
 static void written(CPUState *cpu, ram_addr_t addr, unsigned size)
 {
-    size_t gfn = GPOINTER_TO_SIZE(g_hash_table_lookup(paging.watched,
-                                                      key_of(addr)));
+    size_t gfn = watched_gfn(addr);
     int vcpu, pcpu;
 
     if (gfn && where(cpu, &vcpu, &pcpu)) {
@@ -723,7 +734,10 @@ static bool start(const char *const *values, Error **errp)
         paging.vcpu[i].home = -1;
         go_elsewhere(i);
     }
-    paging.watched = g_hash_table_new(NULL, NULL);
+    paging.watched = g_new(GHashTable *, paging.vms);
+    for (unsigned i = 0; i < paging.vms; i++) {
+        paging.watched[i] = g_hash_table_new(NULL, NULL);
+    }
     paging.model = walk_model_new(&config, &machine, &walk_hooks, paging.begin);
     paging_switch_start();
     if (paging_target) {

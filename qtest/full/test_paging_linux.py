@@ -111,6 +111,16 @@ class Linux(unittest.TestCase):
                     entries = max(entries, check["entries"])
                 self.assertGreater(entries, 50)
 
+    def test_vms_that_share_tables(self):
+        """Linux on the VCPUs of two VMs: each has its shadows, and hears of all writes."""
+        for mode in "shadow", "agile":
+            with linux(f"{mode},vms=2+2", "forkstorm forkstorm.children=20") as guest:
+                guest.event_wait("SHUTDOWN", timeout=600 * SLOWER)
+                self.assertIn("workload forkstorm: exit 0", guest.console)
+                check = guest.cmd("x-paging-check")
+                self.assertGreater(check["entries"], 1000)
+                self.assertEqual(check["wrong"], 0, mode)
+
     def test_shadow_tables_are_right(self):
         """At moments that the host picks, up to 300, while processes are made and end."""
         for paging in "shadow", "agile":

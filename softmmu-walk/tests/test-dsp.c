@@ -493,6 +493,13 @@ static void test_samples(void)
     c.faults = 6;
     g_assert_cmpuint(dsp_sample(d, 0, 2200, &c)->counted.faults, ==, 1);
 
+    /* Counters that come have counted before, and no sample has that. */
+    c.faults += 1000000;
+    dsp_faults_begin_anew(d, 0, c.faults);
+    c.faults += 7;
+    c.insns += INSNS;
+    g_assert_cmpuint(dsp_sample(d, 0, 2210, &c)->counted.faults, ==, 7);
+
     /* Other settings: samples that are too many go, time begins anew. */
     s.keep = 2;
     s.interval = 1000;
