@@ -239,13 +239,13 @@ VschedDone *vsched_commands_defer(VschedEngine *e, const char *command,
     const VschedCommandType *type = find(command, &error_abort);
     Command *c;
 
-    if (at > INT64_MAX || (int64_t)at < e->now) {
-        /* Which number it was is not known: QAPI lets -1 be 2^64 - 1. */
-        g_autofree char *what = at > INT64_MAX ? g_strdup("at is out of range")
-                                : g_strdup_printf("at=%" PRIu64 " is past", at);
+    if (at > vsched_latest_ns(e) || (int64_t)at < e->now) {
+        g_autofree char *given = vsched_assignment("at", at);
 
-        error_setg(errp, "%s: allowed are %" PRId64 ", which is the present, "
-                   "to %" PRId64, what, e->now, INT64_MAX);
+        error_setg(errp, "%s is %s: allowed are %" PRId64 ", which is the "
+                   "present, to %" PRId64, given,
+                   at > vsched_latest_ns(e) ? "out of range" : "past", e->now,
+                   vsched_latest_ns(e));
         return NULL;
     }
     c = g_new0(Command, 1);
@@ -310,6 +310,18 @@ int64_t vsched_commands_next(void)
     Command *c = g_queue_peek_head(&pending);
 
     return c ? c->at : INT64_MAX;
+}
+
+int64_t vsched_commands_next_change(void)
+{
+    for (GList *l = pending.head; l; l = l->next) {
+        Command *c = l->data;
+
+        if (!c->type->observes) {
+            return c->at;
+        }
+    }
+    return INT64_MAX;
 }
 
 /* A time such as "5ms" among @arguments, as the number of ns that it is. */

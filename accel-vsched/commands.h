@@ -74,6 +74,8 @@ bool vsched_commands_have(const char *name);
 
 /* Nanoseconds at which the next one is due; INT64_MAX: there is none. */
 int64_t vsched_commands_next(void);
+/* The same of those that change something: an idle machine goes on to them. */
+int64_t vsched_commands_next_change(void);
 /* Between windows: carry those out that are due. */
 void vsched_commands_due(VschedEngine *e);
 

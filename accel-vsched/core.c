@@ -38,7 +38,7 @@ static uint64_t all_pcpus(const VschedCore *core)
  * Speed.
  */
 
-/* The largest n with (n * cycles + carry) / insns, rounded down, <= @cycles. */
+/* So many instructions have been executed: what is left of a cycle is carried. */
 void vsched_speed_pass(VschedSpeed *speed, int64_t insns)
 {
     if (speed->insns != speed->cycles) {
@@ -124,7 +124,7 @@ static void service_ask_safe_point(void *engine, int vcpu)
     core->host->ask_safe_point(core->opaque, vcpu);
 }
 
-/* Window ends that were asked to be those of others, see policy.h. */
+/* A window has ended: PCPUs whose VCPU a policy wanted to stop reschedule. */
 static void preempt_others(VschedCore *core)
 {
     for (int p = 0; p < core->topology.pcpus; p++) {

@@ -31,6 +31,9 @@
 
 #include "policy.h"
 
+/* No clock gets there in a life time: cycles. */
+#define VSCHED_LATEST (INT64_C(1) << 60)
+
 typedef enum VschedState {
     VSCHED_BLOCKED,             /* halted, or not started */
     VSCHED_READY,               /* waits for a PCPU */

@@ -215,7 +215,8 @@ static void set_held_aside(VschedEngine *e, int pcpu)
     vsched_core_cut(e->core, e->core->pcpu[pcpu].clock);
 }
 
-static int64_t horizon(VschedEngine *e)
+/* When something happens next, commands left out */
+static int64_t next_event(VschedEngine *e)
 {
     int64_t next = vsched_devices_next();
 
@@ -225,10 +226,18 @@ static int64_t horizon(VschedEngine *e)
     if (!QSIMPLEQ_EMPTY(&e->posts) || e->any_deferred) {
         next = MIN(next, vsched_next_delivery(e));
     }
-    if (vsched_commands_next() != INT64_MAX) {
-        next = MIN(next, vsched_ns_to_cycles(e, vsched_commands_next()));
-    }
     return next;
+}
+
+/* @ns, or INT64_MAX: never */
+static int64_t cycle_of(VschedEngine *e, int64_t ns)
+{
+    return ns == INT64_MAX ? ns : vsched_ns_to_cycles(e, ns);
+}
+
+static int64_t horizon(VschedEngine *e)
+{
+    return MIN(next_event(e), cycle_of(e, vsched_commands_next()));
 }
 
 /* Devices have something to do at the end of the window. */
@@ -242,13 +251,18 @@ static void devices_wanted(void)
 /* Nothing to run before @until: go there, or to the next thing to happen. */
 static void pass_idle_time(VschedEngine *e, int64_t until)
 {
-    until = MIN(until, horizon(e));
+    until = MIN(until, next_event(e));
+    until = MIN(until, cycle_of(e, vsched_commands_next_change()));
     if (e->plugin_next > e->core->window_end) {
         until = MIN(until, e->plugin_next);
     }
-    if (until == INT64_MAX) {
+    if (until > cycle_of(e, vsched_latest_ns(e))) {
         sleep_until_event(e);
-    } else if (until > e->core->window_end) {
+        return;
+    }
+    /* Who observes does not make time pass, but has his turn if it does. */
+    until = MIN(until, cycle_of(e, vsched_commands_next()));
+    if (until > e->core->window_end) {
         vsched_core_jump(e->core, QEMU_ALIGN_UP(until, e->core->window));
         vsched_publish_time(e);
         vsched_plugin_reached(e, e->core->window_end);

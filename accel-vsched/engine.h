@@ -225,6 +225,11 @@ extern VschedEngine *vsched_engine;     /* NULL: another engine runs */
 int64_t vsched_cycles_to_ns(const VschedEngine *e, int64_t cycles);
 /* Rounded up: not before @ns. */
 int64_t vsched_ns_to_cycles(const VschedEngine *e, int64_t ns);
+/*
+ * The latest time that a machine can come to, in ns: 36 years from its start
+ * with a clock of 1 GHz.  What is to happen later never does.
+ */
+int64_t vsched_latest_ns(const VschedEngine *e);
 bool vsched_in_engine_thread(void);
 void vsched_is_engine_thread(void);
 /*

@@ -168,10 +168,9 @@ static bool within(int64_t value, int64_t from, int64_t to)
 }
 
 /*
- * No clock gets there in a life time; and nothing, be it a stall, a switch, a
- * timeslice or a skip, is so far ahead of the windows, or a block so long.
+ * Nothing, be it a stall, a switch, a timeslice or a skip, is so far ahead of
+ * the windows, or a block so long.
  */
-#define LATEST      (INT64_C(1) << 60)
 #define FAR_AHEAD   (INT64_C(1) << 40)
 #define LONG_BLOCK  (INT64_C(1) << 20)
 
@@ -244,7 +243,7 @@ static bool vcpu_possible(const VschedCoreState *st, int i)
 
 bool vsched_state_possible(const VschedCoreState *st, char **why)
 {
-    bool ok = within(st->window_end, 0, LATEST) &&
+    bool ok = within(st->window_end, 0, VSCHED_LATEST) &&
               !(st->window_end % st->window);
 
     for (int p = 0; ok && p < st->pcpus; p++) {

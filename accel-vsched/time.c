@@ -51,6 +51,12 @@ int64_t vsched_ns_to_cycles(const VschedEngine *e, int64_t ns)
            muldiv(ns, e->clock_hz, NANOSECONDS_PER_SECOND, true);
 }
 
+int64_t vsched_latest_ns(const VschedEngine *e)
+{
+    /* What comes after it is still a number, of cycles and of ns. */
+    return MIN(vsched_cycles_to_ns(e, VSCHED_LATEST), INT64_MAX / 2);
+}
+
 bool vsched_between_windows(const VschedEngine *e, Error **errp)
 {
     if (e->core && e->core->running != VSCHED_NONE) {

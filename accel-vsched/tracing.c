@@ -84,11 +84,12 @@ VschedDone *qmp_vsched_trace_start(VschedTraceStart *a, Error **errp)
                    PRIu64, given, VSCHED_TRACE_MIN, VSCHED_TRACE_MAX);
         return NULL;
     }
-    if (a->has_duration && (!a->duration || a->duration > INT64_MAX / 2)) {
+    if (a->has_duration &&
+        (!a->duration || a->duration > vsched_latest_ns(e) / 2)) {
         g_autofree char *given = vsched_assignment("duration", a->duration);
 
         error_setg(errp, "%s is out of range: allowed are 1 to %" PRId64,
-                   given, INT64_MAX / 2);
+                   given, vsched_latest_ns(e) / 2);
         return NULL;
     }
     if (a->has_at) {
@@ -114,7 +115,8 @@ VschedDone *qmp_vsched_trace_start(VschedTraceStart *a, Error **errp)
     if (a->has_duration) {
         VschedTraceStop stop = { };
         VschedDone *done = vsched_commands_defer(e, "vsched-trace-stop", &stop,
-                                                 e->now + a->duration,
+                                                 MIN(e->now + a->duration,
+                                                     vsched_latest_ns(e)),
                                                  &error_abort);
 
         tracing.stop_id = done->id;

@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 import unittest
 
 import test_save
@@ -232,6 +233,24 @@ class Tick(unittest.TestCase):
                 self.assertLessEqual(report["late"], 3 + report["hz"] / 10**9)
                 self.assertGreater(report["next_late"], (window - 10) // divisor)
                 self.assertLessEqual(report["next_late"], window // divisor + 3)
+
+    def test_what_is_too_far_never_comes(self):
+        """An idle machine goes on to what happens next, but not for ever: at 2^60 cycles, or 2^62 ns,
+        the clock ends.  It sleeps, as one for which nothing is to happen, can be saved, and who
+        records a trace does not wake it."""
+        for hz, value in ((10**7, (2**63 - 1) // 100), (10**9, 2**63 - 100), (10**9, 2**62)):
+            with self.subTest(hz=hz, value=value), Guest(*program(
+                    "tick", f"cmp,pcpus=1,vcpus=1,clock-hz={hz}", f"sleep={value}")) as guest:
+                guest.answer_within(20)
+                test_save.wait_for(guest, 1000)
+                time.sleep(0.5)         # for the machine to come as far as it would
+                then = guest.cmd("query-vsched")["time"]
+                self.assertLess(then, 10**9)
+                guest.cmd("vsched-trace-start", duration=10**15)
+                time.sleep(0.2)
+                self.assertEqual(guest.cmd("query-vsched")["time"], then)
+                guest.cmd("stop")
+                test_save.save(guest, os.path.join(guest.dir, "state"))
 
     def test_is_the_same_without_the_engine(self):
         """and keeps 100 MHz on sun4u, where nobody said otherwise."""

@@ -7,6 +7,7 @@
  *                 the next one
  *   window=1000   cycles
  *   clock=HZ      of the VCPU's PCPU; default: that of %tick
+ *   sleep=0       a compare value: the VCPU sets it and stops itself, for ever
  * Checked: an interrupt's handler, whose first instruction reads %tick, reads
  * no less than the compare value; values that are years away do not interrupt.
  *
@@ -17,10 +18,11 @@
 
 #define SECOND 1000000000ull            /* ns */
 #define LEAD   200                      /* cycles, from here to the waiting loop */
+#define START_REGISTER 0x1fe0f000030ull /* of the start block: its command */
 
 const char program_name[] = "tick";
 
-static uint64_t turns, loads, rounds, window, clock_hz, hz;
+static uint64_t turns, loads, rounds, window, clock_hz, hz, sleep_until;
 volatile uint64_t seen __attribute__((aligned(64)));    /* by the handler; 0: not yet */
 
 /* A trap table of interrupt level 14 alone, see clock.c */
@@ -105,6 +107,14 @@ static void work(struct vcpu *me)
     if (me->index) {
         return;
     }
+    if (sleep_until) {
+        /* Nothing happens any more but this, and nobody ever sees it. */
+        asm volatile("wr %0, 0, %%tick_cmpr" : : "r"(sleep_until) : "memory");
+        interrupts(true);
+        for (;;) {
+            write_register(START_REGISTER, COMMAND_STOP);
+        }
+    }
     report("ticks", loop());
     asm volatile("wrpr %%g0, 0, %%pil" : : : "memory");
     far = far_ones(me);
@@ -132,6 +142,7 @@ bool program(void)
     turns = parameter("turns", 1000, 0, 1ul << 40);
     loads = parameter("loads", 0, 0, 1);
     rounds = parameter("rounds", 0, 0, 10000);
+    sleep_until = parameter("sleep", 0, 0, INT64_MAX);
     window = parameter("window", 1000, 1, 1000000);
     clock_hz = parameter("clock", hz, 1000000, 10 * SECOND);
     needs_interrupts();
