@@ -48,9 +48,6 @@
 /* Turns of the main loop at one window end; then it must wait (choice) */
 #define MAX_TURNS 1000
 
-/* How long the main loop waits at the gate until it asks for it (choice) */
-#define GATE_PATIENCE_MS 10
-
 /* VschedDevicesHot.attention */
 enum {
     ATTENTION_BH     = 1 << 0,  /* a bottom half, or qemu_notify_event() */
@@ -106,7 +103,6 @@ static struct {
 static uint64_t seed;
 
 void (*vsched_devices_wanted)(void);
-void (*vsched_devices_kick)(void);
 
 /* On the engine's thread, in a window: it is not to be longer than usual. */
 static void wanted(void)
@@ -148,14 +144,8 @@ static void gate_enter(void)
     QEMU_LOCK_GUARD(&gate.lock);
     while (gate.closed) {
         want_attention(ATTENTION_GATE);
-        if (!qemu_cond_timedwait(&gate.opened, &gate.lock, GATE_PATIENCE_MS)) {
-            qatomic_set(&vsched_devices_hot.waiting, true);
-            if (vsched_devices_kick) {
-                vsched_devices_kick();
-            }
-        }
+        qemu_cond_wait(&gate.opened, &gate.lock);
     }
-    qatomic_set(&vsched_devices_hot.waiting, false);
     gate.inside = true;
 }
 

@@ -30,7 +30,6 @@
 typedef struct VschedDevicesHot {
     int64_t next;       /* ns: earliest timer or completion, INT64_MAX: none */
     unsigned attention; /* atomic: somebody wants vsched_devices_window_end() */
-    bool waiting;       /* atomic: the main loop has waited long for that */
 } VschedDevicesHot;
 
 extern VschedDevicesHot vsched_devices_hot;
@@ -41,22 +40,6 @@ extern VschedDevicesHot vsched_devices_hot;
  * had said.
  */
 extern void (*vsched_devices_wanted)(void);
-
-/*
- * The engine's, NULL: none.  Called by the main thread while it waits for the
- * end of a window for long: the VCPU that runs is to come out of generated code
- * and to see vsched_devices_are_waited_for().
- */
-extern void (*vsched_devices_kick)(void);
-
-/*
- * Whether the main loop has waited long: with code that is slow to emulate, a
- * PCPU that is alone should not run for many windows at once.
- */
-static inline bool vsched_devices_are_waited_for(void)
-{
-    return unlikely(qatomic_read(&vsched_devices_hot.waiting));
-}
 
 /*
  * Take all devices into simulated time.  By the main thread, when the

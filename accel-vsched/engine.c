@@ -650,7 +650,6 @@ static bool vsched_init_machine(Object *accel, MachineState *ms, bool chosen,
     }
     vsched_devices_init(&vsched_interrupts);
     vsched_devices_wanted = devices_wanted;
-    vsched_devices_kick = vsched_exec_kick;
     vsched_devices_set_disk_latency(e->disk_latency);
     vsched_engine = e;
     e->core = vsched_core_new(ms->smp.max_cpus, e->pcpus, vm,

@@ -303,8 +303,6 @@ void vsched_exec_switched(VschedEngine *e, int pcpu, int vcpu, int before);
 void vsched_exec_shorten(void);
 /* Of a VCPU that runs: listeners are asked before its next block. */
 void vsched_exec_ask(void);
-/* The VCPU that runs leaves generated code soon; by any thread */
-void vsched_exec_kick(void);
 /* The listeners of @pcpu. */
 bool vsched_exec_listens(VschedEngine *e, int pcpu, const VschedListener *l);
 void vsched_exec_listen(VschedEngine *e, int pcpu, VschedListener *l);

@@ -772,16 +772,6 @@ void vsched_exec_ask(void)
     expire(run.cpu);
 }
 
-/* By any thread */
-void vsched_exec_kick(void)
-{
-    CPUState *cpu = qatomic_read(&run.cpu);
-
-    if (cpu) {
-        cpu_exit(cpu);
-    }
-}
-
 bool vsched_exec_is_running(void)
 {
     return run.cpu;
@@ -890,9 +880,6 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
 
     r = cpu_exec(cpu);
 
-    if (vsched_devices_are_waited_for()) {
-        vsched_cut();
-    }
     if (unlikely(run.part)) {
         cpu->cflags_next_tb = -1;       /* the stretch may have ended before */
     }

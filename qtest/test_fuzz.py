@@ -216,28 +216,6 @@ class X86(unittest.TestCase):
                     # isa-debug-exit, or a reset with -no-reboot
                     self.assertEqual(guest.wait_exit(30), how, code.hex() + guest.last_words())
 
-    def test_code_that_is_slow_to_emulate(self):
-        """It writes to its own page in each turn, interrupts off.  Where a VCPU has a PCPU, and the
-        machine, for itself, 100 windows are run at once: not while the monitor is waited for, which
-        has a turn at the end of each.  A command takes three of these turns."""
-        rom = bytearray(0x10000)
-        rom[0x100:0x11c] = bytes.fromhex(
-            "fa31c08ed88ec0bc0070"              # cli; xor %ax,%ax; ds = es = 0; mov $0x7000,%sp
-            "be4001bf0080b91000"                # mov $0x140,%si; mov $0x8000,%di; mov $16,%cx
-            "2ef3a4" "ea00800000" "90")         # rep movsb %cs:(%si),(%di); ljmp 0:0x8000
-        rom[0x140:0x146] = bytes.fromhex("ff060c80ebfa")    # 1: incw 0x800c; jmp 1b
-        rom[0xfff0:0xfff3] = b"\xe9" + (0x100 - 0xfff3 & 0xffff).to_bytes(2, "little")
-        with tempfile.NamedTemporaryFile(suffix=".rom") as file:
-            file.write(rom)
-            file.flush()
-            with Guest("-M", "q35", "-nodefaults", "-m", "64", "-bios", file.name, "-accel",
-                       "tcg,thread=vsched,pcpus=2,window=100us", arch="x86_64") as guest:
-                guest.answer_within(60)
-                times = [guest.cmd("query-vsched")["time"] for _ in range(8)]
-                passed = [(b - a) // 100_000 for a, b in zip(times, times[1:])]
-                self.assertGreater(min(passed), 0)
-                self.assertLess(sorted(passed)[len(passed) // 2], 50, passed)
-
     def test_random_instructions_of_an_ordinary_user(self):
         """With all that QEMU's processor can do: AVX2, FMA, BMI, ..."""
         x86_linux(self, "fuzz.children=40 fuzz.copies=0", "copies=2 children=40")
