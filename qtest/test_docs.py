@@ -315,6 +315,15 @@ class Pages(unittest.TestCase):
                                 stdout=subprocess.PIPE, check=True).stdout
         self.assertRegex(status, rf"(?m)^all +{len(patches)} ")
 
+    def test_only_the_last_patch_names_our_directories(self):
+        """What is in them may need any patch, so that it builds on top of all only."""
+        named = re.compile(r"^\+.*(subdir\('(vsched|walk|sdb|cmp|cachetime)'\)"
+                           r"|'include': '(vsched|paging)\.json'|source cmp/Kconfig)",
+                           re.MULTILINE)
+        patches = read("patches/series").split()
+        self.assertEqual([name for name in patches if named.search(read("patches", name))],
+                         patches[-1:])
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -240,8 +240,8 @@ class Scratch(unittest.TestCase):
         self.git("add", "-A")
         self.git("commit", "-q", "-m", message)
 
-    def series(self, what, status=0):
-        env = {k: v for k, v in os.environ.items() if k not in ("BUILD", "CACHE")}
+    def series(self, what, status=0, **more):
+        env = {k: v for k, v in os.environ.items() if k not in ("BUILD", "CACHE")} | more
         done = subprocess.run([os.path.join(self.top, "scripts/series"), what, "openbios"],
                               env=env, text=True, check=False,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -317,6 +317,23 @@ class Series(Scratch):
             f.write(text)
         self.series("apply")
         self.assertEqual(self.read("b.c"), "int b = 2;\n")
+
+    def test_check_builds_each_patch_and_names_every_fault(self):
+        self.series("apply")
+        for n, text in enumerate(("int a = x;\n", "int a = 1;\n", "int a = y;\n"), 1):
+            self.write("a.c", text)
+            self.commit(f"patch {n}")
+        self.series("refresh")
+        with open(os.path.join(self.top, "scripts/build/openbios"), "w", encoding="utf-8") as f:
+            f.write('#!/bin/sh\ngcc -fsyntax-only "$OPENBIOS_TREE/a.c"\n')
+        done = self.series("check", status=1)
+        self.assertIn("error: 2 faults in the series\n    1, patch 1: does not build\n"
+                      "    3, patch 3: does not build\n", done)
+        self.write("a.c", "int a = 2;\n")
+        self.commit("patch 4")
+        self.series("refresh")
+        self.assertIn("1 faults", self.series("check", status=1, FROM="2"))
+        self.assertNotIn("error", self.series("check", FROM="4"))
 
 
 class QemuSource(unittest.TestCase):
