@@ -512,24 +512,6 @@ static void clear(bool given)
     }
 }
 
-/* Of what was given at the start, at the time of the state that is loaded */
-static bool none_is_past(VschedEngine *e, Error **errp)
-{
-    int64_t now = vsched_cycles_to_ns(e, e->core->window_end);
-
-    for (GList *l = pending.head; l; l = l->next) {
-        const Command *c = l->data;
-
-        if (c->given && !c->type->observes && c->at < now) {
-            error_setg(errp, "it is of %" PRId64 " ns, and %s was given for %"
-                       PRId64 " ns, which is past: allowed are times from then "
-                       "on", now, c->type->name, c->at);
-            return false;
-        }
-    }
-    return true;
-}
-
 bool vsched_commands_load(VschedEngine *e, const char *text, bool keep,
                           Error **errp)
 {
@@ -553,9 +535,7 @@ bool vsched_commands_load(VschedEngine *e, const char *text, bool keep,
         }
     }
     keep &= any_given;
-    if (ok && keep && !none_is_past(e, errp)) {
-        ok = false;
-    } else if (ok) {
+    if (ok) {
         clear(false);
         if (!keep) {
             clear(true);

@@ -24,30 +24,6 @@ MIXED = ("cmp,pcpus=4,vcpus=9,vms=3+1+5,weights=512+256+1,caps=0+50+100,speed=1:
          "affinity=0-2:0-1+3:3+4-5:2,offline=2")
 
 
-class GivenForAnEarlierTime(unittest.TestCase):
-    """-object vsched-command, for a time that the state has passed"""
-    timeout = 60
-
-    def test_refused(self):
-        arguments = program("ticket", "cmp,pcpus=2,vcpus=4", "rounds=20000")
-        with Guest("-S", *arguments) as guest:
-            guest.cmd("vsched-stop", at=2_000_000)
-            guest.cmd("cont")
-            guest.event_wait("STOP", timeout=30 * SLOWER)
-            state = os.path.join(guest.dir, "state")
-            save(guest, state)
-            for at, fails in (1_999_999, True), (2_000_000, False):
-                with Guest("-S", "-incoming", "defer", *arguments, "-object", "vsched-command,id=c,"
-                           f"at={at}ns,run=vsched-set-pcpu,arguments=pcpu=0,,online=off") as loader:
-                    if fails:
-                        with self.assertRaisesRegex(AssertionError, "failed"):
-                            load(loader, state)
-                        self.assertIn("it is of 2000000 ns, and vsched-set-pcpu was given for 1999999 "
-                                      "ns, which is past", loader.last_words())
-                    else:
-                        load(loader, state)
-
-
 class Same(Continues, unittest.TestCase):
     """With the same options it continues identically."""
     timeout = 400
