@@ -41,9 +41,12 @@ class Steal(unittest.TestCase):
                        "console=ttyS0 quiet workload=steal", arch="x86_64") as guest:
                 guest.event_wait("SHUTDOWN", timeout=200 * SLOWER)
                 console = guest.console
-                waits = [next(s["value"] for s in cpu["stats"] if s["name"] == "ready")
+                number = {cpu["qom-path"]: cpu["cpu-index"]
+                          for cpu in guest.cmd("query-cpus-fast")}
+                waits = {number[cpu["qom-path"]]: next(s["value"] for s in cpu["stats"]
+                                                       if s["name"] == "ready")
                          for cpu in guest.cmd("query-stats", target="vcpu",
-                                              providers=[{"provider": "vsched"}])]
+                                              providers=[{"provider": "vsched"}])}
         self.assertIn("steal: ok", console)
         self.assertIsNone(GUEST_FAULTS.search(console), console)
         ticks = {int(cpu): int(fields.split()[7])
@@ -62,7 +65,7 @@ class Steal(unittest.TestCase):
         for cpu in ("max",):
             ticks, waits = self.run_guest(cpu)
             self.assertEqual(set(ticks.values()), {0})
-            self.assertGreater(sum(waits), 20 * TICK)
+            self.assertGreater(sum(waits.values()), 20 * TICK)
 
 
 if __name__ == "__main__":
