@@ -38,7 +38,7 @@ static uint64_t all_pcpus(const VschedCore *core)
  * Speed.
  */
 
-/* So many instructions have been executed: what is left of a cycle is carried. */
+/* So many instructions are executed: what is left of a cycle is carried. */
 void vsched_speed_pass(VschedSpeed *speed, int64_t insns)
 {
     if (speed->insns != speed->cycles) {

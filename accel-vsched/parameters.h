@@ -18,8 +18,8 @@ const char *vsched_parameter_type(const VschedParameter *p);
 char *vsched_parameter_describe(const VschedParameter *p);
 
 /*
- * "rate=5", for a message; of a number that QAPI has made of a negative one, "-1"
- * being 2^64 - 1 there, the name alone.  The caller frees it.
+ * "rate=5", for a message; of a number that QAPI has made of a negative one,
+ * -1 being 2^64 - 1 there, the name alone.  The caller frees it.
  */
 char *vsched_assignment(const char *name, uint64_t value);
 
