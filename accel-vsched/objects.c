@@ -158,9 +158,8 @@ static void vm_set_share(Object *obj, Visitor *v, const char *name,
     if (!vsched_between_windows(vsched_engine, errp)) {
         return;
     }
-    if (!visit_type_int64(v, name, &value, NULL) &&
-        (!visit_type_str(v, name, &text, NULL) ||
-         qemu_strtoi64(text, NULL, 10, &value))) {
+    if (!visit_type_int64(v, name, &value, NULL)) {
+        visit_type_str(v, name, &text, NULL);
         refuse_share(name, text, RANGE_NO_NUMBER, opaque, errp);
         return;
     }

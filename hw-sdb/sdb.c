@@ -9,7 +9,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/cutils.h"
 #include "qapi/error.h"
 #include "qapi/visitor.h"
 #include "qemu/module.h"
@@ -131,12 +130,10 @@ static void set_parameter(Object *obj, Visitor *v, const char *name,
     const char *is = NULL;
     int64_t value;
 
-    if (!visit_type_int64(v, name, &value, NULL) &&
-        (!visit_type_str(v, name, &text, NULL) ||
-         qemu_strtoi64(text, NULL, 10, &value))) {
+    if (!visit_type_int64(v, name, &value, NULL)) {
+        visit_type_str(v, name, &text, NULL);
         is = RANGE_NO_NUMBER;
     } else if (value < parameter->minimum || value > parameter->maximum) {
-        g_free(text);
         text = g_strdup_printf("%" PRId64, value);
         is = RANGE_OUT;
     }

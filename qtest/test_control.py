@@ -136,7 +136,7 @@ class Commands(Still):
                 self.assertEqual(self.query(), before)
 
     def test_numbers_of_properties(self):
-        """What is refused is what was given, and a number may be a text, as all of a command line."""
+        """What is refused is what was given."""
         for path, name, value in (("vm[0]", "weight", -5), ("vm[0]", "weight", 2**32 + 5),
                                   ("vm[0]", "cap", -2**31), ("vsched/sdb[0]", "period", -5)):
             said = self.guest.qmp("qom-set", {"path": f"/machine/{path}", "property": name,
@@ -147,8 +147,6 @@ class Commands(Still):
                 said = self.guest.qmp("qom-set", {"path": f"/machine/{path}", "property": name,
                                                   "value": value})["error"]["desc"]
                 self.assertIn(says, said)
-            self.guest.cmd("qom-set", path=f"/machine/{path}", property=name, value="128")
-            self.assertEqual(self.guest.cmd("qom-get", path=f"/machine/{path}", property=name), 128)
 
     def test_what_a_move_needs(self):
         self.guest.cmd("vsched-set-affinity", vcpu=3, pcpus=[0, 1])
