@@ -34,24 +34,20 @@ warm = 1
 class PgBench(unittest.TestCase):
     timeout = 900
 
+    def counted(self, transactions, parameters):
+        """What the guest counted: rows of the history, and the sums of its changes and of all
+        balances are equal."""
+        console = run_linux("sun4u", "pgbench", timeout=800, test=self, memory="1024",
+                            initrd=os.path.join(GUESTS, "pgbench.cpio.gz"), append=parameters)
+        self.assertRegex(console, rf"pgbench: transactions={transactions} delta=(-?\d+) "
+                                  r"accounts=\1 tellers=\1 branches=\1 ok")
+
     def test_transactions(self):
-        console = run_linux(
-            "sun4u", "pgbench", timeout=800, test=self, memory="1024",
-            initrd=os.path.join(GUESTS, "pgbench.cpio.gz"),
-            append="pgbench.clients=4 pgbench.transactions=10")
-        # what the guest counted: rows of the history = 4 x 10, and the sums of
-        # its changes and of all balances are equal
-        self.assertRegex(console, r"pgbench: transactions=40 delta=(-?\d+) accounts=\1 "
-                                  r"tellers=\1 branches=\1 ok")
+        self.counted(4 * 10, "pgbench.clients=4 pgbench.transactions=10")
 
     def test_two_runs(self):
         """Runs are counted together, and another one has other random numbers."""
-        console = run_linux(
-            "sun4u", "pgbench", timeout=800, test=self, memory="1024",
-            initrd=os.path.join(GUESTS, "pgbench.cpio.gz"),
-            append="pgbench.clients=2 pgbench.transactions=4 pgbench.runs=2")
-        self.assertRegex(console, r"pgbench: transactions=16 delta=(-?\d+) accounts=\1 "
-                                  r"tellers=\1 branches=\1 ok")
+        self.counted(2 * 4 * 2, "pgbench.clients=2 pgbench.transactions=4 pgbench.runs=2")
 
     def test_an_experiment_with_a_warm_up(self):
         """scripts/figures: the second run alone is counted.  A transaction of PostgreSQL's is
