@@ -58,12 +58,12 @@ def tracing(path, execlog, mem):
 class Entry:
     """A translation: the page of 2^shift bytes, a piece of one of 2^of bytes"""
 
-    def __init__(self, address, shift, of, is_global, clean):
+    def __init__(self, address, shift, of, is_global, read_only):
         self.page = address >> shift
-        self.shift, self.of, self.is_global, self.clean = shift, of, is_global, clean
+        self.shift, self.of, self.is_global, self.read_only = shift, of, is_global, read_only
 
     def piece(self, address, shift):
-        return Entry(address, shift, self.of, self.is_global, self.clean)
+        return Entry(address, shift, self.of, self.is_global, self.read_only)
 
 
 class Array:
@@ -141,10 +141,11 @@ class Tlb:
                     return
 
     def access(self, side, address, write, walk):
-        """walk(): (bits of an address within the entry, within the guest's page, is global, is not
-        dirty).  No walk: it ends in a page fault, which needs one even if there is an entry."""
+        """walk(): (bits of an address within the entry, within the guest's page, is global, may
+        not be written through).  No walk: it ends in a page fault, which needs one even if there
+        is an entry, and takes that away."""
         entry = next(filter(None, (a.find(address) for a in self.first[side])), None)
-        usable = entry and not (write and entry.clean)
+        usable = entry and not (write and entry.read_only)
         if usable and walk:
             return
         if entry:
@@ -155,16 +156,17 @@ class Tlb:
             if entry:
                 self.count[f"{side}-l2-hits"] += 1
                 self.enter_first(side, address, entry)
-                if walk and not (write and entry.clean):
+                if walk and not (write and entry.read_only):
                     return
                 self.count["dirty-walks"] += walk is not None
             else:
                 self.count[f"{side}-misses"] += 1
         if not walk:
             self.count["page-faults"] += 1
+            self.flush_page(address)
             return
-        shift, of, is_global, clean = walk()
-        entry = Entry(address, shift, of, is_global, clean)
+        shift, of, is_global, read_only = walk()
+        entry = Entry(address, shift, of, is_global, read_only)
         for array in self.second[side]:
             if array.holds(shift):
                 array.put(entry)
@@ -239,7 +241,7 @@ class Memory:
 
 
 PAGING, PAE, PSE, PGE = 1 << 31, 1 << 5, 1 << 4, 1 << 7     # bits of CR0 and CR4
-PRESENT, DIRTY, LARGE, GLOBAL = 1, 1 << 6, 1 << 7, 1 << 8   # of entries
+PRESENT, WRITABLE, DIRTY, LARGE, GLOBAL = 1, 2, 1 << 6, 1 << 7, 1 << 8     # of entries
 
 
 def opcode(code):
@@ -272,6 +274,24 @@ def invlpg_base(code):
     return code[2] & 7 | more
 
 
+def length_of_jump(code):
+    """Bytes of a jump, call or return; of another instruction that does not go on behind itself, 1"""
+    rest, _ = opcode(code)
+    before = len(code) + 3 - len(rest)
+    if rest[0] in b"\xe8\xe9":
+        return before + 5
+    if rest[0] == 0x0f and rest[1] & 0xf0 == 0x80:
+        return before + 6
+    if rest[0] == 0xeb or rest[0] & 0xf0 == 0x70 or rest[0] & 0xfc == 0xe0:
+        return before + 2
+    if rest[0] == 0xff and rest[1] >> 3 & 7 in (2, 4):
+        mod, rm = rest[1] >> 6, rest[1] & 7
+        scaled = mod < 3 and rm == 4
+        far = 4 if mod == 2 or mod == 0 and (rm == 5 or scaled and rest[2] & 7 == 5) else 0
+        return before + 2 + scaled + (1 if mod == 1 else far)
+    return 1
+
+
 def fxsave_area(machine, step):
     """(address, is a store) of FXSAVE and FXRSTOR, whose accesses plugins do not see"""
     code, more = opcode(step.code)
@@ -302,12 +322,15 @@ class Machine:
         return self.registers["cr0"] & PAGING
 
     def walk(self, address, write):
-        """(size of the entry, of the page, is global, is clean, physical address)"""
+        """(size of the entry, of the page, is global, may not be written through,
+        physical address)"""
         table = self.registers["cr3"] & ~0xfff
+        writable = WRITABLE
         for level in 4, 3, 2, 1:
             at = table + (address >> 12 + 9 * (level - 1) & 511) * 8
             entry = self.memory.word(at)
             assert entry & PRESENT, f"{address:#x}: no entry of level {level}"
+            writable &= entry
             if level == 1 or level < 4 and entry & LARGE:
                 break
             table = entry & 0x000ffffffffff000
@@ -317,7 +340,8 @@ class Machine:
         shift = 12 + 9 * (level - 1)
         bits = (1 << shift) - 1
         return (min(shift, self.host_shift) if self.nested else shift, shift,
-                bool(entry & GLOBAL and self.registers["cr4"] & PGE), not entry & DIRTY,
+                bool(entry & GLOBAL and self.registers["cr4"] & PGE),
+                not (entry & DIRTY and (writable or write)),
                 entry & 0x000ffffffffff000 & ~bits | address & bits)
 
     def access(self, side, address, write=False):
@@ -390,9 +414,10 @@ class Machine:
     def execute(self, step, following):
         if self.is_paging():
             self.access(CODE, step.pc)
-            if following - step.pc < 16 and following >> 12 == (step.pc >> 12) + 1 and \
-                    following & 0xfff:
-                self.access(CODE, following)
+            behind = following if 0 < following - step.pc < 16 else \
+                step.pc + length_of_jump(step.code)
+            if behind >> 12 == (step.pc >> 12) + 1 and behind & 0xfff:
+                self.access(CODE, behind)
         self.data(step)
         base = invlpg_base(step.code)
         if base is not None and self.is_paging():

@@ -66,6 +66,17 @@ static void add(Fifo *f, uint64_t what, WalkTag tag)
     f->key[f->used++] = (Key) { what, tag };
 }
 
+static void take(Fifo *f, uint64_t what, WalkTag tag)
+{
+    for (unsigned i = 0; i < f->used; i++) {
+        if (is_same(&f->key[i], what, tag)) {
+            memmove(f->key + i, f->key + i + 1,
+                    (--f->used - i) * sizeof(*f->key));
+            return;
+        }
+    }
+}
+
 typedef bool Matches(const Key *key, WalkTag tag);
 
 static void drop(Fifo *f, Matches *matches, WalkTag tag)
@@ -197,6 +208,14 @@ void walk_cache_flush_asid(WalkCache *c, WalkTag tag)
         drop(&c->fifo[GUEST + level], of_asid, tag);
     }
     c->fifo[WALK].used = 0;
+}
+
+void walk_cache_flush_page(WalkCache *c, uint64_t address, WalkTag tag,
+                           unsigned bits)
+{
+    for (unsigned level = 2; level <= WALK_LEVELS; level++) {
+        take(&c->fifo[GUEST + level], prefix(address, level, bits), tag);
+    }
 }
 
 void walk_cache_flush_vpid(WalkCache *c, uint32_t vpid)

@@ -90,6 +90,12 @@ void walk_cache_nest(WalkCache *c, uint64_t page, uint32_t vpid);
  * space (SDM 3A, 4.10.4.1); guest-physical ones stay.  AMD's goes as a whole.
  */
 void walk_cache_flush_asid(WalkCache *c, WalkTag tag);
+/*
+ * A page fault takes those that lead to @address (the same place).  Of AMD's
+ * processors nobody says so: what theirs knows stays.
+ */
+void walk_cache_flush_page(WalkCache *c, uint64_t address, WalkTag tag,
+                           unsigned bits);
 void walk_cache_flush_vpid(WalkCache *c, uint32_t vpid);
 /* The host dimension of a VM: its tables are others. */
 void walk_cache_flush_host(WalkCache *c, uint32_t vpid);

@@ -455,15 +455,49 @@ static WalkSize size_in_both(const Work *w, const WalkAccess *a)
     return walk_size_shift(guest) < walk_size_shift(host) ? guest : host;
 }
 
-static void fill_tlb(Work *w, const WalkAccess *a, WalkSize size, bool clean)
+static void fill_tlb(Work *w, const WalkAccess *a, WalkSize size,
+                     unsigned rights)
 {
     walk_tlb_fill(w->p->tlb, a->code ? WALK_CODE : WALK_DATA, a->address, size,
-                  size_of(a), tag(w), a->global, clean);
+                  size_of(a), tag(w), a->global, rights);
 }
 
-static bool is_dirty(uint64_t value)
+static unsigned wanted_rights(const WalkAccess *a)
 {
-    return value & WALK_PTE_DIRTY;
+    return (a->write ? WALK_MAY_WRITE : 0) | (a->user ? WALK_MAY_USER : 0);
+}
+
+static unsigned guest_rights(const Work *w, const WalkAccess *a)
+{
+    uint64_t all = WALK_PTE_USER;
+
+    for (unsigned level = top_level(w, a->format); level >= a->last; level--) {
+        if (a->format != WALK_PAE || level < 3) {   /* PDPTEs have no such bit */
+            all &= a->value[level];
+        }
+    }
+    return (a->writable ? WALK_MAY_WRITE : 0) | (all ? WALK_MAY_USER : 0);
+}
+
+/*
+ * A page fault, also one that only the host hears of, invalidates what the
+ * processor knows of the address (Intel SDM 3A, 4.10.4.1).
+ */
+static void forget_faulted(Work *w, const WalkAccess *a)
+{
+    WalkModel *m = w->m;
+    int size = walk_tlb_flush_page(w->p->tlb, a->address, tag(w));
+
+    walk_cache_flush_page(w->p->cache, a->address, tag(w),
+                          walk_format_bits(a->format));
+    if (size >= 0 && m->hooks.evicted) {
+        uint64_t page = a->address & -(UINT64_C(1) << walk_size_shift(size));
+
+        for (unsigned side = 0; side < WALK_SIDES; side++) {
+            m->hooks.evicted(m->hooks.opaque, w->pcpu, side, page, size,
+                             tag(w));
+        }
+    }
 }
 
 /* --- Shadow tables --- */
@@ -659,35 +693,52 @@ static void fill_shadow(Work *w, const WalkAccess *a)
     }
 }
 
-/* Whether the shadow of the last entry lets a write through */
-static bool shadow_is_dirty(const Work *w, const WalkAccess *a)
+static uint64_t last_shadow_value(const Work *w, const WalkAccess *a)
 {
     const WalkShadowPage *p = find_table(w, a, a->last);
 
-    return p && is_dirty(walk_shadow_value(p, index_of(a, a->last)));
+    return p ? walk_shadow_value(p, index_of(a, a->last)) : 0;
+}
+
+/*
+ * What the shadow of the last entry lets through, which may be of a time when
+ * the guest's entry allowed less.  What that does not allow by now either, and
+ * was done, needs no allowance (supervisors may write without CR0.WP).
+ */
+static unsigned shadow_rights(const Work *w, const WalkAccess *a)
+{
+    uint64_t value = last_shadow_value(w, a), now = a->value[a->last];
+
+    value |= ~now & (WALK_PTE_WRITE | WALK_PTE_USER);
+    return ((value & WALK_PTE_WRITE) && (value & WALK_PTE_DIRTY) ?
+            WALK_MAY_WRITE : 0) |
+           (value & WALK_PTE_USER ? WALK_MAY_USER : 0);
 }
 
 static bool is_filled(const Work *w, const WalkAccess *a, const ShadowWalk *s)
 {
     return s->stopped < a->last &&
-           (s->turned || !a->write || shadow_is_dirty(w, a));
+           (s->turned || !(wanted_rights(a) & ~shadow_rights(w, a)));
 }
 
 static WalkExit why_not_filled(const Work *w, const WalkAccess *a,
                                const ShadowWalk *s)
 {
     return !a->was_accessed ? WALK_EXIT_ACCESSED :
-           s->stopped < a->last && a->write && !shadow_is_dirty(w, a) ?
+           s->stopped < a->last && a->write &&
+           !(last_shadow_value(w, a) & WALK_PTE_DIRTY) ?
            WALK_EXIT_DIRTY : WALK_EXIT_HIDDEN;
 }
 
-static void access_shadow(Work *w, const WalkAccess *a)
+static unsigned access_shadow(Work *w, const WalkAccess *a)
 {
+    unsigned rights = guest_rights(w, a);
     ShadowWalk s = walk_shadow(w, a);
     bool split = is_split(w, a) && !s.turned && !a->fault;
     bool whole = is_filled(w, a, &s) && (!split || walk_split(w, a));
 
     if (!whole) {
+        forget_faulted(w, a);
         leave_guest(w, why_not_filled(w, a, &s));
         fill_shadow(w, a);
         /* The guest repeats the access, with tables that fit. */
@@ -696,8 +747,12 @@ static void access_shadow(Work *w, const WalkAccess *a)
             walk_split(w, a);
         }
     }
+    if (!s.turned) {
+        rights &= shadow_rights(w, a) | wanted_rights(a);
+    }
     fill_tlb(w, a, s.turned ? size_in_both(w, a) :
-             split ? WALK_4K : size_of(a), !is_dirty(a->value[a->last]));
+             split ? WALK_4K : size_of(a), rights);
+    return rights;
 }
 
 /* --- An access --- */
@@ -710,21 +765,22 @@ static void back(Work *w, uint64_t gpa)
     }
 }
 
-static void access_in_mode(Work *w, const WalkAccess *a)
+/* The rights of the TLB's entry */
+static unsigned access_in_mode(Work *w, const WalkAccess *a)
 {
     bool two = w->vm->mode == WALK_NESTED, known;
-    unsigned begin;
+    unsigned begin, rights;
 
     switch (w->vm->mode) {
     case WALK_NATIVE:
     case WALK_NESTED:
         begin = begin_guest(w, a, &known);
         walk_guest(w, a, begin, known, two);
-        fill_tlb(w, a, two ? size_in_both(w, a) : size_of(a),
-                 !is_dirty(a->value[a->last]));
-        break;
+        rights = guest_rights(w, a);
+        fill_tlb(w, a, two ? size_in_both(w, a) : size_of(a), rights);
+        return rights;
     default:
-        access_shadow(w, a);
+        return access_shadow(w, a);
     }
 }
 
@@ -741,16 +797,18 @@ static void fault_in_mode(Work *w, const WalkAccess *a)
     case WALK_NESTED:
         begin = begin_guest(w, a, &known);
         walk_guest(w, a, begin, known, w->vm->mode == WALK_NESTED);
+        forget_faulted(w, a);
         break;
     default:
         s = walk_shadow(w, a);
+        forget_faulted(w, a);
         if (!s.turned) {
             leave_guest(w, WALK_EXIT_FAULT);
         }
     }
 }
 
-int64_t walk_model_access(WalkModel *m, const WalkAccess *a)
+int64_t walk_model_access(WalkModel *m, WalkAccess *a)
 {
     Work w = work(m, a->pcpu, a->vcpu, a->user);
     WalkSide side = a->code ? WALK_CODE : WALK_DATA;
@@ -759,7 +817,8 @@ int64_t walk_model_access(WalkModel *m, const WalkAccess *a)
     COUNT(&w, l1_misses[side], hit.level != 1);
     COUNT(&w, l2_hits[side], hit.level == 2);
     COUNT(&w, misses[side], !hit.level);
-    if (hit.level && !a->fault && !(a->write && hit.clean)) {
+    if (hit.level && !a->fault && !(wanted_rights(a) & ~hit.rights)) {
+        a->writable &= hit.rights & WALK_MAY_WRITE;
         if (hit.level == 2) {
             COUNT(&w, l2_cycles, m->config.l2_latency);
             w.cycles += m->config.l2_latency;
@@ -774,7 +833,7 @@ int64_t walk_model_access(WalkModel *m, const WalkAccess *a)
     if (w.vm->mode != WALK_NATIVE) {
         back(&w, a->gpa);
     }
-    access_in_mode(&w, a);
+    a->writable = access_in_mode(&w, a) & WALK_MAY_WRITE;
     return w.cycles;
 }
 
@@ -785,7 +844,7 @@ bool walk_model_has(const WalkModel *m, unsigned pcpu, unsigned vcpu,
                                    code ? WALK_CODE : WALK_DATA, address,
                                    tag_of(m, vcpu));
 
-    return hit.level == 1 && !(write && hit.clean);
+    return hit.level == 1 && (!write || hit.rights & WALK_MAY_WRITE);
 }
 
 /* --- What the guest does with its tables --- */

@@ -53,6 +53,11 @@ typedef struct WalkAccess {
     uint64_t value[WALK_LEVELS + 1];    /* with A and D bits set by the walk */
     bool was_accessed;          /* A of the last entry before this walk */
     bool fault;                 /* it ended in a page fault */
+    /*
+     * The guest's MMU lets writes to the page through without another walk;
+     * walk_model_access() answers whether the modelled TLB does so, too.
+     */
+    bool writable;
     bool global;                /* the page is in all address spaces */
     uint64_t gpa;               /* guest-physical address; not of a fault */
     /* Bit n: the walk has set bits of the entry of level n in memory. */
@@ -91,7 +96,7 @@ typedef struct WalkCounters {
     uint64_t l1_misses[WALK_SIDES];     /* of the first level of the TLB */
     uint64_t l2_hits[WALK_SIDES];
     uint64_t misses[WALK_SIDES];        /* of both levels: a walk follows */
-    uint64_t dirty;                     /* walks of hits, to set a D bit */
+    uint64_t dirty;                     /* walks of hits that do not let it through */
     uint64_t faults;                    /* page faults of the guest's */
     uint64_t references[WALK_DIMENSIONS];
     uint64_t nested_hits;               /* of the nested TLB */
@@ -124,9 +129,9 @@ void walk_model_free(WalkModel *m);
 /*
  * QEMU's TLB has to be filled for an access that is done.  Returns cycles; the
  * first level of the TLB of the PCPU has the page then, unless there was a
- * fault.
+ * fault; a->writable says whether it may be written through.
  */
-int64_t walk_model_access(WalkModel *m, const WalkAccess *a);
+int64_t walk_model_access(WalkModel *m, WalkAccess *a);
 
 /* Whether the first level has the page, and lets a write through if @write */
 bool walk_model_has(const WalkModel *m, unsigned pcpu, unsigned vcpu,

@@ -27,6 +27,7 @@
 /* Bits of an x86 page table entry that a shadow looks at */
 #define WALK_PTE_PRESENT  UINT64_C(0x001)
 #define WALK_PTE_WRITE    UINT64_C(0x002)
+#define WALK_PTE_USER     UINT64_C(0x004)
 #define WALK_PTE_ACCESSED UINT64_C(0x020)
 #define WALK_PTE_DIRTY    UINT64_C(0x040)
 #define WALK_PTE_LARGE    UINT64_C(0x080)

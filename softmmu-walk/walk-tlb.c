@@ -19,7 +19,8 @@ typedef struct Entry {
     WalkTag tag;
     uint8_t size;
     uint8_t of;                 /* size of the page of which it is a piece */
-    bool valid, global, clean;
+    bool valid, global;
+    uint8_t rights;
 } Entry;
 
 typedef struct Array {
@@ -313,7 +314,7 @@ WalkTlbHit walk_tlb_peek(const WalkTlb *t, WalkSide side, uint64_t address,
         e = find_second(t, side, address, tag);
         level = 2;
     }
-    return e ? (WalkTlbHit) { level, e->size, e->clean } : (WalkTlbHit) {};
+    return e ? (WalkTlbHit) { level, e->size, e->rights } : (WalkTlbHit) {};
 }
 
 static void put_first(WalkTlb *t, WalkSide side, uint64_t address,
@@ -343,7 +344,7 @@ WalkTlbHit walk_tlb_lookup(WalkTlb *t, WalkSide side, uint64_t address,
 
 WalkSize walk_tlb_fill(WalkTlb *t, WalkSide side, uint64_t address,
                        WalkSize size, WalkSize of, WalkTag tag, bool global,
-                       bool clean)
+                       unsigned rights)
 {
     Entry e = {
         .tag = tag,
@@ -351,7 +352,7 @@ WalkSize walk_tlb_fill(WalkTlb *t, WalkSide side, uint64_t address,
         .of = of,
         .valid = true,
         .global = global,
-        .clean = clean,
+        .rights = rights,
     };
 
     e.page = address >> walk_size_shift(size);
@@ -376,17 +377,21 @@ WalkSize walk_tlb_fill(WalkTlb *t, WalkSide side, uint64_t address,
              *end_ = e + (t)->array[i_].entries; e < end_; e++)
 
 /* A page goes with all its pieces. */
-void walk_tlb_flush_page(WalkTlb *t, uint64_t address, WalkTag tag)
+int walk_tlb_flush_page(WalkTlb *t, uint64_t address, WalkTag tag)
 {
+    int largest = -1;
+
     FOR_EACH(t, e) {
         unsigned shift = walk_size_shift(e->of);
         uint64_t page = e->page << walk_size_shift(e->size);
 
         if (page >> shift == address >> shift &&
             matches(e, e->page, e->size, tag)) {
+            largest = MAX(largest, e->of);
             e->valid = false;
         }
     }
+    return largest;
 }
 
 void walk_tlb_flush_asid(WalkTlb *t, WalkTag tag)
@@ -437,7 +442,7 @@ unsigned walk_tlb_used(const WalkTlb *t, WalkArrayName array)
 
 /* --- Saved state --- */
 
-enum { IS_GLOBAL = 1, IS_CLEAN = 2 };
+enum { IS_GLOBAL = 1, RIGHTS_SHIFT = 2 };
 
 static void save_array(const Array *a, GVariantBuilder *arrays)
 {
@@ -451,7 +456,7 @@ static void save_array(const Array *a, GVariantBuilder *arrays)
             g_variant_builder_add(&entries, "(uyytuuy)", n, e->size, e->of,
                                   e->page, e->tag.asid, e->tag.vpid,
                                   (e->global ? IS_GLOBAL : 0) |
-                                  (e->clean ? IS_CLEAN : 0));
+                                  e->rights << RIGHTS_SHIFT);
         }
     }
     g_variant_builder_init(&next, G_VARIANT_TYPE("au"));
@@ -483,9 +488,10 @@ static bool load_entry(const Array *a, GVariant *state)
     g_variant_get(state, "(uyytuuy)", &n, &e.size, &e.of, &e.page, &e.tag.asid,
                   &e.tag.vpid, &flags);
     e.global = flags & IS_GLOBAL;
-    e.clean = flags & IS_CLEAN;
+    e.rights = flags >> RIGHTS_SHIFT;
     if (n >= a->entries || e.size >= WALK_SIZES || e.of >= WALK_SIZES ||
-        !holds(a, e.size) || flags > (IS_GLOBAL | IS_CLEAN) ||
+        !holds(a, e.size) || e.rights > WALK_RIGHTS ||
+        (flags & ((1u << RIGHTS_SHIFT) - 1)) > IS_GLOBAL ||
         walk_size_shift(e.of) < walk_size_shift(e.size) ||
         e.page > UINT64_MAX >> walk_size_shift(e.size)) {
         return false;

@@ -89,10 +89,17 @@ typedef struct WalkTag {
     uint32_t vpid;
 } WalkTag;
 
+/* What an entry lets through: that of the walk that it is of */
+typedef enum WalkRights {
+    WALK_MAY_WRITE = 1,     /* all entries allow it, and D is set */
+    WALK_MAY_USER = 2,      /* user mode, too */
+    WALK_RIGHTS = 3         /* all of them */
+} WalkRights;
+
 typedef struct WalkTlbHit {
     unsigned level;     /* 1 or 2; 0: a miss */
     WalkSize size;      /* of the entry; of a miss: nothing */
-    bool clean;         /* it may not be written through: D is not set */
+    unsigned rights;    /* of the entry: WalkRights */
 } WalkTlbHit;
 
 typedef struct WalkTlb WalkTlb;
@@ -132,18 +139,19 @@ WalkTlbHit walk_tlb_peek(const WalkTlb *t, WalkSide side, uint64_t address,
 /*
  * Enters a translation into both levels, after a walk.  One that is there for
  * the same address is replaced in its place.  @of: size of the page of the
- * guest's, of which the entry may be a piece.  @clean: see WalkTlbHit.  Returns
- * the size of the entry in the first level, which may be smaller than @size.
+ * guest's, of which the entry may be a piece.  @rights: WalkRights.  Returns the
+ * size of the entry in the first level, which may be smaller than @size.
  */
 WalkSize walk_tlb_fill(WalkTlb *t, WalkSide side, uint64_t address,
                        WalkSize size, WalkSize of, WalkTag tag, bool global,
-                       bool clean);
+                       unsigned rights);
 
 /*
  * Invalidations, in all arrays; none of them calls WalkTlbEvicted.  INVLPG: the
  * page of @address in @tag's address space, and a global one of its VPID.
+ * Returns the WalkSize of the largest page that went, -1 if none did.
  */
-void walk_tlb_flush_page(WalkTlb *t, uint64_t address, WalkTag tag);
+int walk_tlb_flush_page(WalkTlb *t, uint64_t address, WalkTag tag);
 /* A new CR3: what is not global of an address space */
 void walk_tlb_flush_asid(WalkTlb *t, WalkTag tag);
 /* Of a virtual processor: everything, or what is not global */

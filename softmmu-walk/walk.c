@@ -280,7 +280,7 @@ static void go_on(CPUState *cpu, int vcpu, int pcpu)
     }
 }
 
-static void walked(CPUState *cpu, const PageWalk *w)
+static void walked(CPUState *cpu, PageWalk *w)
 {
     bool code = w->access_type == MMU_INST_FETCH;
     WalkAccess a = {
@@ -292,6 +292,7 @@ static void walked(CPUState *cpu, const PageWalk *w)
         .last = w->levels - w->entries + 1,
         .fault = w->fault,
         .global = w->global,
+        .writable = w->writable,
         .gpa = w->paddr,
     };
     int vcpu, pcpu;
@@ -315,6 +316,7 @@ static void walked(CPUState *cpu, const PageWalk *w)
     }
     a.was_accessed = w->entry[w->entries - 1].before & WALK_PTE_ACCESSED;
     charge(cpu, walk_model_access(paging.model, &a));
+    w->writable = a.writable;
     if (w->fault) {
         go_elsewhere(vcpu);
     } else if (!code) {

@@ -20,6 +20,7 @@
 #define ADDRESS UINT64_C(0x40201000)    /* not the first entry of any table */
 #define P WALK_PTE_PRESENT
 #define W WALK_PTE_WRITE
+#define U WALK_PTE_USER
 #define A WALK_PTE_ACCESSED
 #define D WALK_PTE_DIRTY
 #define L WALK_PTE_LARGE
@@ -36,6 +37,7 @@ typedef struct Guest {
     unsigned pcpu, vcpu;
     int64_t cycles;
     bool trap;                  /* tell the model of writes as QEMU would */
+    bool user;                  /* it executes in user mode */
 } Guest;
 
 static uint64_t *cell(Guest *g, uint64_t gpa)
@@ -165,6 +167,7 @@ static WalkAccess walk(Guest *g, uint64_t address, bool write, bool glance)
         .vcpu = g->vcpu,
         .address = address,
         .write = write,
+        .user = g->user,
         .format = g->format,
     };
     uint64_t table = g->root;
@@ -197,6 +200,7 @@ static WalkAccess walk(Guest *g, uint64_t address, bool write, bool glance)
         *cell(g, a.entry[a.last]) |= A | (write ? D : 0);
     }
     a.value[a.last] = *cell(g, a.entry[a.last]);
+    a.writable = (a.value[a.last] & W) && (a.value[a.last] & D);
     a.gpa = (a.value[a.last] & ~(PAGE - 1)) +
             (address & ((UINT64_C(1) << (12 + walk_format_bits(g->format) *
                                          (a.last - 1))) - 1) & ~(PAGE - 1));
@@ -619,6 +623,88 @@ static void test_emulated(void)
     /* The entry that is written to is empty then. */
     write_entry(g, entry_at(g, g->root, ADDRESS, 4), 0);
     g_assert_cmpint(touch(g, ADDRESS, true), ==, 1 + 1000 + WALK_EXIT_FAULT);
+    free_guest(g);
+}
+
+/*
+ * What an entry of the TLB lets through is what its walk has found.  A page
+ * that may not be written: a walk of 4, and no more.  Then it may, and nobody
+ * says so: the write is a walk of a page that the TLB has.  If it is tried
+ * before it may be, that is a fault, which takes the entry away.
+ */
+static void test_rights(void)
+{
+    WalkConfig c = plain();
+    Guest *g = new_guest(&c, WALK_64, WALK_NATIVE);
+
+    map(g, ADDRESS, 0, 1, D);
+    g_assert_cmpint(touch(g, ADDRESS, false), ==, 4);
+    g_assert_cmpint(touch(g, ADDRESS, false), ==, 0);
+    map(g, ADDRESS, 0, 1, W | D);
+    g_assert_cmpint(touch(g, ADDRESS, true), ==, 4);
+    g_assert_cmpuint(counters(g).dirty, ==, 1);
+    g_assert_cmpint(touch(g, ADDRESS, true), ==, 0);
+
+    map(g, ADDRESS + PAGE, PAGE, 1, D);
+    g_assert_cmpint(touch(g, ADDRESS + PAGE, false), ==, 4);
+    g_assert_cmpint(touch(g, ADDRESS + PAGE, true), ==, 4);
+    g_assert_cmpuint(counters(g).faults, ==, 1);
+    g_assert_cmpuint(counters(g).misses[WALK_DATA], ==, 2);
+    map(g, ADDRESS + PAGE, PAGE, 1, W | D);
+    g_assert_cmpint(touch(g, ADDRESS + PAGE, true), ==, 4);
+    g_assert_cmpuint(counters(g).misses[WALK_DATA], ==, 3);
+    g_assert_cmpuint(counters(g).dirty, ==, 1);
+    free_guest(g);
+
+    /* The same for user mode, which the entry does not let through at first */
+    g = new_guest(&c, WALK_32, WALK_NATIVE);
+    map(g, ADDRESS, 0, 1, W | D);
+    *cell(g, entry_at(g, g->root, ADDRESS, 2)) |= U;
+    g_assert_cmpint(touch(g, ADDRESS, false), ==, 2);
+    map(g, ADDRESS, 0, 1, W | D | U);
+    g->user = true;
+    g_assert_cmpint(touch(g, ADDRESS, false), ==, 2);
+    g_assert_cmpint(touch(g, ADDRESS, true), ==, 0);
+    free_guest(g);
+
+    /*
+     * A shadow that is out of sync says what was allowed: a walk of 4, an exit
+     * that fills it, 4.
+     */
+    g = new_guest(&c, WALK_64, WALK_SHADOWED);
+    map(g, ADDRESS, 0, 1, A | D);
+    g_assert_cmpint(touch(g, ADDRESS, false), ==,
+                    1 + 1000 + WALK_EXIT_HIDDEN + 4);
+    map(g, ADDRESS, 0, 1, W | A | D);
+    g_assert_cmpuint(exits(g, WALK_EXIT_UNSYNC), ==, 1);
+    g_assert_cmpint(touch(g, ADDRESS, true), ==,
+                    4 + 1000 + WALK_EXIT_HIDDEN + 4);
+    g_assert_cmpint(touch(g, ADDRESS, true), ==, 0);
+    free_guest(g);
+}
+
+/*
+ * Four levels, upper entries cached.  A walk of 4; of the next page only the
+ * last entry.  A page fault takes what leads to its address: the walk that
+ * follows it reads 4 again.
+ */
+static void test_faults_forget(void)
+{
+    WalkConfig c = plain();
+    Guest *g;
+
+    c.cache.kind = WALK_CACHE_INTEL;
+    c.cache.guest[2] = c.cache.guest[3] = c.cache.guest[4] = 4;
+    g = new_guest(&c, WALK_64, WALK_NATIVE);
+    map(g, ADDRESS, 0, 1, W | D);
+    map(g, ADDRESS + PAGE, PAGE, 1, W | D);
+    g_assert_cmpint(touch(g, ADDRESS, false), ==, 4);
+    g_assert_cmpint(touch(g, ADDRESS + PAGE, false), ==, 1);
+    g_assert_cmpint(touch(g, ADDRESS + 2 * PAGE, false), ==, 1);    /* a fault */
+    map(g, ADDRESS + 2 * PAGE, 2 * PAGE, 1, W | D);
+    g_assert_cmpint(touch(g, ADDRESS + 2 * PAGE, false), ==, 4);
+    /* Of other addresses the TLB has what it had. */
+    g_assert_cmpint(touch(g, ADDRESS, false), ==, 0);
     free_guest(g);
 }
 
@@ -1289,6 +1375,8 @@ int main(int argc, char **argv)
     g_test_add_func("/paging/prefetch", test_prefetch);
     g_test_add_func("/paging/out-of-sync", test_out_of_sync);
     g_test_add_func("/paging/emulated", test_emulated);
+    g_test_add_func("/paging/rights", test_rights);
+    g_test_add_func("/paging/faults-forget", test_faults_forget);
     g_test_add_func("/paging/self-map", test_self_map);
     g_test_add_func("/paging/split", test_split);
     g_test_add_func("/paging/not-backed", test_not_backed);

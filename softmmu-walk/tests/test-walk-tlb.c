@@ -37,14 +37,14 @@ static unsigned level(WalkTlb *t, WalkSide side, uint64_t address, WalkTag tag)
 
 /* A page of the guest's that the host has in one piece as well */
 static WalkSize enter(WalkTlb *t, WalkSide side, uint64_t address,
-                      WalkSize size, WalkTag tag, bool global, bool clean)
+                      WalkSize size, WalkTag tag, bool global, unsigned rights)
 {
-    return walk_tlb_fill(t, side, address, size, size, tag, global, clean);
+    return walk_tlb_fill(t, side, address, size, size, tag, global, rights);
 }
 
 static void fill(WalkTlb *t, WalkSide side, uint64_t address)
 {
-    enter(t, side, address, WALK_4K, one, false, false);
+    enter(t, side, address, WALK_4K, one, false, WALK_RIGHTS);
 }
 
 /* --- By hand --- */
@@ -111,23 +111,23 @@ static void test_sizes(void)
     WalkTlbHit hit;
 
     g_assert_cmpint(enter(t, WALK_DATA, 5 * MB, WALK_2M, one, false,
-                          true), ==, WALK_2M);
+                          WALK_MAY_USER), ==, WALK_2M);
     hit = walk_tlb_lookup(t, WALK_DATA, 6 * MB - 1, one);
     g_assert_cmpuint(hit.level, ==, 1);
     g_assert_cmpint(hit.size, ==, WALK_2M);
-    g_assert_true(hit.clean);
+    g_assert_cmpuint(hit.rights, ==, WALK_MAY_USER);
     g_assert_cmpuint(level(t, WALK_DATA, 6 * MB, one), ==, 0);
     /* No second level for it: from the other side it is a miss. */
     g_assert_cmpuint(level(t, WALK_CODE, 5 * MB, one), ==, 0);
     /* 4 MB pages go to the same array. */
-    enter(t, WALK_DATA, 13 * MB, WALK_4M, one, false, false);
+    enter(t, WALK_DATA, 13 * MB, WALK_4M, one, false, WALK_RIGHTS);
     g_assert_cmpuint(level(t, WALK_DATA, 16 * MB - 1, one), ==, 1);
     g_assert_cmpuint(walk_tlb_used(t, WALK_L1D_LARGE), ==, 2);
     /* 1 GB: in pieces of 2 MB, which go together. */
     walk_tlb_flush(t);
     g_assert_cmpint(enter(t, WALK_DATA, GB, WALK_1G, one, false,
-                          false), ==, WALK_2M);
-    enter(t, WALK_DATA, GB + 2 * MB, WALK_1G, one, false, false);
+                          WALK_RIGHTS), ==, WALK_2M);
+    enter(t, WALK_DATA, GB + 2 * MB, WALK_1G, one, false, WALK_RIGHTS);
     g_assert_cmpuint(level(t, WALK_DATA, GB + MB, one), ==, 1);
     g_assert_cmpuint(level(t, WALK_DATA, GB + 4 * MB, one), ==, 0);
     walk_tlb_flush_page(t, GB + 700 * MB, one);
@@ -138,7 +138,7 @@ static void test_sizes(void)
     c.array[WALK_L1D_LARGE].entries = 0;
     t = walk_tlb_new(&c, 1);
     g_assert_cmpint(enter(t, WALK_DATA, 2 * MB, WALK_2M, one, false,
-                          false), ==, WALK_4K);
+                          WALK_RIGHTS), ==, WALK_4K);
     g_assert_cmpuint(level(t, WALK_DATA, 2 * MB, one), ==, 1);
     g_assert_cmpuint(level(t, WALK_DATA, 2 * MB + 4096, one), ==, 0);
     walk_tlb_flush_page(t, 3 * MB, one);
@@ -148,9 +148,9 @@ static void test_sizes(void)
      * 2 MB of the guest's in memory that the host has in pieces of 4 kB: they
      * are entries of both levels, and INVLPG of any of them is of all.
      */
-    walk_tlb_fill(t, WALK_DATA, 4 * MB, WALK_4K, WALK_2M, one, false, false);
-    walk_tlb_fill(t, WALK_DATA, 5 * MB, WALK_4K, WALK_2M, one, false, false);
-    walk_tlb_fill(t, WALK_DATA, 6 * MB, WALK_4K, WALK_2M, one, false, false);
+    walk_tlb_fill(t, WALK_DATA, 4 * MB, WALK_4K, WALK_2M, one, false, WALK_RIGHTS);
+    walk_tlb_fill(t, WALK_DATA, 5 * MB, WALK_4K, WALK_2M, one, false, WALK_RIGHTS);
+    walk_tlb_fill(t, WALK_DATA, 6 * MB, WALK_4K, WALK_2M, one, false, WALK_RIGHTS);
     g_assert_cmpuint(level(t, WALK_CODE, 4 * MB, one), ==, 2);
     g_assert_cmpuint(level(t, WALK_CODE, 4 * MB + 4096, one), ==, 0);
     walk_tlb_flush_page(t, 4 * MB + 4096, one);
@@ -201,10 +201,10 @@ static void test_invalidation(void)
         unsigned left[4];
 
         walk_tlb_flush(t);
-        enter(t, WALK_DATA, 0, WALK_4K, one, false, false);
-        enter(t, WALK_DATA, 0x1000, WALK_4K, one, true, false);
-        enter(t, WALK_DATA, 0x2000, WALK_4K, two, false, false);
-        enter(t, WALK_DATA, 0x3000, WALK_4K, other, true, false);
+        enter(t, WALK_DATA, 0, WALK_4K, one, false, WALK_RIGHTS);
+        enter(t, WALK_DATA, 0x1000, WALK_4K, one, true, WALK_RIGHTS);
+        enter(t, WALK_DATA, 0x2000, WALK_4K, two, false, WALK_RIGHTS);
+        enter(t, WALK_DATA, 0x3000, WALK_4K, other, true, WALK_RIGHTS);
         /* A global page is in all address spaces of its VPID only. */
         g_assert_cmpuint(level(t, WALK_DATA, 0x1000, two), ==, 1);
         g_assert_cmpuint(level(t, WALK_DATA, 0x1000, other), ==, 0);
@@ -353,7 +353,7 @@ static void test_against_a_naive_one(void)
         g_assert_cmpuint(level(t, side, page << 12 | 5, tag), ==, expected);
         hits[expected]++;
         if (expected == 0) {
-            enter(t, side, page << 12, WALK_4K, tag, false, false);
+            enter(t, side, page << 12, WALK_4K, tag, false, WALK_RIGHTS);
             naive_add(&l2, key);
         }
         if (expected != 1) {
