@@ -9,6 +9,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 """
 
 import os
+import re
 import struct
 import subprocess
 import tempfile
@@ -286,6 +287,25 @@ class Arm(Traced, unittest.TestCase):
                         self.assertEqual(len(taken), count)
                         for one, other in zip((h.now for h in sent if h.vcpu == vcpu), taken):
                             self.assertLessEqual(one, other)
+
+    def test_the_pmu_counts_cycles(self):
+        """At any clock-hz; the generic timer keeps its 62.5 MHz.  Of the 64 bits of the cycle counter
+        the last one sets bit 31 of PMOVSSET, at the timer that the PMU has set."""
+        turns = 200_000
+        for hz in (500_000_000, 1_000_000_000, 2_800_000_000):
+            with self.subTest(hz=hz), tempfile.TemporaryDirectory() as directory:
+                image = assembled(directory, "pmu.S", f"-DTURNS={turns}")
+                with Guest("-M", "virt", "-cpu", "cortex-a72", "-m", "64", "-nodefaults", "-bios",
+                           image, "-no-shutdown", "-accel",
+                           f"tcg,thread=vsched,pcpus=1,clock-hz={hz}", arch="aarch64") as guest:
+                    self.assertTrue(guest.event_wait("SHUTDOWN", timeout=60 * SLOWER))
+                    said = guest.cmd("human-monitor-command", command_line="xp /5gx 0x41000000")
+                cycles, event, timer, half, twice = (
+                    int(word, 16) for word in re.findall(r"0x(\w+)", said))
+                self.assertAlmostEqual(cycles, 2 * turns, delta=6)
+                self.assertAlmostEqual(event, 2 * turns, delta=6)
+                self.assertAlmostEqual(timer, cycles * 62_500_000 / hz, delta=2)
+                self.assertEqual((half, twice), (0, 1 << 31))
 
 
 class Caches(unittest.TestCase):
