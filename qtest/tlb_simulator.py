@@ -275,7 +275,7 @@ def invlpg_base(code):
 
 
 def length_of_jump(code):
-    """Bytes of a jump, call or return; of another instruction that does not go on behind itself, 1"""
+    """Bytes of a jump, call or return; of what else does not go on behind itself, 1"""
     rest, _ = opcode(code)
     before = len(code) + 3 - len(rest)
     if rest[0] in b"\xe8\xe9":

@@ -472,7 +472,7 @@ static unsigned guest_rights(const Work *w, const WalkAccess *a)
     uint64_t all = WALK_PTE_USER;
 
     for (unsigned level = top_level(w, a->format); level >= a->last; level--) {
-        if (a->format != WALK_PAE || level < 3) {   /* PDPTEs have no such bit */
+        if (a->format != WALK_PAE || level < 3) {   /* PDPTEs have none */
             all &= a->value[level];
         }
     }

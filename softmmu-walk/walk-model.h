@@ -96,7 +96,7 @@ typedef struct WalkCounters {
     uint64_t l1_misses[WALK_SIDES];     /* of the first level of the TLB */
     uint64_t l2_hits[WALK_SIDES];
     uint64_t misses[WALK_SIDES];        /* of both levels: a walk follows */
-    uint64_t dirty;                     /* walks of hits that do not let it through */
+    uint64_t dirty;                     /* walks of hits without the right */
     uint64_t faults;                    /* page faults of the guest's */
     uint64_t references[WALK_DIMENSIONS];
     uint64_t nested_hits;               /* of the nested TLB */

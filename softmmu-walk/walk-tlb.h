@@ -139,8 +139,8 @@ WalkTlbHit walk_tlb_peek(const WalkTlb *t, WalkSide side, uint64_t address,
 /*
  * Enters a translation into both levels, after a walk.  One that is there for
  * the same address is replaced in its place.  @of: size of the page of the
- * guest's, of which the entry may be a piece.  @rights: WalkRights.  Returns the
- * size of the entry in the first level, which may be smaller than @size.
+ * guest's, of which the entry may be a piece.  @rights: WalkRights.  Returns
+ * the size of the entry in the first level, which may be smaller than @size.
  */
 WalkSize walk_tlb_fill(WalkTlb *t, WalkSide side, uint64_t address,
                        WalkSize size, WalkSize of, WalkTag tag, bool global,

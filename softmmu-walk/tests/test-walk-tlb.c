@@ -148,9 +148,12 @@ static void test_sizes(void)
      * 2 MB of the guest's in memory that the host has in pieces of 4 kB: they
      * are entries of both levels, and INVLPG of any of them is of all.
      */
-    walk_tlb_fill(t, WALK_DATA, 4 * MB, WALK_4K, WALK_2M, one, false, WALK_RIGHTS);
-    walk_tlb_fill(t, WALK_DATA, 5 * MB, WALK_4K, WALK_2M, one, false, WALK_RIGHTS);
-    walk_tlb_fill(t, WALK_DATA, 6 * MB, WALK_4K, WALK_2M, one, false, WALK_RIGHTS);
+    walk_tlb_fill(t, WALK_DATA, 4 * MB, WALK_4K, WALK_2M, one, false,
+                  WALK_RIGHTS);
+    walk_tlb_fill(t, WALK_DATA, 5 * MB, WALK_4K, WALK_2M, one, false,
+                  WALK_RIGHTS);
+    walk_tlb_fill(t, WALK_DATA, 6 * MB, WALK_4K, WALK_2M, one, false,
+                  WALK_RIGHTS);
     g_assert_cmpuint(level(t, WALK_CODE, 4 * MB, one), ==, 2);
     g_assert_cmpuint(level(t, WALK_CODE, 4 * MB + 4096, one), ==, 0);
     walk_tlb_flush_page(t, 4 * MB + 4096, one);
