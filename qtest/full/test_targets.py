@@ -289,8 +289,8 @@ class Arm(Traced, unittest.TestCase):
                             self.assertLessEqual(one, other)
 
     def test_the_pmu_counts_cycles(self):
-        """At any clock-hz; the generic timer keeps its 62.5 MHz.  When the cycle counter goes over, a
-        timer that the PMU has set sets bit 31 of PMOVSSET."""
+        """At any clock-hz; the generic timer keeps its 62.5 MHz.  When the cycle counter goes over,
+        a timer that the PMU has set sets bit 31 of PMOVSSET."""
         turns = 200_000
         for hz in (500_000_000, 1_000_000_000, 2_800_000_000):
             with self.subTest(hz=hz), tempfile.TemporaryDirectory() as directory:
