@@ -6,6 +6,7 @@ SPDX-License-Identifier: GPL-2.0-or-later
 import json
 import os
 import re
+import runpy
 import shutil
 import socket
 import subprocess
@@ -83,6 +84,21 @@ class CommandLine(unittest.TestCase):
             self.assertIn(says, text)
             self.assertNotIn("Traceback", text)
             self.assertNotIn("SPDX", text)
+
+    def test_check_full_keeps_the_rows_of_other_parts(self):
+        script = runpy.run_path(os.path.join(TOP, "scripts", "check-full"))
+        with open(os.path.join(TOP, "docs", "check-full-last.rst"), encoding="utf-8") as f:
+            text = f.read()
+        rows = script["read_rows"](text)
+        self.assertEqual(text, script["HEAD"] + "".join(row.text() for row in rows.values()))
+        for part in rows:
+            self.assertEqual(script["parse"]([part]), [part])
+        self.assertEqual(script["parse"](["patches", "style"]), ["style", "patches"])
+        self.assertGreater(len(script["parse"]([])), 20)        # of the long ones, each module
+        for wrong in "nonsense", "style:x", "long:", "long:test_x":
+            status, text = self.run_script("check-full", wrong)
+            self.assertEqual(status, 1)
+            self.assertIn(f"no part '{wrong}'; there are: style tests long patches", text)
 
     def test_a_build_without_our_unit_tests_is_a_failure(self):
         with tempfile.TemporaryDirectory() as build:
