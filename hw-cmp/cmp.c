@@ -304,7 +304,7 @@ static void cmp_check_kernel(MachineState *machine, Error **errp)
         return;
     }
     top = image_check_kernel(machine->kernel_filename, machine->ram_size,
-                             errp);
+                             machine->kernel_cmdline, errp);
     if (top && machine->initrd_filename) {
         image_check_initrd(machine->initrd_filename, TARGET_PAGE_ALIGN(top),
                            machine->ram_size, errp);

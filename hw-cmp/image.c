@@ -30,6 +30,9 @@
 #define KERNEL_PAGE         (8 * KiB)
 /* Where firmware is linked; the board moves it to its PROM (sun4u.c). */
 #define PROM_VADDR          0xffd00000
+/* BARG_LEN of arch/sparc/prom/bootstr_64.c, less its end */
+#define LINUX_ARGUMENTS     1023
+#define LINUX_HEADER_END    (64 * KiB)
 #define PROM_SIZE           (4 * MiB)
 #define POWER_ON_VECTOR     0x20
 /* Where an a.out kernel goes (sun4u.c) */
@@ -361,8 +364,14 @@ static char *kernel_fault(const char *data, size_t size)
     return g_strdup(is ?: "neither ELF nor a.out");
 }
 
+/* Linux for sparc64 has a header, near its entry point (head_64.S). */
+static bool is_linux(const char *data, size_t size)
+{
+    return memmem(data, MIN(size, LINUX_HEADER_END), "HdrS", 4);
+}
+
 uint64_t image_check_kernel(const char *filename, uint64_t ram_size,
-                            Error **errp)
+                            const char *command_line, Error **errp)
 {
     ERRP_GUARD();
     g_autoptr(GMappedFile) file = map_file("kernel", filename, errp);
@@ -381,6 +390,13 @@ uint64_t image_check_kernel(const char *filename, uint64_t ram_size,
         error_setg(errp, "could not load kernel '%s': it is %s", filename,
                    fault);
         error_append_hint(errp, wanted_kernel);
+        return 0;
+    }
+    if (command_line && strlen(command_line) > LINUX_ARGUMENTS &&
+        is_linux(data, size)) {
+        error_setg(errp, "-append has %zu characters, and Linux for sparc64 "
+                   "would have none of them: allowed are up to %d",
+                   strlen(command_line), LINUX_ARGUMENTS);
         return 0;
     }
     top = is_elf(data, size) ? elf_top(data, 0)

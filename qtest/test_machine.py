@@ -115,6 +115,14 @@ class BadInput(Refusals, unittest.TestCase):
                         "to 4096 MiB", *CMP8, "-m", size)
         self.refuse(r"it does not fit into 8 MiB", *CMP8, "-m", "8", "-kernel", VMLINUX)
 
+    def test_command_line_that_linux_would_not_take(self):
+        self.refuse("-append has 1024 characters, .*: allowed are up to 1023", *CMP8,
+                    "-kernel", VMLINUX, "-append", "x" * 1024)
+
+    def test_vga(self):
+        for machine in "cmp8", "sun4u":
+            self.refuse("-vga: machine .* has std or none", "-M", machine, "-vga", "cirrus")
+
     def test_missing_files(self):
         self.refuse("could not open kernel '/nonexistent/vmlinux': No such file",
                     *CMP8, "-kernel", "/nonexistent/vmlinux")
