@@ -26,7 +26,7 @@
 typedef struct PagingVCPU {
     int home;                   /* the PCPU that QEMU's TLB is a subset of */
     uint64_t code_page;         /* as last told or looked up, or WALK_NOWHERE */
-    uint64_t span;              /* where a block that goes on beyond begins */
+    uint64_t span;              /* PC of the last block that spans two pages */
     bool elsewhere;             /* what it executes next is told anyway */
     uint64_t recent[WALK_RECENT]; /* that the model has; others are 0 */
     bool lost;                  /* an exit has emptied the TLB: that page too */
@@ -39,7 +39,7 @@ typedef struct Paging {
     PagingVCPU *vcpu;
     unsigned pcpus, vcpus, vms;
     GHashTable **watched;       /* of each VM; page of RAM: its gfn + 1 */
-    uint32_t told;              /* MMU indexes of which walks were told */
+    uint32_t told[WALK_SIDES];  /* MMU indexes of which walks were told */
     uint64_t checked, hidden;   /* accesses, for x-paging-check */
     bool fetching;              /* a walk for a block that is executed */
     Dsp *dsp;

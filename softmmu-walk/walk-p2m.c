@@ -14,10 +14,16 @@
 #define PAGE 4096
 #define ENTRY 8
 
+#define RECENT 256
+
 /* Keys in the order in which they came, and each one's place in it */
 typedef struct Numbers {
     GArray *keys;               /* of uint64_t */
     GHashTable *place;          /* of &key: its place + 1 */
+    struct {
+        uint64_t key;
+        unsigned place;         /* the same; 0: nothing is known */
+    } recent[RECENT];           /* what was found, by the lowest bits of keys */
 } Numbers;
 
 struct WalkP2m {
@@ -29,6 +35,7 @@ struct WalkP2m {
 
 static void numbers_init(Numbers *n)
 {
+    memset(n, 0, sizeof(*n));
     n->keys = g_array_new(false, false, sizeof(uint64_t));
     n->place = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
 }
@@ -40,9 +47,16 @@ static void numbers_clear(Numbers *n)
 }
 
 /* Its place + 1; 0: it is not there */
-static unsigned numbers_find(const Numbers *n, uint64_t key)
+static unsigned numbers_find(Numbers *n, uint64_t key)
 {
-    return GPOINTER_TO_UINT(g_hash_table_lookup(n->place, &key));
+    unsigned i = (key ^ key >> 3) % RECENT;
+
+    if (!n->recent[i].place || n->recent[i].key != key) {
+        n->recent[i].place =
+            GPOINTER_TO_UINT(g_hash_table_lookup(n->place, &key));
+        n->recent[i].key = key;
+    }
+    return n->recent[i].place;
 }
 
 static unsigned numbers_add(Numbers *n, uint64_t key)
@@ -115,7 +129,7 @@ static uint64_t page_of(const WalkP2m *p, uint64_t gpa)
     return gpa >> shift_of(p->leaf);
 }
 
-bool walk_p2m_is_backed(const WalkP2m *p, uint64_t gpa)
+bool walk_p2m_is_backed(WalkP2m *p, uint64_t gpa)
 {
     return p->backed || numbers_find(&p->pages, page_of(p, gpa));
 }

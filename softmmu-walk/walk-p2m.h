@@ -41,7 +41,7 @@ WalkSize walk_p2m_size(const WalkP2m *p);
 uint64_t walk_p2m_entry(WalkP2m *p, uint64_t gpa, unsigned level);
 
 /* Whether the page of @gpa is there; walk_p2m_back(): it is from now on. */
-bool walk_p2m_is_backed(const WalkP2m *p, uint64_t gpa);
+bool walk_p2m_is_backed(WalkP2m *p, uint64_t gpa);
 void walk_p2m_back(WalkP2m *p, uint64_t gpa);
 
 /* Pages of tables, and pages that are backed (0 if all are) */

@@ -25,6 +25,7 @@ typedef struct Entry {
 
 typedef struct Array {
     unsigned entries, ways, sets, holds;
+    unsigned seen;              /* bit n: an entry of WalkSize n was put here */
     Entry *entry;               /* the ways of a set stand together */
     unsigned *next;             /* of each set: the way that FIFO takes */
 } Array;
@@ -177,8 +178,8 @@ static Entry *find_sized(const Array *a, uint64_t address, unsigned size,
 static Entry *find(const Array *a, uint64_t address, WalkTag tag)
 {
     for (unsigned size = 0; a->entries && size < WALK_SIZES; size++) {
-        Entry *e = holds(a, size) ? find_sized(a, address, size, tag)
-                                         : NULL;
+        Entry *e = a->seen >> size & 1 ? find_sized(a, address, size, tag)
+                                       : NULL;
 
         if (e) {
             return e;
@@ -302,6 +303,7 @@ static void put(WalkTlb *t, Array *a, WalkSide side, bool first,
         }
     }
     *e = *wanted;
+    a->seen |= 1u << e->size;
 }
 
 WalkTlbHit walk_tlb_peek(const WalkTlb *t, WalkSide side, uint64_t address,
@@ -479,7 +481,7 @@ GVariant *walk_tlb_save(const WalkTlb *t)
 }
 
 /* An entry stands where it could have come to. */
-static bool load_entry(const Array *a, GVariant *state)
+static bool load_entry(Array *a, GVariant *state)
 {
     Entry e = { .valid = true }, *to;
     uint8_t flags;
@@ -502,10 +504,11 @@ static bool load_entry(const Array *a, GVariant *state)
         return false;
     }
     *to = e;
+    a->seen |= 1u << e.size;
     return true;
 }
 
-static bool load_array(const Array *a, GVariant *state)
+static bool load_array(Array *a, GVariant *state)
 {
     g_autoptr(GVariant) entries = NULL, next = NULL;
     unsigned n;

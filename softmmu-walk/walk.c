@@ -49,17 +49,26 @@ static uint64_t *recent(unsigned vcpu, uint64_t page)
     return &paging.vcpu[vcpu].recent[page / PAGE % WALK_RECENT];
 }
 
-/* A page and what follows it, @size bytes; 0: all */
-static void lose(unsigned vcpu, uint64_t address, uint64_t size)
+/* A page and what follows it, @size bytes */
+static void lose(unsigned vcpu, WalkSide side, uint64_t address, uint64_t size)
 {
     if (cpu_of(vcpu)) {
-        tlb_evict(cpu_of(vcpu), address, size);
+        tlb_evict(cpu_of(vcpu), address, size, paging.told[side]);
+    }
+    if (side != WALK_CODE) {
+        return;
     }
     if (size == PAGE) {
         *recent(vcpu, address) = 0;
     } else {
         memset(paging.vcpu[vcpu].recent, 0, sizeof(paging.vcpu[vcpu].recent));
     }
+}
+
+static void lose_all(unsigned vcpu)
+{
+    lose(vcpu, WALK_CODE, 0, 0);
+    lose(vcpu, WALK_DATA, 0, 0);
 }
 
 static void evicted(void *opaque, unsigned pcpu, WalkSide side,
@@ -72,25 +81,37 @@ static void evicted(void *opaque, unsigned pcpu, WalkSide side,
     if (v->home != (int)pcpu) {
         return;
     }
-    lose(vcpu, address, bytes);
+    lose(vcpu, side, address, bytes);
     if (side == WALK_CODE && v->code_page - address < bytes) {
         v->code_page = WALK_NOWHERE;
     }
 }
 
 /*
- * Jumps between pages that the model knows are not told: where is it?  What
- * the VCPU's PC says within a block is of use for its page only.
+ * Is @pc in the block that spans two pages?  What is executed between its start
+ * and the end of the first page is that block, or one that ends like it: no
+ * jump stands there, or the block had ended.
+ */
+static bool is_in_span(const PagingVCPU *v, uint64_t pc)
+{
+    return v->span != WALK_NOWHERE && v->span / PAGE == pc / PAGE &&
+           pc >= v->span;
+}
+
+/*
+ * Jumps between pages that the model knows are not told: where is it?  Within a
+ * block the VCPU's PC is that of its start, or of one of its instructions.
  */
 static void find_code_page(unsigned vcpu)
 {
     PagingVCPU *v = &paging.vcpu[vcpu];
     CPUState *cpu = cpu_of(vcpu);
-    uint64_t page;
+    uint64_t page, pc;
 
     if (!v->elsewhere && cpu) {
-        page = cpu->cc->get_pc(cpu) & ~(PAGE - 1);
-        v->code_page = page == v->span ? page + PAGE : page;
+        pc = cpu->cc->get_pc(cpu);
+        page = pc & ~(PAGE - 1);
+        v->code_page = is_in_span(v, pc) ? page + PAGE : page;
     }
 }
 
@@ -112,7 +133,7 @@ static void flushed(void *opaque, unsigned pcpu)
 {
     for (unsigned i = 0; i < paging.vcpus; i++) {
         if (paging.vcpu[i].home == (int)pcpu) {
-            lose(i, 0, 0);
+            lose_all(i);
             find_code_page(i);
             paging.vcpu[i].lost = true;
         }
@@ -129,7 +150,7 @@ static void switched(VschedListener *l, int64_t at, int vcpu, int before,
     }
     v = &paging.vcpu[vcpu];
     if (v->home != l->pcpu) {
-        lose(vcpu, 0, 0);
+        lose_all(vcpu);
         v->home = l->pcpu;
     }
     walk_model_switched(paging.model, l->pcpu, vcpu);
@@ -297,7 +318,7 @@ static void walked(CPUState *cpu, PageWalk *w)
     };
     int vcpu, pcpu;
 
-    paging.told |= 1u << w->mmu_idx;
+    paging.told[code ? WALK_CODE : WALK_DATA] |= 1u << w->mmu_idx;
     if (!w->entries || (code && !w->fault && !paging.fetching) ||
         !where(cpu, &vcpu, &pcpu)) {
         return;
@@ -370,10 +391,16 @@ static bool code(CPUState *cpu, vaddr pc, bool more)
         v->lost = false;
     }
     v->code_page = last;
-    v->span = more ? page : WALK_NOWHERE;
+    v->span = more ? pc : WALK_NOWHERE;
     v->elsewhere = false;
-    /* After a block of two pages, who comes back to the first one is told. */
-    return !more && has_code(vcpu, pcpu, page);
+    return has_code(vcpu, pcpu, page) &&
+           (!more || has_code(vcpu, pcpu, last));
+}
+
+/* A block of two pages that the modelled TLB has. */
+static void spans(CPUState *cpu, vaddr pc)
+{
+    paging.vcpu[vsched_vcpu(cpu)].span = pc;
 }
 
 static void root(CPUState *cpu, hwaddr root, unsigned levels, bool all)
@@ -450,7 +477,7 @@ static void check(CPUState *cpu, vaddr addr, int mmu_idx, bool store)
 {
     int vcpu, pcpu;
 
-    if (paging.told >> mmu_idx & 1 && where(cpu, &vcpu, &pcpu) &&
+    if (paging.told[WALK_DATA] >> mmu_idx & 1 && where(cpu, &vcpu, &pcpu) &&
         !paging.vcpu[vcpu].off) {
         paging.checked++;
         paging.hidden += !walk_model_has(paging.model, pcpu, vcpu, false,
@@ -466,6 +493,7 @@ static const VschedListenerOps listener_ops = {
 static PageWalkHooks hooks = {
     .walked = walked,
     .code = code,
+    .spans = spans,
     .root = root,
     .invalidate = invalidate,
     .write = written,
@@ -509,7 +537,7 @@ static int post_load(void *opaque, int version)
         before[i] = walk_model_mode(paging.model, i);
     }
     for (unsigned i = 0; i < paging.vcpus; i++) {
-        lose(i, 0, 0);
+        lose_all(i);
         paging.vcpu[i].home = -1;
         paging.vcpu[i].off = false;     /* nobody knows: code is looked at */
         go_elsewhere(i);
