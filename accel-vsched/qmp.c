@@ -562,11 +562,13 @@ void qmp_vsched_set_spin_events(uint64_t interval, Error **errp)
     if (!e) {
         return;
     }
-    if (interval && (interval < SPIN_EVENTS_MIN || interval > INT64_MAX / 2)) {
+    if (interval && (interval < SPIN_EVENTS_MIN ||
+                     interval > vsched_latest_ns(e))) {
         g_autofree char *given = vsched_assignment("interval", interval);
 
         error_setg(errp, "%s is out of range: allowed are 0 (no events) and %d "
-                   "to %" PRId64 " ns", given, SPIN_EVENTS_MIN, INT64_MAX / 2);
+                   "to %" PRId64 " ns", given, SPIN_EVENTS_MIN,
+                   vsched_latest_ns(e));
         return;
     }
     spin_events.interval = vsched_ns_to_cycles(e, interval);

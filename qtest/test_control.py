@@ -122,6 +122,8 @@ class Commands(Still):
         ("vsched-set-vm", {"vm": 1}, "allowed are 'weight' and 'cap'"),
         ("vsched-cancel", {"id": 5}, "no command with id 5 waits"),
         ("vsched-set-spin-events", {"interval": 99999}, "allowed are 0 .* and 100000 to"),
+        # as far as cycles go: 2^60
+        ("vsched-set-spin-events", {"interval": 2**60 + 1}, "100000 to 1152921504606846976 ns"),
     )
 
     def test_bad_input(self):
