@@ -534,6 +534,9 @@ static bool load_engine(VschedEngine *e, VschedSampling *sampling,
     if (!policy) {
         return false;
     }
+    if (!vsched_given(VSCHED_BY_USER, "jitter")) {
+        e->core->jitter = s->jitter;    /* of timeslices that begin with this */
+    }
     ops = VSCHED_POLICY_GET_CLASS(policy)->ops;
     if (!vsched_state_load(e->core, s->core, ops, values, s->words,
                            s->shape.pcpus == e->pcpus &&
@@ -542,6 +545,7 @@ static bool load_engine(VschedEngine *e, VschedSampling *sampling,
                            same_policy && !converted, &why)) {
         error_setg(errp, "the saved state: %s", why);
         object_unref(OBJECT(policy));
+        e->core->jitter = e->jitter;
         return false;
     }
     vsched_policy_install(e, policy);

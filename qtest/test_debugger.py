@@ -135,6 +135,24 @@ class OneOfMany:
             debugger.connect()
             self.finish(guest, debugger)
 
+    def test_breakpoints_when_it_goes_away(self):
+        """Nobody is there any more to go on with who hits one."""
+        with self.guest() as guest, Debugger(guest) as debugger:
+            self.stop_at_work(debugger)
+            for thread in THREADS[1:]:
+                self.assertEqual(debugger.ask(f"Z0,{debugger.pc(thread):x},4"), "OK")
+            debugger.socket.close()
+            before = insns(guest)
+            for _ in range(100):        # QEMU may hear of its end after that of this command
+                guest.cmd("cont")
+                time.sleep(0.1)
+                if guest.cmd("query-status")["status"] == "running":
+                    break
+            for thread in THREADS:
+                wait_insns(guest, thread, before[thread - 1] + 20_000)
+            debugger.connect()
+            self.finish(guest, debugger)
+
     def test_first_after_loading(self):
         """The first that this QEMU ever runs is not VCPU 0.  Before, VCPU 3 is not started:
         a step of it takes until somebody interrupts."""

@@ -153,6 +153,17 @@ class Elsewhere(States, unittest.TestCase):
                     if other.partition("=")[2] not in same:
                         self.assertNotEqual(run[1], alone[1])
 
+    def test_timeslices_that_begin_with_the_load(self):
+        """They are cut or not as the state says, who does not name jitter= need not."""
+        few = "cmp,pcpus=2,vcpus=4"
+        for jitter in "off", "on":
+            state = self.saved(f"cmp,pcpus=8,vcpus=4,window=100ns,jitter={jitter}", "tas",
+                               "rounds=20000", 300_000)
+            for machine in few, f"{few},sched=spread", f"{few},sched=timeslice,window=700ns":
+                with self.subTest(jitter=jitter, machine=machine):
+                    self.assertEqual(self.twice(machine, state),
+                                     self.loaded(f"{machine},jitter={jitter}", state))
+
     def test_pcpus_off_masks_and_speeds(self):
         """They come along to where there are more PCPUs; new ones are on and quick."""
         state = self.saved(MIXED, "tas", "rounds=20000", 300_000)
