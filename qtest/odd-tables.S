@@ -353,6 +353,37 @@
         new_root
         load    V, 0xa1
 
+        # Another size in its place, which allows more, so that INVLPG is not needed
+        step    41
+        put     PT_TOO, 3, FRAME(13) + READABLE
+        put     DIRECTORY, 1, PT_TOO + TABLE
+        invlpg  LARGE + 0x3000
+        load    LARGE + 0x3000, 0x100d
+        step    42
+        put     DIRECTORY, 1, LARGE_FRAME + PAGE + IS_LARGE
+        movl    $0xa4, LARGE + 0x3000
+        load    LARGE + 0x3000, 0xa4
+        step    43
+        movl    $0xa5, LARGE + 0x3000
+        load    LARGE + 0x3000, 0xa5
+        step    44
+        put     DIRECTORY, 1, LARGE_FRAME + READABLE + IS_LARGE
+        invlpg  LARGE + 0x3000
+        load    LARGE + 0x3000, 0xa5
+        put     PT_TOO, 3, FRAME(13) + PAGE
+        put     DIRECTORY, 1, PT_TOO + TABLE
+        movl    $0xad, LARGE + 0x3000
+        load    LARGE + 0x3000, 0xad
+
+        # A loop of one block, whose stores are in the large page that it is in
+        step    45
+        mov     $0x100000, %edi
+        mov     $30, %ecx
+1:      movl    $0, (%edi)
+        add     $0x1000, %edi
+        cmp     $0x1000, %edi
+        loop    1b
+
 done:   movl    $GOOD, RESULT
         quit
 bad:    mov     %esi, RESULT

@@ -163,7 +163,7 @@ class Tlb:
                 self.count[f"{side}-misses"] += 1
         if not walk:
             self.count["page-faults"] += 1
-            self.flush_page(address)
+            self.drop(address)
             return
         shift, of, is_global, read_only = walk()
         entry = Entry(address, shift, of, is_global, read_only)
@@ -183,6 +183,10 @@ class Tlb:
     def flush_space(self):
         """Of a new CR3"""
         self.keep(lambda entry: entry.is_global)
+
+    def drop(self, address):
+        """Of a page fault: the entry of the address, on both sides, and no other piece of a page"""
+        self.keep(lambda e: e.page != address >> e.shift)
 
     def flush_page(self, address):
         """Of INVLPG: the page that the guest has, with all its pieces"""

@@ -210,6 +210,7 @@ typedef struct Work {
     VM *vm;
     WalkCounters *counters[2];  /* the PCPU's and the VCPU's */
     int64_t cycles;
+    bool again;                 /* a walk of what the TLB has, but forbids */
 } Work;
 
 #define COUNT(w, counter, n) do { \
@@ -455,11 +456,28 @@ static WalkSize size_in_both(const Work *w, const WalkAccess *a)
     return walk_size_shift(guest) < walk_size_shift(host) ? guest : host;
 }
 
+static uint64_t page_of(uint64_t address, WalkSize size)
+{
+    return address & -(UINT64_C(1) << walk_size_shift(size));
+}
+
 static void fill_tlb(Work *w, const WalkAccess *a, WalkSize size,
                      unsigned rights)
 {
-    walk_tlb_fill(w->p->tlb, a->code ? WALK_CODE : WALK_DATA, a->address, size,
-                  size_of(a), tag(w), a->global, rights);
+    WalkSide side = a->code ? WALK_CODE : WALK_DATA;
+    WalkModel *m = w->m;
+
+    if (w->again) {
+        int other = walk_tlb_drop_others(w->p->tlb, side, a->address, size,
+                                         tag(w));
+
+        if (other >= 0 && m->hooks.evicted) {
+            m->hooks.evicted(m->hooks.opaque, w->pcpu, side,
+                             page_of(a->address, other), other, tag(w));
+        }
+    }
+    walk_tlb_fill(w->p->tlb, side, a->address, size, size_of(a), tag(w),
+                  a->global, rights);
 }
 
 static unsigned wanted_rights(const WalkAccess *a)
@@ -486,17 +504,13 @@ static unsigned guest_rights(const Work *w, const WalkAccess *a)
 static void forget_faulted(Work *w, const WalkAccess *a)
 {
     WalkModel *m = w->m;
-    int size = walk_tlb_flush_page(w->p->tlb, a->address, tag(w));
+    int size = walk_tlb_drop(w->p->tlb, a->address, tag(w));
 
     walk_cache_flush_page(w->p->cache, a->address, tag(w),
                           walk_format_bits(a->format));
-    if (size >= 0 && m->hooks.evicted) {
-        uint64_t page = a->address & -(UINT64_C(1) << walk_size_shift(size));
-
-        for (unsigned side = 0; side < WALK_SIDES; side++) {
-            m->hooks.evicted(m->hooks.opaque, w->pcpu, side, page, size,
-                             tag(w));
-        }
+    if (size >= 0 && m->hooks.forgotten) {
+        m->hooks.forgotten(m->hooks.opaque, w->pcpu, a->vcpu,
+                           page_of(a->address, size), size);
     }
 }
 
@@ -825,7 +839,8 @@ int64_t walk_model_access(WalkModel *m, WalkAccess *a)
         }
         return w.cycles;
     }
-    COUNT(&w, dirty, hit.level && !a->fault);
+    w.again = hit.level && !a->fault;
+    COUNT(&w, dirty, w.again);
     if (a->fault) {
         fault_in_mode(&w, a);
         return w.cycles;

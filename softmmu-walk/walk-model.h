@@ -88,6 +88,9 @@ typedef struct WalkHooks {
     /* Entries that the first level of a PCPU's TLB has lost: one, or all */
     void (*evicted)(void *opaque, unsigned pcpu, WalkSide side,
                     uint64_t address, WalkSize size, WalkTag tag);
+    /* An access of @vcpu has taken what both sides had of its address. */
+    void (*forgotten)(void *opaque, unsigned pcpu, unsigned vcpu,
+                      uint64_t address, WalkSize size);
     void (*flushed)(void *opaque, unsigned pcpu);
     void *opaque;
 } WalkHooks;

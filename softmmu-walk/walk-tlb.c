@@ -379,19 +379,62 @@ WalkSize walk_tlb_fill(WalkTlb *t, WalkSide side, uint64_t address,
              *end_ = e + (t)->array[i_].entries; e < end_; e++)
 
 /* A page goes with all its pieces. */
-int walk_tlb_flush_page(WalkTlb *t, uint64_t address, WalkTag tag)
+void walk_tlb_flush_page(WalkTlb *t, uint64_t address, WalkTag tag)
 {
-    int largest = -1;
-
     FOR_EACH(t, e) {
         unsigned shift = walk_size_shift(e->of);
         uint64_t page = e->page << walk_size_shift(e->size);
 
         if (page >> shift == address >> shift &&
             matches(e, e->page, e->size, tag)) {
-            largest = MAX(largest, e->of);
             e->valid = false;
         }
+    }
+}
+
+/* Unless it is of size @but; WALK_SIZES: of any size */
+static int drop(Array *a, uint64_t address, WalkTag tag, unsigned but)
+{
+    int largest = -1;
+
+    for (unsigned size = 0; size < WALK_SIZES; size++) {
+        Entry *e = size != but && a->seen >> size & 1 ?
+                   find_sized(a, address, size, tag) : NULL;
+
+        if (e) {
+            e->valid = false;
+            largest = size;
+        }
+    }
+    return largest;
+}
+
+int walk_tlb_drop(WalkTlb *t, uint64_t address, WalkTag tag)
+{
+    int largest = -1;
+
+    for (unsigned i = 0; i < WALK_ARRAYS; i++) {
+        largest = MAX(largest, drop(&t->array[i], address, tag, WALK_SIZES));
+    }
+    return largest;
+}
+
+int walk_tlb_drop_others(WalkTlb *t, WalkSide side, uint64_t address,
+                         WalkSize size, WalkTag tag)
+{
+    WalkSize piece = size;
+    int largest = -1;
+
+    first_for(t, side, &piece);
+    for (unsigned n = 0; n < 3; n++) {
+        Array *a = (Array *)array_of(t, side, n);
+
+        largest = MAX(largest, a ? drop(a, address, tag, piece) : -1);
+    }
+    for (unsigned n = 0; n < 2; n++) {
+        Array *a = (Array *)second_level(t, side, n);
+
+        largest = MAX(largest, a ? drop(a, address, tag, size) : -1);
     }
     return largest;
 }

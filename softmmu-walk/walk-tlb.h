@@ -149,9 +149,19 @@ WalkSize walk_tlb_fill(WalkTlb *t, WalkSide side, uint64_t address,
 /*
  * Invalidations, in all arrays; none of them calls WalkTlbEvicted.  INVLPG: the
  * page of @address in @tag's address space, and a global one of its VPID.
- * Returns the WalkSize of the largest page that went, -1 if none did.
  */
-int walk_tlb_flush_page(WalkTlb *t, uint64_t address, WalkTag tag);
+void walk_tlb_flush_page(WalkTlb *t, uint64_t address, WalkTag tag);
+/*
+ * Of a page fault: the entries that have @address, but no other pieces of its
+ * page.  Returns the WalkSize of the largest one that went, -1 if none did.
+ */
+int walk_tlb_drop(WalkTlb *t, uint64_t address, WalkTag tag);
+/*
+ * Of @side, what has @address, but not as walk_tlb_fill() would enter it for a
+ * page of @size: its page is of another size by now.  The same answer.
+ */
+int walk_tlb_drop_others(WalkTlb *t, WalkSide side, uint64_t address,
+                         WalkSize size, WalkTag tag);
 /* A new CR3: what is not global of an address space */
 void walk_tlb_flush_asid(WalkTlb *t, WalkTag tag);
 /* Of a virtual processor: everything, or what is not global */

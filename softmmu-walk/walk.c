@@ -116,6 +116,27 @@ static void find_code_page(unsigned vcpu)
 }
 
 /*
+ * A fault of an access takes the entry for its page, which may be that of the
+ * code, too: it is fetched again when the access is done.
+ */
+static void forgotten(void *opaque, unsigned pcpu, unsigned vcpu,
+                      uint64_t address, WalkSize size)
+{
+    PagingVCPU *v = &paging.vcpu[vcpu];
+    uint64_t bytes = UINT64_C(1) << walk_size_shift(size);
+
+    if (v->home != (int)pcpu) {
+        return;
+    }
+    lose(vcpu, WALK_CODE, address, bytes);
+    lose(vcpu, WALK_DATA, address, bytes);
+    find_code_page(vcpu);
+    if (v->code_page != WALK_NOWHERE && v->code_page - address < bytes) {
+        v->lost = true;
+    }
+}
+
+/*
  * The guest goes on elsewhere: it is looked at anyway.  It may have invalidated
  * what it had.
  */
@@ -700,6 +721,7 @@ static bool start(const char *const *values, Error **errp)
         .read = paging_read_entry,
         .protect = watch,
         .evicted = evicted,
+        .forgotten = forgotten,
         .flushed = flushed,
     };
     VschedEngine *e = vsched_engine;

@@ -636,6 +636,7 @@ static void test_rights(void)
 {
     WalkConfig c = plain();
     Guest *g = new_guest(&c, WALK_64, WALK_NATIVE);
+    uint64_t table;
 
     map(g, ADDRESS, 0, 1, D);
     g_assert_cmpint(touch(g, ADDRESS, false), ==, 4);
@@ -654,6 +655,32 @@ static void test_rights(void)
     g_assert_cmpint(touch(g, ADDRESS + PAGE, true), ==, 4);
     g_assert_cmpuint(counters(g).misses[WALK_DATA], ==, 3);
     g_assert_cmpuint(counters(g).dirty, ==, 1);
+    free_guest(g);
+
+    /*
+     * A large page in place of a small one that may not be written, and the
+     * other way: what was there is gone, not beside the new one.
+     */
+    g = new_guest(&c, WALK_64, WALK_NATIVE);
+    table = g->root;
+    map(g, ADDRESS, 0, 1, D);
+    g_assert_cmpint(touch(g, ADDRESS, false), ==, 4);
+    map(g, ADDRESS, 0x600000, 2, W | D);
+    g_assert_cmpint(touch(g, ADDRESS, true), ==, 3);
+    g_assert_cmpint(touch(g, ADDRESS, true), ==, 0);
+    g_assert_cmpint(touch(g, ADDRESS + PAGE, true), ==, 0);
+    g_assert_cmpuint(counters(g).dirty, ==, 1);
+    map(g, ADDRESS, 0x600000, 2, D);
+    walk_model_invalidate(g->m, 0, 0, ADDRESS);
+    g_assert_cmpint(touch(g, ADDRESS, false), ==, 3);
+    for (unsigned level = 4; level > 2; level--) {
+        table = *cell(g, entry_at(g, table, ADDRESS, level)) & ~(PAGE - 1);
+    }
+    *cell(g, entry_at(g, table, ADDRESS, 2)) = 0;
+    map(g, ADDRESS, 0, 1, W | D);
+    g_assert_cmpint(touch(g, ADDRESS, true), ==, 4);
+    g_assert_cmpint(touch(g, ADDRESS, true), ==, 0);
+    g_assert_cmpuint(counters(g).dirty, ==, 2);
     free_guest(g);
 
     /* The same for user mode, which the entry does not let through at first */
