@@ -717,6 +717,29 @@ class Linux(unittest.TestCase):
             return guest.stats()["vm"]["time"], {
                 c["name"]: c["privileged"] + c["user"] for c in vm["counters"]}
 
+    @staticmethod
+    def begin(paging, *more):
+        """({counter: both modes together}, statistics) of the first 60 ms"""
+        with Guest("-S", "-M", "q35", "-nodefaults", "-cpu", "Nehalem", "-m", "256",
+                   "-kernel", os.path.join(GUESTS, "x86", "vmlinuz"),
+                   "-append", "console=ttyS0", *more, "-accel",
+                   f"tcg,thread=vsched,pcpus=1,paging={paging}", arch="x86_64") as guest:
+            guest.cmd("vsched-stop", at=60_000_000)
+            guest.cmd("cont")
+            guest.event_wait("STOP", timeout=60 * SLOWER)
+            return guest.cmd("query-paging"), guest.stats()
+
+    def test_however_code_is_translated(self):
+        """Also where exits do not empty the TLB, and the firmware's code and data share pages."""
+        for config in "i7-860", "skylake", "zen2":
+            for mode in "shadow", "agile":
+                paging = f"{mode},paging-config={config}"
+                first = self.begin(paging)
+                for more in (["", "-d", "nochain"], [",x-softmmu-bits=6"],
+                             [",x-softmmu-bits=16"]):
+                    with self.subTest(paging=paging, more=more):
+                        self.assertEqual(self.begin(paging + more[0], *more[1:]), first)
+
     def test_what_exits_add(self):
         """Not more than they cost: an interrupt between processors whose sender was carried
         beyond its window by an exit must not wait until something else happens."""

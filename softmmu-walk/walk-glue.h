@@ -40,6 +40,7 @@ typedef struct Paging {
     unsigned pcpus, vcpus, vms;
     GHashTable **watched;       /* of each VM; page of RAM: its gfn + 1 */
     uint32_t told[WALK_SIDES];  /* MMU indexes of which walks were told */
+    uint32_t user;              /* of these, those of user mode */
     uint64_t checked, hidden;   /* accesses, for x-paging-check */
     bool fetching;              /* a walk for a block that is executed */
     Dsp *dsp;

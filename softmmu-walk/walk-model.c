@@ -210,7 +210,7 @@ typedef struct Work {
     VM *vm;
     WalkCounters *counters[2];  /* the PCPU's and the VCPU's */
     int64_t cycles;
-    bool again;                 /* a walk of what the TLB has, but forbids */
+    WalkTlbHit before;          /* what the TLB has, but does not let through */
 } Work;
 
 #define COUNT(w, counter, n) do { \
@@ -467,13 +467,16 @@ static void fill_tlb(Work *w, const WalkAccess *a, WalkSize size,
     WalkSide side = a->code ? WALK_CODE : WALK_DATA;
     WalkModel *m = w->m;
 
-    if (w->again) {
-        int other = walk_tlb_drop_others(w->p->tlb, side, a->address, size,
-                                         tag(w));
+    if (w->before.level) {
+        int gone = walk_tlb_drop_others(w->p->tlb, side, a->address, size,
+                                        tag(w));
 
-        if (other >= 0 && m->hooks.evicted) {
+        if (w->before.rights & ~rights) {
+            gone = MAX(gone, (int)w->before.size);
+        }
+        if (gone >= 0 && m->hooks.evicted) {
             m->hooks.evicted(m->hooks.opaque, w->pcpu, side,
-                             page_of(a->address, other), other, tag(w));
+                             page_of(a->address, gone), gone, tag(w));
         }
     }
     walk_tlb_fill(w->p->tlb, side, a->address, size, size_of(a), tag(w),
@@ -839,8 +842,10 @@ int64_t walk_model_access(WalkModel *m, WalkAccess *a)
         }
         return w.cycles;
     }
-    w.again = hit.level && !a->fault;
-    COUNT(&w, dirty, w.again);
+    if (!a->fault) {
+        w.before = hit;
+    }
+    COUNT(&w, dirty, w.before.level != 0);
     if (a->fault) {
         fault_in_mode(&w, a);
         return w.cycles;
@@ -853,13 +858,13 @@ int64_t walk_model_access(WalkModel *m, WalkAccess *a)
 }
 
 bool walk_model_has(const WalkModel *m, unsigned pcpu, unsigned vcpu,
-                    bool code, bool write, uint64_t address)
+                    bool code, unsigned rights, uint64_t address)
 {
     WalkTlbHit hit = walk_tlb_peek(m->pcpu[pcpu].tlb,
                                    code ? WALK_CODE : WALK_DATA, address,
                                    tag_of(m, vcpu));
 
-    return hit.level == 1 && (!write || hit.rights & WALK_MAY_WRITE);
+    return hit.level == 1 && !(rights & ~hit.rights);
 }
 
 /* --- What the guest does with its tables --- */

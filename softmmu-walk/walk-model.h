@@ -136,9 +136,9 @@ void walk_model_free(WalkModel *m);
  */
 int64_t walk_model_access(WalkModel *m, WalkAccess *a);
 
-/* Whether the first level has the page, and lets a write through if @write */
+/* Whether the first level has the page, with these @rights (WalkRights) */
 bool walk_model_has(const WalkModel *m, unsigned pcpu, unsigned vcpu,
-                    bool code, bool write, uint64_t address);
+                    bool code, unsigned rights, uint64_t address);
 
 typedef enum WalkFlush {
     WALK_KEEP,                  /* nothing goes */

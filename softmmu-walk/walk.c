@@ -340,6 +340,7 @@ static void walked(CPUState *cpu, PageWalk *w)
     int vcpu, pcpu;
 
     paging.told[code ? WALK_CODE : WALK_DATA] |= 1u << w->mmu_idx;
+    paging.user |= (uint32_t)w->user << w->mmu_idx;
     if (!w->entries || (code && !w->fault && !paging.fetching) ||
         !where(cpu, &vcpu, &pcpu)) {
         return;
@@ -372,7 +373,7 @@ static bool has_code(int vcpu, int pcpu, uint64_t page)
     uint64_t *known = recent(vcpu, page), key = page | 1;
 
     if (*known != key &&
-        walk_model_has(paging.model, pcpu, vcpu, true, false, page)) {
+        walk_model_has(paging.model, pcpu, vcpu, true, 0, page)) {
         *known = key;
     }
     return *known == key;
@@ -501,8 +502,9 @@ static void check(CPUState *cpu, vaddr addr, int mmu_idx, bool store)
     if (paging.told[WALK_DATA] >> mmu_idx & 1 && where(cpu, &vcpu, &pcpu) &&
         !paging.vcpu[vcpu].off) {
         paging.checked++;
-        paging.hidden += !walk_model_has(paging.model, pcpu, vcpu, false,
-                                         store, addr);
+        paging.hidden += !walk_model_has(
+            paging.model, pcpu, vcpu, false, (store ? WALK_MAY_WRITE : 0) |
+            (paging.user >> mmu_idx & 1 ? WALK_MAY_USER : 0), addr);
     }
 }
 
@@ -575,8 +577,8 @@ static int post_load(void *opaque, int version)
 
 static const VMStateDescription vmstate_paging = {
     .name = "vsched-paging",
-    .version_id = 2,
-    .minimum_version_id = 2,
+    .version_id = 3,            /* rights of the TLB's entries */
+    .minimum_version_id = 3,
     .pre_save = pre_save,
     .post_load = post_load,
     .fields = (const VMStateField[]) {

@@ -218,7 +218,7 @@ static int64_t touch(Guest *g, uint64_t address, bool write)
     int64_t cycles = walk_model_access(g->m, &a);
 
     if (!a.fault) {
-        g_assert_true(walk_model_has(g->m, g->pcpu, g->vcpu, false, false,
+        g_assert_true(walk_model_has(g->m, g->pcpu, g->vcpu, false, 0,
                                      address));
     }
     g->cycles += cycles;
@@ -1289,7 +1289,7 @@ static GVariant *saved(const Guest *g)
 
 static bool has(const Guest *g, unsigned pcpu)
 {
-    return walk_model_has(g->m, pcpu, 0, false, true, ADDRESS);
+    return walk_model_has(g->m, pcpu, 0, false, WALK_MAY_WRITE, ADDRESS);
 }
 
 /* The TLBs of PCPUs that both machines have stay; others begin with nothing. */
