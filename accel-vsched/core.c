@@ -1134,6 +1134,29 @@ static int compare_waiting(const void *a, const void *b)
     return x->turn < y->turn ? -1 : 1;
 }
 
+/*
+ * Whether the VCPU that @p runs ran on at the change of policy before, too, and
+ * somebody waits who could have run here all the time.  Then it has what that
+ * change gave it, and no more: some policies give those whom they take over a
+ * whole timeslice each time, or a turn of their gang.
+ */
+static bool is_handed_on(const VschedCore *core, int p)
+{
+    const VschedPCPU *pcpu = &core->pcpu[p];
+
+    if (pcpu->clock - pcpu->slice_start <= pcpu->ran) {
+        return false;
+    }
+    for (int v = 0; v < core->topology.vcpus; v++) {
+        if (core->vcpu[v].state == VSCHED_READY &&
+            core->vcpu[v].since < pcpu->slice_start &&
+            core->topology.allowed[v] >> p & 1) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* All VCPUs to @policy: those that run, and the longest wait first. */
 static void hand_over(VschedCore *core, const VschedPolicyOps *ops,
                       void *policy, bool same)
@@ -1167,6 +1190,11 @@ static void hand_over(VschedCore *core, const VschedPolicyOps *ops,
             if (!pick.exact && !pick.precise) {
                 pick.timeslice -= vsched_core_slice_cut(core, p, start,
                                                         pick.timeslice);
+            }
+            if (is_handed_on(core, p) &&
+                pcpu->slice_end < start + pick.timeslice) {
+                pick.timeslice = pcpu->slice_end - start;
+                pick.precise = false;
             }
             pcpu->slice_end = start + pick.timeslice;
             pcpu->precise = pick.precise;

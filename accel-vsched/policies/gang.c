@@ -94,6 +94,7 @@ static const VschedParameter gang_parameters[] = {
 };
 
 #define NOT_BEGUN (-1)
+#define GIVEN_AWAY (-2)         /* the next one begins at the next boundary */
 #define AWAITED INT64_MAX       /* it was ready when the turn came */
 
 /* No clock gets there in a life time. */
@@ -114,6 +115,7 @@ typedef struct Gang {
     int turn;                   /* a row */
     int64_t begun;              /* cycle at which the last of it started */
     int64_t ticked;             /* cycle of the last tick */
+    bool settled;               /* somebody has been first to wait */
     /* of each VCPU */
     bool *waits;
     int *runs_on;               /* PCPU, or VSCHED_NONE */
@@ -442,7 +444,7 @@ static void has_started(Gang *g, int vcpu, int64_t now)
 {
     if (g->started[vcpu] == AWAITED) {
         g->started[vcpu] = now;
-        if (is_of_turn(g, vcpu)) {
+        if (is_of_turn(g, vcpu) && g->begun != GIVEN_AWAY) {
             g->begun = MAX(g->begun, now);
         }
     }
@@ -461,6 +463,9 @@ static bool anyone_held_back(const Gang *g)
 
 static bool turn_is_over(const Gang *g, int64_t now)
 {
+    if (g->begun == GIVEN_AWAY) {
+        return true;
+    }
     for (int v = 0; v < g->topology->vcpus; v++) {
         if (g->started[v] == AWAITED && is_of_turn(g, v) &&
             g->seat[v] != VSCHED_NONE && is_active(g, v)) {
@@ -474,6 +479,9 @@ static int64_t gang_next_tick(void *policy)
 {
     Gang *g = policy;
 
+    if (g->begun == GIVEN_AWAY) {
+        return 0;
+    }
     if (!anyone_held_back(g)) {
         return INT64_MAX;
     }
@@ -587,6 +595,12 @@ static void gang_enqueue(void *policy, int vcpu, VschedWhy why, int64_t since,
     Gang *g = policy;
 
     g->waits[vcpu] = true;
+    /* From the next boundary on it is the turn of who has waited longest. */
+    if (!g->settled && why == VSCHED_ADDED && row_of(g, vcpu) != g->turn) {
+        g->turn = (row_of(g, vcpu) + g->rows - 1) % g->rows;
+        g->begun = GIVEN_AWAY;
+    }
+    g->settled = true;
     if (g->begun == NOT_BEGUN) {
         g->started[vcpu] = AWAITED;
     }
@@ -692,7 +706,7 @@ static bool gang_load(void *policy, const int64_t *words, int n)
     int vcpus = g->topology->vcpus;
 
     if (n != 3 + 2 * vcpus || words[0] < 0 || words[0] >= g->rows ||
-        words[1] < NOT_BEGUN || words[1] > LATEST ||
+        words[1] < GIVEN_AWAY || words[1] > LATEST ||
         words[2] < 0 || words[2] > LATEST) {
         return false;
     }

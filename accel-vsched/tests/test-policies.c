@@ -789,6 +789,45 @@ static void test_changes(void)
     }
 }
 
+/*
+ * Seven on two PCPUs, for ever.  The policy changes after each window or two,
+ * of 1 ms, to the other one of a pair, and each pair takes two seconds: nobody
+ * waits longer than 300 ms, in which seven have twice the longest timeslices of
+ * any policy's, 30 ms, and "sedf" two of its periods of 100 ms.  Not with
+ * "explore", whose schedules let some wait as long as others run.
+ */
+static void test_quick_changes(void)
+{
+    static const Block millionths[] = { { 100000 }, { } };
+    static const int vm[] = { 0, 0, 0, 0, 1, 1, 1 };
+    const int64_t ms = 1000 * 1000;
+
+    for (int a = 0; vsched_policies[a]; a++) {
+        for (int b = 0; b < a; b++) {
+            Fake f;
+
+            if (vsched_policies[a] == &vsched_policy_explore ||
+                vsched_policies[b] == &vsched_policy_explore) {
+                continue;
+            }
+            fake_init_vms(&f, 7, vm, 2, ms, 0, vsched_policies[a], 10 * ms);
+            all_run(&f, millionths);
+            for (int i = 0; f.core->window_end < 2000 * ms; i++) {
+                windows(&f, 1 + hash(a, b, i) % 2);
+                set_policy(&f, vsched_policies[i % 2 ? a : b], 10 * ms);
+            }
+            for (int v = 0; v < 7; v++) {
+                const VschedVCPU *vcpu = &f.core->vcpu[v];
+                int64_t wait = vcpu->state == VSCHED_READY ?
+                               f.core->window_end - vcpu->since : 0;
+
+                g_assert_cmpint(MAX(wait, vcpu->longest_wait), <, 300 * ms);
+            }
+            fake_free(&f);
+        }
+    }
+}
+
 static int64_t formula(Fake *f)
 {
     int64_t blocks = 0, wait = longest_wait(f);
@@ -1059,6 +1098,7 @@ int main(int argc, char **argv)
     g_test_add_func("/policy/longest-wait", test_longest_wait_formula);
     g_test_add_func("/policy/waits", test_waits);
     g_test_add_func("/policy/changes", test_changes);
+    g_test_add_func("/policy/quick-changes", test_quick_changes);
     g_test_add_func("/policy/foreign-slice", test_save_in_a_foreign_slice);
     add_for_each("/invariants/", vsched_policies, test_invariants);
     add_for_each("/invariants/", toy_policies, test_invariants);

@@ -166,14 +166,18 @@ static void test_handover(void)
     static const int crossed[] = { 0, 1, 1, 0 };
     Fake f;
 
-    /* "timeslice" runs 0 and 1 at the same time; from 10 on it is 0 and 3. */
+    /*
+     * "timeslice" runs 0 and 1 at the same time; from 10 on it is 0 and 3, one
+     * gang.  Who has waited longest then is 2: from the next boundary on it is
+     * the turn of the other gang.
+     */
     fake_init_vms(&f, 4, crossed, 2, 10, 0, &vsched_policy_timeslice, 100);
     all_run(&f, tens);
     windows(&f, 1);
     set_policy(&f, &vsched_policy_gang, 20);
     windows(&f, 4);
-    assert_log(&f, "0:0@0 1:1@0 1:3@10 0:0@10 0:0@20 1:3@20 1:2@30 0:1@30 "
-                   "0:1@40 1:2@40");
+    assert_log(&f, "0:0@0 1:1@0 1:3@10 0:0@10 0:1@20 1:2@20 1:2@30 0:1@30 "
+                   "0:0@40 1:3@40");
     fake_free(&f);
 }
 
@@ -771,7 +775,7 @@ static void test_impossible_states(void)
     IMPOSSIBLE(0, -1);
     IMPOSSIBLE(0, 2);                       /* there is no such row */
     IMPOSSIBLE(0, 1);                       /* 0 and 1 are not of that row */
-    IMPOSSIBLE(1, -2);
+    IMPOSSIBLE(1, -3);
     IMPOSSIBLE(2, INT64_C(1) << 61);
     IMPOSSIBLE(3, 1);                       /* a PCPU for two */
     IMPOSSIBLE(3, 2);
