@@ -69,6 +69,7 @@ static struct {
     unsigned coming;            /* instructions of the block that comes next */
     bool part;                  /* part of a block was to be run */
     bool stopped;
+    bool overrun;               /* so has a stall, beyond the budget */
     VschedStop stop;
 } run;
 
@@ -393,6 +394,7 @@ void vsched_stall(CPUState *cpu, int64_t cycles)
          * that of the budget's end by all that this block stalls.
          */
         leave(cpu, VSCHED_STOP_BUDGET);
+        run.overrun = true;
     }
     rest = MAX(0, run.stop_position - now);
     if (run.x->timed) {
@@ -552,6 +554,10 @@ static bool vsched_expired(CPUState *cpu, const TranslationBlock *tb,
     int64_t limit, exact;
     unsigned insns;
 
+    if (unlikely(run.overrun)) {
+        /* Nobody asks if the block before ended in the main loop. */
+        return true;
+    }
     do {
         limit = exact = INT64_MAX;
         insns = insns_to_run(now, tb->icount);
@@ -861,7 +867,7 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
     run.vcpu = account->vcpu;
     begin_stretch(x->retired);
     run.excepted = -1;
-    run.stopped = run.part = false;
+    run.stopped = run.part = run.overrun = false;
     run.stop = VSCHED_STOP_EXIT;
     x->counted = x->retired;
 

@@ -13,13 +13,13 @@ from support import GUEST_FAULTS, GUESTS, SLOWER, Guest
 from test_noise import QUERIES, load, nothing, outcome, stops
 
 
-def linux(paging, workload, *more):
-    return Guest("-M", "q35", "-nodefaults", "-cpu", "Nehalem", "-smp", "4", "-m", "256",
+def linux(paging, workload, *more, vcpus=4, pcpus=2):
+    return Guest("-M", "q35", "-nodefaults", "-cpu", "Nehalem", "-smp", str(vcpus), "-m", "256",
                  "-kernel", os.path.join(GUESTS, "x86", "vmlinuz"),
                  "-initrd", os.path.join(GUESTS, "x86", "initrd.gz"),
                  "-append", f"console=ttyS0 tsc=reliable workload={workload}", "-no-shutdown",
-                 "-accel", "tcg,thread=vsched,pcpus=2,sched=balance,clock-hz=2800000000,"
-                 f"paging={paging}", *more, arch="x86_64")
+                 "-accel", f"tcg,thread=vsched,pcpus={pcpus},sched=balance,paging={paging}",
+                 *more, arch="x86_64")
 
 
 class Linux(unittest.TestCase):
@@ -65,6 +65,23 @@ class Linux(unittest.TestCase):
                 self.assertGreater(check["accesses"], 100_000_000)
                 self.assertEqual(check["hidden"], 0)
                 self.assertEqual((guest.console, guest.stats(), guest.cmd("query-paging")), first)
+
+    def test_slices_end_for_the_same_reason(self):
+        """With blocks chained and not: also where an exit carries a VCPU beyond its timeslice in a
+        block at whose end it is found spinning.  And with entries of TLBs that are tagged."""
+        for paging, sched in (("shadow", "sdb"), ("agile,paging-config=skylake", "sdb"),
+                              ("shadow,paging-config=zen2", "timeslice")):
+            runs = []
+            for more in (), ("-d", "nochain"):
+                with linux(paging, "boot", "-S", *more, vcpus=2, pcpus=1) as guest:
+                    guest.cmd("vsched-set-policy", policy=sched)
+                    guest.cmd("vsched-stop", at=700_000_000)
+                    guest.cmd("cont")
+                    guest.event_wait("STOP", timeout=600 * SLOWER)
+                    runs.append((guest.stats(), guest.cmd("query-paging")))
+            with self.subTest(paging=paging):
+                self.assertEqual(*runs)
+                self.assertGreater(runs[0][0]["vm"]["vcpu-slices-expired"], 1000)
 
     def test_guest_counts(self):
         """Linux's own counter, that its module has told, against the walker's: it has a few more,
