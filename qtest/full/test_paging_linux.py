@@ -138,8 +138,8 @@ class Linux(unittest.TestCase):
                 self.assertEqual(check["wrong"], 0, mode)
 
     def test_shadow_tables_are_right(self):
-        """At some 300 moments, while processes are made and end.  Under agile paging most tables are
-        nested, and have none."""
+        """At some 300 moments, while processes are made and end.  Under agile paging most tables
+        are nested, and have none."""
         for paging, least in ("shadow", 100_000), ("agile", 10_000):
             entries = stale = 0
             with linux(paging, "forkstorm", "-S") as guest:
