@@ -696,7 +696,7 @@ static void vsched_ops_init(AccelOpsClass *ops)
     ops->handle_interrupt = vsched_handle_interrupt;
     ops->get_virtual_clock = vsched_get_virtual_clock;
     ops->get_elapsed_ticks = vsched_get_cycles;
-    ops->get_tick_frequency = vsched_get_frequency;
+    ops->get_tick_frequency = vsched_clock_hz;
 }
 
 static const TCGThreading vsched_threading = {

@@ -242,7 +242,6 @@ int64_t vsched_present(const VschedEngine *e);
 /* For AccelOps: time of the guest's timers, cycle counter of its processors */
 int64_t vsched_get_virtual_clock(void);
 int64_t vsched_get_cycles(void);
-int64_t vsched_get_frequency(void);
 /* A window is over. */
 void vsched_publish_time(VschedEngine *e);
 

@@ -107,11 +107,6 @@ int64_t vsched_get_cycles(void)
                                qatomic_read_i64(&vsched_engine->now));
 }
 
-int64_t vsched_get_frequency(void)
-{
-    return vsched_clock_hz();
-}
-
 void vsched_publish_time(VschedEngine *e)
 {
     qatomic_set_i64(&e->now, vsched_cycles_to_ns(e, e->core->window_end));

@@ -713,6 +713,7 @@ static bool gang_load(void *policy, const int64_t *words, int n)
     g->turn = words[0];
     g->begun = words[1];
     g->ticked = words[2];
+    g->settled = true;
     words += 3;
     all_stand_up(g);
     for (int v = 0; v < vcpus; v++) {
