@@ -401,7 +401,7 @@ class Faults(Part):
 class Long(Part):
     """Three programs at full length: what does not shrink with them weighs less"""
     # Times the usual length, and the interval of samples, ns
-    LENGTHS = {"gcc": (20, 25_000_000), "mcf": (5, 10_000_000), "phases": (20, 25_000_000)}
+    LENGTHS = {"gcc": (20, 25_000_000), "mcf": (5, 5_000_000), "phases": (20, 10_000_000)}
     modes = ("native", "nested", "shadow", "dsp")
 
     def of(self, options, program, mode, **more):
