@@ -827,11 +827,9 @@ static void spin(VschedCore *core, int p)
     vsched_core_hint(core, &hint);
 }
 
-bool vsched_core_spin(VschedCore *core, VschedRun *run)
+void vsched_core_account(VschedCore *core, VschedRun *run)
 {
-    VschedPCPU *pcpu = &core->pcpu[run->pcpu];
-
-    account(pcpu, &core->vcpu[run->vcpu], run);
+    account(&core->pcpu[run->pcpu], &core->vcpu[run->vcpu], run);
     *run = (VschedRun) {
         .pcpu = run->pcpu,
         .vcpu = run->vcpu,
@@ -840,6 +838,13 @@ bool vsched_core_spin(VschedCore *core, VschedRun *run)
                                              : run->precise - run->cycles,
         .spin_stops = run->spin_stops,
     };
+}
+
+bool vsched_core_spin(VschedCore *core, VschedRun *run)
+{
+    VschedPCPU *pcpu = &core->pcpu[run->pcpu];
+
+    vsched_core_account(core, run);
     spin(core, run->pcpu);
     return pcpu->resched == VSCHED_WHY_NONE &&
            pcpu->skip_until <= pcpu->clock;

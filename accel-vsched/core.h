@@ -345,6 +345,13 @@ void vsched_core_window(VschedCore *core, int64_t horizon);
 void vsched_core_cut(VschedCore *core, int64_t now);
 
 /*
+ * While run() runs: what is in @run so far goes into the accounts, as it does
+ * when run() returns, and is not counted again; the budget is what is left of
+ * it.
+ */
+void vsched_core_account(VschedCore *core, VschedRun *run);
+
+/*
  * As if run() had returned with VSCHED_STOP_SPIN what is in @run, and had been
  * called again: @run is then what it would be given.  Return false if something
  * else comes next; run() has to return then, with VSCHED_STOP_EXIT.  Only where

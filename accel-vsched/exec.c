@@ -915,6 +915,7 @@ VschedStop vsched_exec(VschedEngine *e, VschedRun *account)
     }
 
     if (unlikely(r == EXCP_DEBUG)) {
+        vsched_core_account(e->core, account);      /* statistics are read */
         vsched_debugger_stop(e, cpu);
     } else if (unlikely(r == EXCP_ATOMIC)) {
         vsched_exec_leave();
