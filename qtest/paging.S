@@ -4,7 +4,8 @@
  * 64 KiB of ROM.  FORMAT is the number of levels: 2 (32 bits), 3 (PAE), 4, 5.  Code and
  * tables are in a large page at 0.  PAGES pages of 4 KiB at 1 GB are loaded from, one after
  * the other, ROUNDS times with WORK instructions before; all entries have their A and D bits
- * set, but for those of the pages if PAGE says so.  With REMAP, the entry of the first
+ * set, but for those of the pages if PAGE says so.  With ORDER, a list of pages, these are
+ * loaded from then, in this order.  With REMAP, the entry of the first
  * page is written twice then, the page invalidated and loaded from again, and a loop goes
  * on for AFTER instructions.  With COUNTER, the word at that address is where the program
  * counts: it tells a vsched-fault-counter at REGISTER, and adds one for each page.
@@ -107,6 +108,11 @@
         loop    3b
         dec     %ebx
         jnz     5b
+#ifdef ORDER
+        .irp    n, ORDER
+        mov     DATA + \n * 0x1000, %eax
+        .endr
+#endif
 #ifdef REMAP
         movl    $0x280000 + PAGE, PT
         movl    $0x281000 + PAGE, PT

@@ -175,6 +175,23 @@ class Same(Programs):
             # 1500 loads, and three of REMAP
             self.assertEqual((check["accesses"], check["hidden"]), (1503, 0))
 
+    def test_evicted_pages_are_missed(self):
+        """Five pages of a set of four ways, the last one of which is the last that was touched
+        before.  Natively the second level has all of them.  The touch under shadow paging was an
+        exit, which emptied the TLB and left this page alone: the four others are misses, the last
+        of these evicts it, and the second level has it."""
+        self.always = NO_CACHES.replace("vpid = yes", "vpid = no")
+        config = self.config("")
+        roms = [self.rom(4, 160, *more) for more in ((), ("-DORDER=15,47,79,111,159",))]
+        for mode, level_2, missed in ("native", 5, 0), ("shadow", 1, 4):
+            for more in "", ",x-paging-check=on", ",x-softmmu-bits=6", ",one-insn-per-tb=on":
+                with self.subTest(mode=mode, more=more):
+                    before, after = (self.run_it(
+                        rom, f"paging={mode},paging-config={config}{more}")[1] for rom in roms)
+                    self.assertEqual([after[f"dtlb-{what}"] - before[f"dtlb-{what}"] for what in
+                                      ("l1-misses", "l2-hits", "misses")],
+                                     [level_2 + missed, level_2, missed])
+
     def test_saved(self):
         """Loaded at once, it ends as if nobody had saved."""
         rom = self.rom(4, 500, "-DREMAP")

@@ -29,6 +29,8 @@ typedef struct PagingVCPU {
     uint64_t span;              /* PC of the last block that spans two pages */
     bool elsewhere;             /* what it executes next is told anyway */
     uint64_t recent[WALK_RECENT]; /* that the model has; others are 0 */
+    /* Of each MMU index: bits of the pages of data that QEMU's TLB may have */
+    uint64_t held[NB_MMU_MODES];
     bool lost;                  /* an exit has emptied the TLB: that page too */
     bool off;                   /* the guest has said that its paging is */
 } PagingVCPU;

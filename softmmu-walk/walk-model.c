@@ -825,27 +825,63 @@ static void fault_in_mode(Work *w, const WalkAccess *a)
     }
 }
 
+/* What a lookup takes that found the entry in @level; 0: it missed. */
+static void count_lookup(Work *w, WalkSide side, unsigned level)
+{
+    if (level != 1) {
+        COUNT(w, l1_misses[side], 1);
+    }
+    if (level == 2) {
+        COUNT(w, l2_hits[side], 1);
+    } else if (!level) {
+        COUNT(w, misses[side], 1);
+    }
+}
+
+static void charge_level(Work *w, unsigned level)
+{
+    if (level == 2) {
+        COUNT(w, l2_cycles, w->m->config.l2_latency);
+        w->cycles += w->m->config.l2_latency;
+    }
+}
+
+bool walk_model_knows(WalkModel *m, WalkAccess *a, int64_t *cycles)
+{
+    Work w = work(m, a->pcpu, a->vcpu, a->user);
+    WalkSide side = a->code ? WALK_CODE : WALK_DATA;
+    unsigned rights = wanted_rights(a);
+    unsigned level = walk_tlb_lookup_with(w.p->tlb, side, a->address, tag(&w),
+                                          &rights);
+
+    if (!level) {
+        return false;
+    }
+    count_lookup(&w, side, level);
+    charge_level(&w, level);
+    a->writable = rights & WALK_MAY_WRITE;
+    *cycles = w.cycles;
+    return true;
+}
+
 int64_t walk_model_access(WalkModel *m, WalkAccess *a)
 {
     Work w = work(m, a->pcpu, a->vcpu, a->user);
     WalkSide side = a->code ? WALK_CODE : WALK_DATA;
     WalkTlbHit hit = walk_tlb_lookup(w.p->tlb, side, a->address, tag(&w));
 
-    COUNT(&w, l1_misses[side], hit.level != 1);
-    COUNT(&w, l2_hits[side], hit.level == 2);
-    COUNT(&w, misses[side], !hit.level);
+    count_lookup(&w, side, hit.level);
     if (hit.level && !a->fault && !(wanted_rights(a) & ~hit.rights)) {
         a->writable &= hit.rights & WALK_MAY_WRITE;
-        if (hit.level == 2) {
-            COUNT(&w, l2_cycles, m->config.l2_latency);
-            w.cycles += m->config.l2_latency;
-        }
+        charge_level(&w, hit.level);
         return w.cycles;
     }
     if (!a->fault) {
         w.before = hit;
     }
-    COUNT(&w, dirty, w.before.level != 0);
+    if (w.before.level) {
+        COUNT(&w, dirty, 1);
+    }
     if (a->fault) {
         fault_in_mode(&w, a);
         return w.cycles;
@@ -860,11 +896,8 @@ int64_t walk_model_access(WalkModel *m, WalkAccess *a)
 bool walk_model_has(const WalkModel *m, unsigned pcpu, unsigned vcpu,
                     bool code, unsigned rights, uint64_t address)
 {
-    WalkTlbHit hit = walk_tlb_peek(m->pcpu[pcpu].tlb,
-                                   code ? WALK_CODE : WALK_DATA, address,
-                                   tag_of(m, vcpu));
-
-    return hit.level == 1 && !(rights & ~hit.rights);
+    return walk_tlb_has(m->pcpu[pcpu].tlb, code ? WALK_CODE : WALK_DATA,
+                        address, tag_of(m, vcpu), rights);
 }
 
 /* --- What the guest does with its tables --- */

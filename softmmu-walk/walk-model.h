@@ -136,6 +136,13 @@ void walk_model_free(WalkModel *m);
  */
 int64_t walk_model_access(WalkModel *m, WalkAccess *a);
 
+/*
+ * The same for an access to a page of which QEMU has what a walk found, if the
+ * TLB lets it through: then no walk is needed.  Of @a, what is before @format
+ * counts; false, and nothing has changed, if the TLB does not.
+ */
+bool walk_model_knows(WalkModel *m, WalkAccess *a, int64_t *cycles);
+
 /* Whether the first level has the page, with these @rights (WalkRights) */
 bool walk_model_has(const WalkModel *m, unsigned pcpu, unsigned vcpu,
                     bool code, unsigned rights, uint64_t address);

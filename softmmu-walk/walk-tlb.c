@@ -9,19 +9,35 @@
  */
 
 #include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "walk-tlb.h"
 
 #define ENTRIES_MAX 65536
+#define LINE 64                 /* bytes of a line of the host's cache */
 
+/*
+ * 16 bytes, so that four ways are a line of the host's cache: page (address >>
+ * shift of its size) in 63:12, size in 11:10, size of the page of which it is a
+ * piece in 9:8, rights in 5:4, and two flags.  0: there is none.
+ */
 typedef struct Entry {
-    uint64_t page;              /* address >> shift of its size */
+    uint64_t bits;
     WalkTag tag;
-    uint8_t size;
-    uint8_t of;                 /* size of the page of which it is a piece */
-    bool valid, global;
-    uint8_t rights;
 } Entry;
+
+enum {
+    VALID = 1,
+    GLOBAL = 2,
+    RIGHTS_AT = 4,
+    OF_AT = 8,
+    SIZE_AT = 10,
+    PAGE_AT = 12,
+};
+
+/* Of what a lookup compares at once */
+#define SOUGHT (UINT64_MAX << SIZE_AT | VALID)
 
 typedef struct Array {
     unsigned entries, ways, sets, holds;
@@ -30,7 +46,20 @@ typedef struct Array {
     unsigned *next;             /* of each set: the way that FIFO takes */
 } Array;
 
+/* One search of a lookup: an array for pages of a size that it has seen */
+typedef struct Search {
+    const Entry *entry;
+    uint32_t ways;
+    uint16_t last_set;          /* number of sets - 1 */
+    uint8_t size;
+    uint8_t level;
+} Search;
+
+#define SEARCHES (5 * WALK_SIZES)
+
 struct WalkTlb {
+    /* In their order, of each side; after the last one, one of level 0 */
+    Search search[WALK_SIDES][SEARCHES + 1];
     WalkTlbConfig config;
     Array array[WALK_ARRAYS];
     uint64_t random;
@@ -102,6 +131,16 @@ bool walk_tlb_config_check(const WalkTlbConfig *c, char **why)
     return true;
 }
 
+/* Each four of them are a line of the host's cache. */
+static Entry *new_entries(unsigned n)
+{
+    size_t size = (n * sizeof(Entry) + LINE - 1) / LINE * LINE;
+    Entry *entries = aligned_alloc(LINE, size);
+
+    g_assert(entries);
+    return memset(entries, 0, size);
+}
+
 WalkTlb *walk_tlb_new(const WalkTlbConfig *c, uint64_t seed)
 {
     WalkTlb *t = g_new0(WalkTlb, 1);
@@ -117,7 +156,7 @@ WalkTlb *walk_tlb_new(const WalkTlbConfig *c, uint64_t seed)
             a->ways = ways_of(from);
             a->sets = a->entries / a->ways;
             a->holds = from->holds;
-            a->entry = g_new0(Entry, a->entries);
+            a->entry = new_entries(a->entries);
             a->next = g_new0(unsigned, a->sets);
         }
     }
@@ -127,7 +166,7 @@ WalkTlb *walk_tlb_new(const WalkTlbConfig *c, uint64_t seed)
 void walk_tlb_free(WalkTlb *t)
 {
     for (unsigned i = 0; t && i < WALK_ARRAYS; i++) {
-        g_free(t->array[i].entry);
+        free(t->array[i].entry);
         g_free(t->array[i].next);
     }
     g_free(t);
@@ -150,10 +189,61 @@ static bool holds(const Array *a, WalkSize size)
     return a->holds & bit[size];
 }
 
-static bool matches(const Entry *e, uint64_t page, unsigned size, WalkTag tag)
+static uint64_t sought(uint64_t page, unsigned size)
 {
-    return e->valid && e->page == page && e->size == size &&
-           e->tag.vpid == tag.vpid && (e->global || e->tag.asid == tag.asid);
+    return page << PAGE_AT | (uint64_t)size << SIZE_AT | VALID;
+}
+
+static Entry entry_of(uint64_t page, unsigned size, unsigned of, WalkTag tag,
+                      bool global, unsigned rights)
+{
+    return (Entry) {
+        .bits = sought(page, size) | (uint64_t)of << OF_AT |
+                (uint64_t)rights << RIGHTS_AT | (global ? GLOBAL : 0),
+        .tag = tag,
+    };
+}
+
+static uint64_t page_of(const Entry *e)
+{
+    return e->bits >> PAGE_AT;
+}
+
+static WalkSize size_of(const Entry *e)
+{
+    return e->bits >> SIZE_AT & 3;
+}
+
+static WalkSize piece_of(const Entry *e)
+{
+    return e->bits >> OF_AT & 3;
+}
+
+static unsigned rights_of(const Entry *e)
+{
+    return e->bits >> RIGHTS_AT & WALK_RIGHTS;
+}
+
+static uint64_t address_of(const Entry *e)
+{
+    return page_of(e) << walk_size_shift(size_of(e));
+}
+
+static bool is_for(const Entry *e, WalkTag tag)
+{
+    return e->tag.vpid == tag.vpid &&
+           (e->bits & GLOBAL || e->tag.asid == tag.asid);
+}
+
+static Entry *find_in_set(const Entry *set, unsigned ways, uint64_t wanted,
+                          WalkTag tag)
+{
+    for (const Entry *e = set; e < set + ways; e++) {
+        if (!((e->bits ^ wanted) & SOUGHT) && is_for(e, tag)) {
+            return (Entry *)e;
+        }
+    }
+    return NULL;
 }
 
 static Entry *set_of(const Array *a, uint64_t page)
@@ -165,27 +255,8 @@ static Entry *find_sized(const Array *a, uint64_t address, unsigned size,
                          WalkTag tag)
 {
     uint64_t page = address >> walk_size_shift(size);
-    Entry *set = set_of(a, page);
 
-    for (unsigned w = 0; w < a->ways; w++) {
-        if (matches(&set[w], page, size, tag)) {
-            return &set[w];
-        }
-    }
-    return NULL;
-}
-
-static Entry *find(const Array *a, uint64_t address, WalkTag tag)
-{
-    for (unsigned size = 0; a->entries && size < WALK_SIZES; size++) {
-        Entry *e = a->seen >> size & 1 ? find_sized(a, address, size, tag)
-                                       : NULL;
-
-        if (e) {
-            return e;
-        }
-    }
-    return NULL;
+    return find_in_set(set_of(a, page), a->ways, sought(page, size), tag);
 }
 
 /* xorshift64*, Vigna 2014 */
@@ -205,7 +276,7 @@ static Entry *place_for(WalkTlb *t, Array *a, uint64_t page)
     unsigned way;
 
     for (unsigned w = 0; w < a->ways; w++) {
-        if (!set[w].valid) {
+        if (!set[w].bits) {
             return &set[w];
         }
     }
@@ -220,9 +291,8 @@ static Entry *place_for(WalkTlb *t, Array *a, uint64_t page)
 
 static void tell_evicted(WalkTlb *t, WalkSide side, const Entry *e)
 {
-    if (e->valid && t->evicted) {
-        t->evicted(t->opaque, side, e->page << walk_size_shift(e->size),
-                   e->size, e->tag);
+    if (e->bits && t->evicted) {
+        t->evicted(t->opaque, side, address_of(e), size_of(e), e->tag);
     }
 }
 
@@ -245,32 +315,44 @@ static const Array *second_level(const WalkTlb *t, WalkSide side, unsigned n)
     return t->array[name].entries ? &t->array[name] : NULL;
 }
 
-/* In the level whose arrays are @nth(0) to @nth(@arrays - 1) */
-static Entry *find_among(const WalkTlb *t, WalkSide side, uint64_t address,
-                         WalkTag tag, unsigned arrays,
-                         const Array *(*nth)(const WalkTlb *t, WalkSide side,
-                                             unsigned n))
+static Search *add_searches(Search *s, const Array *a, unsigned level)
 {
-    Entry *e = NULL;
-
-    for (unsigned n = 0; n < arrays && !e; n++) {
-        const Array *a = nth(t, side, n);
-
-        e = a ? find(a, address, tag) : NULL;
+    for (unsigned size = 0; a && size < WALK_SIZES; size++) {
+        if (a->seen >> size & 1) {
+            *s++ = (Search) {
+                .entry = a->entry,
+                .last_set = a->sets - 1,
+                .ways = a->ways,
+                .size = size,
+                .level = level,
+            };
+        }
     }
-    return e;
+    return s;
 }
 
-static Entry *find_first(const WalkTlb *t, WalkSide side, uint64_t address,
-                         WalkTag tag)
+/* An array has an entry of a size that it had none of before. */
+static void list_searches(WalkTlb *t)
 {
-    return find_among(t, side, address, tag, 3, array_of);
+    for (unsigned side = 0; side < WALK_SIDES; side++) {
+        Search *s = t->search[side];
+
+        for (unsigned n = 0; n < 3; n++) {
+            s = add_searches(s, array_of(t, side, n), 1);
+        }
+        for (unsigned n = 0; n < 2; n++) {
+            s = add_searches(s, second_level(t, side, n), 2);
+        }
+        s->level = 0;
+    }
 }
 
-static Entry *find_second(const WalkTlb *t, WalkSide side, uint64_t address,
-                          WalkTag tag)
+static void see(WalkTlb *t, Array *a, WalkSize size)
 {
-    return find_among(t, side, address, tag, 2, second_level);
+    if (!(a->seen >> size & 1)) {
+        a->seen |= 1u << size;
+        list_searches(t);
+    }
 }
 
 /* The array of the first level for pages of @size, or of pieces of them */
@@ -289,90 +371,131 @@ static Array *first_for(WalkTlb *t, WalkSide side, WalkSize *size)
     }
 }
 
-/* @wanted says what it is; its page is that of its size. */
-static void put(WalkTlb *t, Array *a, WalkSide side, bool first,
+/* @new: it is not there. */
+static void put(WalkTlb *t, Array *a, WalkSide side, bool first, bool new,
                 const Entry *wanted)
 {
-    uint64_t address = wanted->page << walk_size_shift(wanted->size);
-    Entry *e = find_sized(a, address, wanted->size, wanted->tag);
+    Entry *e = new ? NULL : find_sized(a, address_of(wanted), size_of(wanted),
+                                       wanted->tag);
 
     if (!e) {
-        e = place_for(t, a, wanted->page);
+        e = place_for(t, a, page_of(wanted));
         if (first) {
             tell_evicted(t, side, e);
         }
     }
     *e = *wanted;
-    a->seen |= 1u << e->size;
+    see(t, a, size_of(wanted));
+}
+
+static void put_first(WalkTlb *t, WalkSide side, uint64_t address, bool new,
+                      const Entry *like)
+{
+    WalkSize size = size_of(like);
+    Array *a = first_for(t, side, &size);
+    Entry e = entry_of(address >> walk_size_shift(size), size, piece_of(like),
+                       like->tag, like->bits & GLOBAL, rights_of(like));
+
+    put(t, a, side, true, new, &e);
+}
+
+/* In levels up to @last; which one has it, 0 if none has, and where */
+static unsigned find(const WalkTlb *t, WalkSide side, uint64_t address,
+                     WalkTag tag, unsigned last, const Entry **found)
+{
+    for (const Search *s = t->search[side]; s->level && s->level <= last; s++) {
+        uint64_t page = address >> walk_size_shift(s->size);
+
+        *found = find_in_set(s->entry + (page & s->last_set) * s->ways, s->ways,
+                             sought(page, s->size), tag);
+        if (*found) {
+            return s->level;
+        }
+    }
+    *found = NULL;
+    return 0;
+}
+
+static WalkTlbHit hit_of(unsigned level, const Entry *e)
+{
+    return e ? (WalkTlbHit) { level, size_of(e), rights_of(e) }
+             : (WalkTlbHit) {};
 }
 
 WalkTlbHit walk_tlb_peek(const WalkTlb *t, WalkSide side, uint64_t address,
                          WalkTag tag)
 {
-    const Entry *e = find_first(t, side, address, tag);
-    unsigned level = 1;
+    const Entry *e;
+    unsigned level = find(t, side, address, tag, 2, &e);
 
-    if (!e) {
-        e = find_second(t, side, address, tag);
-        level = 2;
-    }
-    return e ? (WalkTlbHit) { level, e->size, e->rights } : (WalkTlbHit) {};
+    return hit_of(level, e);
 }
 
-static void put_first(WalkTlb *t, WalkSide side, uint64_t address,
-                      const Entry *like)
+bool walk_tlb_has(const WalkTlb *t, WalkSide side, uint64_t address,
+                  WalkTag tag, unsigned rights)
 {
-    WalkSize size = like->size;
-    Array *a = first_for(t, side, &size);
-    Entry e = *like;
+    const Entry *e;
 
-    e.size = size;
-    e.page = address >> walk_size_shift(size);
-    put(t, a, side, true, &e);
+    return find(t, side, address, tag, 1, &e) && !(rights & ~rights_of(e));
+}
+
+/* Copies what the second level has, unless it lacks one of @rights. */
+static WalkTlbHit lookup(WalkTlb *t, WalkSide side, uint64_t address,
+                         WalkTag tag, unsigned rights)
+{
+    const Entry *e;
+    unsigned level = find(t, side, address, tag, 2, &e);
+    WalkTlbHit hit = hit_of(level, e);
+
+    if (level == 2 && !(rights & ~rights_of(e))) {
+        Entry copy = *e;
+
+        put_first(t, side, address, true, &copy);
+    }
+    return hit;
 }
 
 WalkTlbHit walk_tlb_lookup(WalkTlb *t, WalkSide side, uint64_t address,
                            WalkTag tag)
 {
-    WalkTlbHit hit = walk_tlb_peek(t, side, address, tag);
+    return lookup(t, side, address, tag, 0);
+}
 
-    if (hit.level == 2) {
-        Entry e = *find_second(t, side, address, tag);
+unsigned walk_tlb_lookup_with(WalkTlb *t, WalkSide side, uint64_t address,
+                              WalkTag tag, unsigned *rights)
+{
+    WalkTlbHit hit = lookup(t, side, address, tag, *rights);
 
-        put_first(t, side, address, &e);
+    if (*rights & ~hit.rights) {
+        return 0;
     }
-    return hit;
+    *rights = hit.rights;
+    return hit.level;
 }
 
 WalkSize walk_tlb_fill(WalkTlb *t, WalkSide side, uint64_t address,
                        WalkSize size, WalkSize of, WalkTag tag, bool global,
                        unsigned rights)
 {
-    Entry e = {
-        .tag = tag,
-        .size = size,
-        .of = of,
-        .valid = true,
-        .global = global,
-        .rights = rights,
-    };
+    Entry e = entry_of(address >> walk_size_shift(size), size, of, tag, global,
+                       rights);
 
-    e.page = address >> walk_size_shift(size);
     for (unsigned n = 0; n < 2; n++) {
         Array *a = (Array *)second_level(t, side, n);
 
         if (a && holds(a, size)) {
-            put(t, a, side, false, &e);
+            put(t, a, side, false, false, &e);
             break;
         }
     }
-    put_first(t, side, address, &e);
+    put_first(t, side, address, false, &e);
     first_for(t, side, &size);
     return size;
 }
 
 /* --- Invalidation --- */
 
+/* Also those of which there are none, with all bits 0 */
 #define FOR_EACH(t, e) \
     for (unsigned i_ = 0; i_ < WALK_ARRAYS; i_++) \
         for (Entry *e = (t)->array[i_].entry, \
@@ -382,12 +505,10 @@ WalkSize walk_tlb_fill(WalkTlb *t, WalkSide side, uint64_t address,
 void walk_tlb_flush_page(WalkTlb *t, uint64_t address, WalkTag tag)
 {
     FOR_EACH(t, e) {
-        unsigned shift = walk_size_shift(e->of);
-        uint64_t page = e->page << walk_size_shift(e->size);
+        unsigned shift = walk_size_shift(piece_of(e));
 
-        if (page >> shift == address >> shift &&
-            matches(e, e->page, e->size, tag)) {
-            e->valid = false;
+        if (address_of(e) >> shift == address >> shift && is_for(e, tag)) {
+            e->bits = 0;
         }
     }
 }
@@ -402,7 +523,7 @@ static int drop(Array *a, uint64_t address, WalkTag tag, unsigned but)
                    find_sized(a, address, size, tag) : NULL;
 
         if (e) {
-            e->valid = false;
+            e->bits = 0;
             largest = size;
         }
     }
@@ -442,22 +563,25 @@ int walk_tlb_drop_others(WalkTlb *t, WalkSide side, uint64_t address,
 void walk_tlb_flush_asid(WalkTlb *t, WalkTag tag)
 {
     FOR_EACH(t, e) {
-        e->valid &= e->global || e->tag.asid != tag.asid ||
-                    e->tag.vpid != tag.vpid;
+        if (!(e->bits & GLOBAL) && is_for(e, tag)) {
+            e->bits = 0;
+        }
     }
 }
 
 void walk_tlb_flush_vpid(WalkTlb *t, uint32_t vpid, bool globals)
 {
     FOR_EACH(t, e) {
-        e->valid &= e->tag.vpid != vpid || (e->global && !globals);
+        if (e->tag.vpid == vpid && (globals || !(e->bits & GLOBAL))) {
+            e->bits = 0;
+        }
     }
 }
 
 void walk_tlb_flush(WalkTlb *t)
 {
     FOR_EACH(t, e) {
-        e->valid = false;
+        e->bits = 0;
     }
 }
 
@@ -480,7 +604,7 @@ unsigned walk_tlb_used(const WalkTlb *t, WalkArrayName array)
     unsigned used = 0;
 
     for (unsigned i = 0; i < t->array[array].entries; i++) {
-        used += t->array[array].entry[i].valid;
+        used += t->array[array].entry[i].bits != 0;
     }
     return used;
 }
@@ -497,11 +621,12 @@ static void save_array(const Array *a, GVariantBuilder *arrays)
     for (unsigned n = 0; n < a->entries; n++) {
         const Entry *e = &a->entry[n];
 
-        if (e->valid) {
-            g_variant_builder_add(&entries, "(uyytuuy)", n, e->size, e->of,
-                                  e->page, e->tag.asid, e->tag.vpid,
-                                  (e->global ? IS_GLOBAL : 0) |
-                                  e->rights << RIGHTS_SHIFT);
+        if (e->bits) {
+            g_variant_builder_add(&entries, "(uyytuuy)", n, size_of(e),
+                                  piece_of(e), page_of(e), e->tag.asid,
+                                  e->tag.vpid,
+                                  (e->bits & GLOBAL ? IS_GLOBAL : 0) |
+                                  rights_of(e) << RIGHTS_SHIFT);
         }
     }
     g_variant_builder_init(&next, G_VARIANT_TYPE("au"));
@@ -526,28 +651,28 @@ GVariant *walk_tlb_save(const WalkTlb *t)
 /* An entry stands where it could have come to. */
 static bool load_entry(Array *a, GVariant *state)
 {
-    Entry e = { .valid = true }, *to;
-    uint8_t flags;
+    uint8_t size, of, flags, rights;
+    uint64_t page;
+    WalkTag tag;
     unsigned n;
+    Entry *to;
 
-    g_variant_get(state, "(uyytuuy)", &n, &e.size, &e.of, &e.page, &e.tag.asid,
-                  &e.tag.vpid, &flags);
-    e.global = flags & IS_GLOBAL;
-    e.rights = flags >> RIGHTS_SHIFT;
-    if (n >= a->entries || e.size >= WALK_SIZES || e.of >= WALK_SIZES ||
-        !holds(a, e.size) || e.rights > WALK_RIGHTS ||
+    g_variant_get(state, "(uyytuuy)", &n, &size, &of, &page, &tag.asid,
+                  &tag.vpid, &flags);
+    rights = flags >> RIGHTS_SHIFT;
+    if (n >= a->entries || size >= WALK_SIZES || of >= WALK_SIZES ||
+        !holds(a, size) || rights > WALK_RIGHTS ||
         (flags & ((1u << RIGHTS_SHIFT) - 1)) > IS_GLOBAL ||
-        walk_size_shift(e.of) < walk_size_shift(e.size) ||
-        e.page > UINT64_MAX >> walk_size_shift(e.size)) {
+        walk_size_shift(of) < walk_size_shift(size) ||
+        page > UINT64_MAX >> walk_size_shift(size)) {
         return false;
     }
     to = &a->entry[n];
-    if (to->valid || to < set_of(a, e.page) ||
-        to >= set_of(a, e.page) + a->ways) {
+    if (to->bits || to < set_of(a, page) || to >= set_of(a, page) + a->ways) {
         return false;
     }
-    *to = e;
-    a->seen |= 1u << e.size;
+    *to = entry_of(page, size, of, tag, flags & IS_GLOBAL, rights);
+    a->seen |= 1u << size;
     return true;
 }
 
@@ -602,6 +727,7 @@ bool walk_tlb_load(WalkTlb *t, GVariant *state, char **why)
             t->array[i] = loaded->array[i];
             loaded->array[i] = a;
         }
+        list_searches(t);
     } else if (!*why) {
         *why = g_strdup("the TLB is damaged");
     }

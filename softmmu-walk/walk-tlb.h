@@ -132,9 +132,20 @@ void walk_tlb_on_evicted(WalkTlb *t, WalkTlbEvicted *function, void *opaque);
 WalkTlbHit walk_tlb_lookup(WalkTlb *t, WalkSide side, uint64_t address,
                            WalkTag tag);
 
-/* The same, but nothing changes at all: for checks. */
+/*
+ * The same, but only of an entry that has @rights, and nothing changes
+ * otherwise.  Returns the level, and the entry's rights; 0: there is none.
+ */
+unsigned walk_tlb_lookup_with(WalkTlb *t, WalkSide side, uint64_t address,
+                              WalkTag tag, unsigned *rights);
+
+/* As walk_tlb_lookup(), but nothing changes at all: for checks. */
 WalkTlbHit walk_tlb_peek(const WalkTlb *t, WalkSide side, uint64_t address,
                          WalkTag tag);
+
+/* Whether the first level has it, with @rights; nothing changes. */
+bool walk_tlb_has(const WalkTlb *t, WalkSide side, uint64_t address,
+                  WalkTag tag, unsigned rights);
 
 /*
  * Enters a translation into both levels, after a walk.  One that is there for

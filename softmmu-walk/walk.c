@@ -4,10 +4,11 @@
  *
  *   -accel tcg,thread=vsched,paging=MODE[,paging-config=FILE]
  *
- * QEMU's TLB of a VCPU is a subset of the first level, for data, of the TLB of
- * the PCPU that it is on: what the model evicts, QEMU's TLB loses, and all of
- * it when the VCPU moves to another PCPU.  Fetches are told when a block is
- * executed that is on another page than the one before.
+ * What is valid of QEMU's TLB of a VCPU is a subset of the first level, for
+ * data, of the TLB of the PCPU that it is on: of what the model evicts, QEMU's
+ * TLB has to ask, and it loses all when the VCPU moves to another PCPU.
+ * Fetches are told when a block is executed that is on another page than the
+ * one before.
  *
  * Copyright (c) 2026 The cmp8 developers
  *
@@ -49,11 +50,43 @@ static uint64_t *recent(unsigned vcpu, uint64_t page)
     return &paging.vcpu[vcpu].recent[page / PAGE % WALK_RECENT];
 }
 
-/* A page and what follows it, @size bytes */
+/* The bit of @page in PagingVCPU.held: kernels' in the upper half of these */
+static uint64_t held_bit(uint64_t page)
+{
+    return UINT64_C(1) << (page >> 63 << 5 | (page / PAGE & 31));
+}
+
+/*
+ * The MMU indexes for which QEMU's TLB may hold the page.  Each that need not
+ * be looked at saves a line of the host's cache, and its victims.
+ */
+static uint32_t holders(unsigned vcpu, WalkSide side, uint64_t page)
+{
+    uint32_t all = paging.told[side], some = 0;
+
+    if (side == WALK_CODE) {
+        return all;
+    }
+    for (uint32_t left = all; left; left &= left - 1) {
+        if (paging.vcpu[vcpu].held[ctz32(left)] & held_bit(page)) {
+            some |= left & -left;
+        }
+    }
+    return some;
+}
+
+/* A page and what follows it, @size bytes; 0: everything */
 static void lose(unsigned vcpu, WalkSide side, uint64_t address, uint64_t size)
 {
+    PagingVCPU *v = &paging.vcpu[vcpu];
+
     if (cpu_of(vcpu)) {
-        tlb_evict(cpu_of(vcpu), address, size, paging.told[side]);
+        tlb_evict(cpu_of(vcpu), address, size, size == PAGE ?
+                  holders(vcpu, side, address) : paging.told[side],
+                  side == WALK_CODE);
+    }
+    if (!size) {
+        memset(v->held, 0, sizeof(v->held));
     }
     if (side != WALK_CODE) {
         return;
@@ -61,7 +94,7 @@ static void lose(unsigned vcpu, WalkSide side, uint64_t address, uint64_t size)
     if (size == PAGE) {
         *recent(vcpu, address) = 0;
     } else {
-        memset(paging.vcpu[vcpu].recent, 0, sizeof(paging.vcpu[vcpu].recent));
+        memset(v->recent, 0, sizeof(v->recent));
     }
 }
 
@@ -322,7 +355,7 @@ static void go_on(CPUState *cpu, int vcpu, int pcpu)
     }
 }
 
-static void walked(CPUState *cpu, PageWalk *w)
+static void tell_model(CPUState *cpu, PageWalk *w)
 {
     bool code = w->access_type == MMU_INST_FETCH;
     WalkAccess a = {
@@ -362,9 +395,50 @@ static void walked(CPUState *cpu, PageWalk *w)
     w->writable = a.writable;
     if (w->fault) {
         go_elsewhere(vcpu);
-    } else if (!code) {
+    } else if (!code && paging.vcpu[vcpu].lost) {
+        /* A fetch that is an exit as well empties the TLB after the access. */
         go_on(cpu, vcpu, pcpu);
+        w->once = !walk_model_has(paging.model, pcpu, vcpu, false, 0, w->addr);
     }
+}
+
+static void walked(CPUState *cpu, PageWalk *w)
+{
+    tell_model(cpu, w);
+    if (w->access_type != MMU_INST_FETCH && cpu->accel) {
+        /* It comes into QEMU's TLB now, also if an exit has just emptied it. */
+        paging.vcpu[vsched_vcpu(cpu)].held[w->mmu_idx] |= held_bit(w->addr);
+    }
+}
+
+static bool is_user(int mmu_idx)
+{
+    return paging.user >> mmu_idx & 1;
+}
+
+static bool again(CPUState *cpu, vaddr addr, bool store, int mmu_idx,
+                  bool *writable)
+{
+    WalkAccess a = {
+        .address = addr,
+        .write = store,
+        .user = is_user(mmu_idx),
+    };
+    int vcpu, pcpu;
+    int64_t cycles;
+
+    if (!where(cpu, &vcpu, &pcpu)) {
+        return false;
+    }
+    go_on(cpu, vcpu, pcpu);             /* after a store to a table */
+    a.vcpu = vcpu;
+    a.pcpu = pcpu;
+    if (!walk_model_knows(paging.model, &a, &cycles)) {
+        return false;
+    }
+    charge(cpu, cycles);
+    *writable = a.writable;
+    return true;
 }
 
 /* Has the modelled TLB for code the page?  What is found is kept, plus 1. */
@@ -379,13 +453,41 @@ static bool has_code(int vcpu, int pcpu, uint64_t page)
     return *known == key;
 }
 
-/* If it has not: a walk for it. */
+/* The second level may have it.  A walk says first who may use what. */
+static bool fetch_again(CPUState *cpu, int vcpu, int pcpu, uint64_t page,
+                        int mmu_idx)
+{
+    WalkAccess a = {
+        .vcpu = vcpu,
+        .pcpu = pcpu,
+        .address = page,
+        .code = true,
+        .user = is_user(mmu_idx),
+    };
+    int64_t cycles;
+
+    if (!(paging.told[WALK_CODE] >> mmu_idx & 1) ||
+        !walk_model_knows(paging.model, &a, &cycles)) {
+        return false;
+    }
+    charge(cpu, cycles);
+    *recent(vcpu, page) = page | 1;
+    return true;
+}
+
+/* If it has not: a walk for it, unless the second level has it. */
 static void fetch(CPUState *cpu, int vcpu, int pcpu, uint64_t page)
 {
-    if (!has_code(vcpu, pcpu, page)) {
+    int mmu_idx;
+
+    if (has_code(vcpu, pcpu, page)) {
+        return;
+    }
+    mmu_idx = cpu->cc->mmu_index(cpu, true);
+    if (!fetch_again(cpu, vcpu, pcpu, page, mmu_idx)) {
         paging.fetching = true;
-        cpu->cc->tcg_ops->tlb_fill(cpu, page, 0, MMU_INST_FETCH,
-                                   cpu->cc->mmu_index(cpu, true), true, 0);
+        cpu->cc->tcg_ops->tlb_fill(cpu, page, 0, MMU_INST_FETCH, mmu_idx, true,
+                                   0);
         paging.fetching = false;
     }
 }
@@ -435,6 +537,8 @@ static void root(CPUState *cpu, hwaddr root, unsigned levels, bool all)
     go_on(cpu, vcpu, pcpu);
     paging.vcpu[vcpu].off = !levels;
     if (levels) {
+        /* QEMU's TLB is empty then. */
+        memset(paging.vcpu[vcpu].held, 0, sizeof(paging.vcpu[vcpu].held));
         charge(cpu, walk_model_root(paging.model, pcpu, vcpu, root,
                                     format_of(levels), 0,
                                     all ? WALK_FLUSH_ALL : WALK_FLUSH));
@@ -504,7 +608,7 @@ static void check(CPUState *cpu, vaddr addr, int mmu_idx, bool store)
         paging.checked++;
         paging.hidden += !walk_model_has(
             paging.model, pcpu, vcpu, false, (store ? WALK_MAY_WRITE : 0) |
-            (paging.user >> mmu_idx & 1 ? WALK_MAY_USER : 0), addr);
+            (is_user(mmu_idx) ? WALK_MAY_USER : 0), addr);
     }
 }
 
@@ -515,6 +619,7 @@ static const VschedListenerOps listener_ops = {
 
 static PageWalkHooks hooks = {
     .walked = walked,
+    .again = again,
     .code = code,
     .spans = spans,
     .root = root,

@@ -474,6 +474,74 @@ static void test_dirty_in_second_level(void)
     free_guest(g);
 }
 
+static bool knows(Guest *g, uint64_t address, bool write, int64_t *cycles,
+                  bool *writable)
+{
+    WalkAccess a = {
+        .pcpu = g->pcpu,
+        .vcpu = g->vcpu,
+        .address = address,
+        .write = write,
+        .user = g->user,
+    };
+    bool known = walk_model_knows(g->m, &a, cycles);
+
+    *writable = a.writable;
+    return known;
+}
+
+/*
+ * Accesses for which nobody makes a walk: the first level has the page, at no
+ * cost, or the second one, for 7 cycles; else nothing is counted or moved.
+ */
+static void test_knows(void)
+{
+    WalkConfig c = plain();
+    Guest *g = new_guest(&c, WALK_64, WALK_NESTED);
+    WalkCounters before, after;
+    int64_t cycles;
+    bool writable;
+
+    before = counters(g);
+    g_assert_false(knows(g, ADDRESS, false, &cycles, &writable));
+    for (unsigned i = 0; i < 5; i++) {
+        map(g, ADDRESS + i * 16 * PAGE, i * PAGE, 1, W);
+        touch(g, ADDRESS + i * 16 * PAGE, false);
+    }
+    g_assert_cmpuint(counters(g).misses[WALK_DATA], ==,
+                     before.misses[WALK_DATA] + 5);
+
+    before = counters(g);
+    g_assert_false(knows(g, ADDRESS, true, &cycles, &writable));  /* D is 0 */
+    g->user = true;
+    g_assert_false(knows(g, ADDRESS, false, &cycles, &writable));
+    g->user = false;
+    after = counters(g);
+    g_assert_cmpmem(&before, sizeof(before), &after, sizeof(after));
+    g_assert_false(walk_model_has(g->m, 0, 0, false, 0, ADDRESS));
+
+    g_assert_true(knows(g, ADDRESS, false, &cycles, &writable));
+    g_assert_cmpint(cycles, ==, 7);
+    g_assert_false(writable);
+    before.l1_misses[WALK_DATA]++;
+    before.l2_hits[WALK_DATA]++;
+    before.l2_cycles += 7;
+    after = counters(g);
+    g_assert_cmpmem(&before, sizeof(before), &after, sizeof(after));
+    g_assert_true(walk_model_has(g->m, 0, 0, false, 0, ADDRESS));
+
+    g_assert_true(knows(g, ADDRESS, false, &cycles, &writable));
+    g_assert_cmpint(cycles, ==, 0);
+    after = counters(g);
+    g_assert_cmpmem(&before, sizeof(before), &after, sizeof(after));
+
+    g_assert_cmpint(touch(g, ADDRESS, true), ==, 24);   /* to set D */
+    g_assert_true(knows(g, ADDRESS, true, &cycles, &writable));
+    g_assert_cmpint(cycles, ==, 0);
+    g_assert_true(writable);
+    free_guest(g);
+}
+
 /* Page faults: injected by an exit; entries that the guest has: hidden */
 static void test_faults(void)
 {
@@ -1399,6 +1467,7 @@ int main(int argc, char **argv)
     g_test_add_func("/paging/accessed-and-dirty", test_accessed_and_dirty);
     g_test_add_func("/paging/dirty-in-second-level",
                     test_dirty_in_second_level);
+    g_test_add_func("/paging/knows", test_knows);
     g_test_add_func("/paging/faults", test_faults);
     g_test_add_func("/paging/prefetch", test_prefetch);
     g_test_add_func("/paging/out-of-sync", test_out_of_sync);

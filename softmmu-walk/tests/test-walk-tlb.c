@@ -104,6 +104,41 @@ static void test_levels(void)
     walk_tlb_free(t);
 }
 
+/*
+ * Pages 0, 2, 4 and so on, as above.  The first level alone is asked, and what
+ * lacks a right moves nothing.
+ */
+static void test_rights(void)
+{
+    WalkTlbConfig c = small();
+    WalkTlb *t = walk_tlb_new(&c, 1);
+    unsigned rights;
+    Log log = {};
+
+    walk_tlb_on_evicted(t, log_evicted, &log);
+    fill(t, WALK_DATA, 0x4000);
+    fill(t, WALK_DATA, 0x6000);
+    enter(t, WALK_DATA, 0x8000, WALK_4K, one, false, WALK_MAY_USER);
+    g_assert_cmphex(log.address, ==, 0x4000);
+    g_assert_false(walk_tlb_has(t, WALK_DATA, 0x4000, one, 0));
+    g_assert_true(walk_tlb_has(t, WALK_DATA, 0x8000, one, WALK_MAY_USER));
+    g_assert_false(walk_tlb_has(t, WALK_DATA, 0x8000, one, WALK_RIGHTS));
+    enter(t, WALK_DATA, 0xa000, WALK_4K, one, false, 0);
+    enter(t, WALK_DATA, 0xc000, WALK_4K, one, false, 0);
+    rights = WALK_MAY_WRITE;
+    g_assert_cmpuint(walk_tlb_lookup_with(t, WALK_DATA, 0x8000, one, &rights),
+                     ==, 0);
+    g_assert_cmphex(log.address, ==, 0x8000);
+    rights = 0;
+    g_assert_cmpuint(walk_tlb_lookup_with(t, WALK_DATA, 0x8000, one, &rights),
+                     ==, 2);
+    g_assert_cmphex(log.address, ==, 0xa000);
+    g_assert_cmpuint(rights, ==, WALK_MAY_USER);
+    g_assert_cmpuint(walk_tlb_lookup_with(t, WALK_DATA, 0x8000, one, &rights),
+                     ==, 1);
+    walk_tlb_free(t);
+}
+
 static void test_sizes(void)
 {
     WalkTlbConfig c = small();
@@ -555,6 +590,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/tlb/levels", test_levels);
+    g_test_add_func("/tlb/rights", test_rights);
     g_test_add_func("/tlb/sizes", test_sizes);
     g_test_add_func("/tlb/invalidation", test_invalidation);
     g_test_add_func("/tlb/beginning-anew", test_beginning_anew);
