@@ -4,7 +4,8 @@
  * 64 KiB of ROM.  FORMAT is the number of levels: 2 (32 bits), 3 (PAE), 4, 5.  Code and
  * tables are in a large page at 0.  PAGES pages of 4 KiB at 1 GB are loaded from, one after
  * the other, ROUNDS times with WORK instructions before; all entries have their A and D bits
- * set, but for those of the pages if PAGE says so.  With ORDER, a list of pages, these are
+ * set, but for those of the pages if PAGE says so.  With NEW_ROOT, a power of 2, CR3 is written
+ * after so many rounds.  With ORDER, a list of pages, these are
  * loaded from then, in this order.  With REMAP, the entry of the first
  * page is written twice then, the page invalidated and loaded from again, and a loop goes
  * on for AFTER instructions.  With COUNTER, the word at that address is where the program
@@ -106,6 +107,14 @@
 #endif
         add     $0x1000, %esi
         loop    3b
+#ifdef NEW_ROOT
+        lea     -1(%ebx), %eax
+        test    $NEW_ROOT - 1, %eax
+        jnz     8f
+        mov     $ROOT, %eax
+        mov     %eax, %cr3
+8:
+#endif
         dec     %ebx
         jnz     5b
 #ifdef ORDER

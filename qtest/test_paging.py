@@ -238,6 +238,42 @@ class Same(Programs):
             self.assertEqual(misses(guest), self.run_it(rom, "paging=nested")[1])
 
 
+class OwnTlb(Programs):
+    """QEMU's own TLB, which takes part in the model, where it has it hard."""
+    timeout = 120
+    RESULT = 0x9000
+
+    def far(self, paging):
+        """(words that far-pages.S leaves, entries of QEMU's TLB)"""
+        image = x86_image("far-pages.S", os.path.join(self.dir, "far"), "-DPAGES=9", "-DPASSES=20",
+                          "-DROUNDS=40")
+        with Guest(*self.machine(image, paging), arch="x86_64") as guest:
+            guest.event_wait("SHUTDOWN", timeout=60 * SLOWER)
+            words = guest.cmd("human-monitor-command", command_line=f"xp /3wx {self.RESULT:#x}")
+            entries = guest.cmd("x-paging-check")["softmmu-entries"]
+        return [int(word, 16) for word in words.split(":")[1].split()], entries
+
+    def test_far_pages(self):
+        """What is not in QEMU's TLB is not the last page, which the model may know; and nine pages
+        need no more than the 256 entries with which a TLB begins, however often each is evicted."""
+        for config in "i7-860", self.config(""):
+            for mode in "native", "nested", "shadow", "agile":
+                with self.subTest(mode=mode, config=config):
+                    words, entries = self.far(f"paging={mode},paging-config={config}")
+                    self.assertEqual(words, [0x5678, 0x5678, 0x600d])
+                    self.assertLessEqual(entries, 256)
+
+    def test_entries_that_are_walked_for_again(self):
+        """500 pages are less than 35 % of 2048 entries, with which a TLB stays as it is; that each
+        of them is walked for 16 times, as the second level is small, does not matter."""
+        rom = self.rom(4, 500, "-DROUNDS=128", "-DWORK=1", "-DNEW_ROOT=16")
+        for mode in "native", "nested":
+            paging = f"paging={mode},paging-config=" + self.config("[l2]\nentries = 64\n")
+            with self.subTest(mode=mode), Guest(*self.machine(rom, paging), arch="x86_64") as guest:
+                guest.event_wait("SHUTDOWN", timeout=60 * SLOWER)
+                self.assertEqual(guest.cmd("x-paging-check")["softmmu-entries"], 2048)
+
+
 class Switching(Programs):
     """DSP in a machine.  The rules themselves are tested in softmmu-walk/tests/test-dsp.c."""
     timeout = 300

@@ -138,6 +138,20 @@ static void check_entry(void *opaque, uint64_t gfn, unsigned level,
     check->wrong += (now | bits) != (value | bits);
 }
 
+/* Entries of the largest one of QEMU's own TLBs */
+static int64_t largest_tlb(void)
+{
+    size_t largest = 0;
+    CPUState *cpu;
+
+    CPU_FOREACH(cpu) {
+        for (int i = 0; i < NB_MMU_MODES; i++) {
+            largest = MAX(largest, cpu->neg.tlb.f[i].mask);
+        }
+    }
+    return (largest >> CPU_TLB_ENTRY_BITS) + 1;
+}
+
 PagingCheck *qmp_x_paging_check(Error **errp)
 {
     PagingCheck *check;
@@ -148,6 +162,7 @@ PagingCheck *qmp_x_paging_check(Error **errp)
     check = g_new0(PagingCheck, 1);
     check->accesses = paging.checked;
     check->hidden = paging.hidden;
+    check->softmmu_entries = largest_tlb();
     for (unsigned i = 0; i < paging.vms; i++) {
         walk_shadow_foreach(walk_model_shadow(paging.model, i), check_entry,
                             check);
