@@ -162,9 +162,21 @@ static const Stat own_pcpu_stats[] = {
 /* The engine's, and those of models */
 static Stat *vcpu_stats, *pcpu_stats;
 
+/*
+ * The end of a window.  Where a debugger has stopped a VCPU within one, PCPUs
+ * that have nothing to run may have let its PCPU have many of them.
+ */
 static uint64_t vm_time(VschedEngine *e, int i)
 {
-    return e->core->window_end;
+    const VschedCore *core = e->core;
+    int64_t gone;
+
+    if (core->running == VSCHED_NONE) {
+        return core->window_end;
+    }
+    gone = core->pcpu[core->running].clock - core->window_start;
+    return MIN(core->window_end, core->window_start +
+               QEMU_ALIGN_UP(MAX(gone, 1), core->window));
 }
 
 static uint64_t vm_windows(VschedEngine *e, int i)

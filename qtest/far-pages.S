@@ -5,7 +5,9 @@
  * is written again; what its frame has then is the word at RESULT, what the page reads that
  * behind it.  Then PAGES pages at 512 GB, 1024 GB and so on, which have one place in QEMU's
  * TLB whatever size that has, are written in turn, PASSES times, and CR3 after these; all of
- * that ROUNDS times.  The word at RESULT + 8 is "good" at the end.
+ * that ROUNDS times.  Then the first of them is read, A is taken from its entry without INVLPG,
+ * all others are read, and it is read again: the word at RESULT + 12 is its entry then.  The
+ * word at RESULT + 8 is "good" at the end.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -27,6 +29,7 @@
 
 #define TABLE 0x23                      /* present, may be written, accessed */
 #define PAGE 0x63                       /* the same, and dirty */
+#define A 0x20
 #define G 0x100
 #define LARGE 0x80
 
@@ -94,6 +97,17 @@ long:   mov     $-0x1000, %rdi
         mov     %rax, %cr3
         dec     %ebx
         jnz     2b
+
+        mov     (%rsi), %eax
+        andl    $~A, FAR + 0x2000
+        mov     %rsi, %rdi
+        mov     $PAGES - 1, %ecx
+5:      add     %rsi, %rdi
+        mov     (%rdi), %eax
+        loop    5b
+        mov     (%rsi), %eax
+        mov     FAR + 0x2000, %eax
+        mov     %eax, RESULT + 12
 
         movl    $GOOD, RESULT + 8
         quit

@@ -23,6 +23,8 @@ THREADS = (1, 2, 3, 4)
 TRAP, INTERRUPTED = "T05thread:{:02x};", "T02thread:{:02x};"
 WORKERS = {TRAP.format(thread) for thread in (2, 3, 4)}
 
+WINDOW = 1000                   # cycles, of 1 ns
+
 STATES = ("running-useful", "running-spinning", "ready", "blocked", "switching")
 USES = ("idle", "busy", "switching", "skipped")
 
@@ -67,6 +69,15 @@ class OneOfMany:
             self.assertNotIn(answers[-1], answers[:-1])
         self.assertEqual(debugger.ask("z" + begin), "OK")
 
+    def assert_time(self, guest, before):
+        """It is the end of the window of the PCPU that is ahead, and was not later before."""
+        objects = guest.stats()
+        latest = max(o["clock"] for name, o in objects.items() if "/pcpu[" in name)
+        now = objects["vm"]["time"]
+        self.assertTrue(latest <= now < latest + WINDOW, (latest, now))
+        self.assertLessEqual(before, now)
+        return now
+
     def step(self, debugger, thread, others=""):
         there = self.following(debugger, thread)
         self.assertEqual(debugger.ask(f"vCont;s:{thread:x}{others}"), TRAP.format(thread))
@@ -80,9 +91,11 @@ class OneOfMany:
         """And all the others stay, or run; then the monitor's 'cont' lets all of them go."""
         with self.guest() as guest, Debugger(guest) as debugger:
             self.stop_at_work(debugger)
+            now = 0
             for thread in (2, 1, 3, 4, 4, 3, 2, 1):
                 with self.subTest(thread=thread), self.stays(debugger, thread):
                     self.step(debugger, thread)
+                    now = self.assert_time(guest, now)
             for thread in (2, 1, 3, 4):
                 with self.subTest("others run", thread=thread):
                     self.step(debugger, thread, ";c")

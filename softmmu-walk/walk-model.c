@@ -864,6 +864,15 @@ bool walk_model_knows(WalkModel *m, WalkAccess *a, int64_t *cycles)
     return true;
 }
 
+bool walk_model_would_know(const WalkModel *m, const WalkAccess *a)
+{
+    WalkTlbHit hit = walk_tlb_peek(m->pcpu[a->pcpu].tlb,
+                                   a->code ? WALK_CODE : WALK_DATA, a->address,
+                                   tag_of(m, a->vcpu));
+
+    return hit.level && !(wanted_rights(a) & ~hit.rights);
+}
+
 int64_t walk_model_access(WalkModel *m, WalkAccess *a)
 {
     Work w = work(m, a->pcpu, a->vcpu, a->user);

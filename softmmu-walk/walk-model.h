@@ -142,6 +142,8 @@ int64_t walk_model_access(WalkModel *m, WalkAccess *a);
  * counts; false, and nothing has changed, if the TLB does not.
  */
 bool walk_model_knows(WalkModel *m, WalkAccess *a, int64_t *cycles);
+/* Whether it would be true; nothing changes. */
+bool walk_model_would_know(const WalkModel *m, const WalkAccess *a);
 
 /* Whether the first level has the page, with these @rights (WalkRights) */
 bool walk_model_has(const WalkModel *m, unsigned pcpu, unsigned vcpu,

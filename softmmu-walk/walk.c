@@ -402,12 +402,19 @@ static void tell_model(CPUState *cpu, PageWalk *w)
     }
 }
 
+/* It comes into QEMU's TLB now, also if an exit has just emptied that. */
+static void note_held(CPUState *cpu, const PageWalk *w)
+{
+    paging.told[WALK_DATA] |= 1u << w->mmu_idx;
+    paging.user |= (uint32_t)w->user << w->mmu_idx;
+    paging.vcpu[vsched_vcpu(cpu)].held[w->mmu_idx] |= held_bit(w->addr);
+}
+
 static void walked(CPUState *cpu, PageWalk *w)
 {
     tell_model(cpu, w);
     if (w->access_type != MMU_INST_FETCH && cpu->accel) {
-        /* It comes into QEMU's TLB now, also if an exit has just emptied it. */
-        paging.vcpu[vsched_vcpu(cpu)].held[w->mmu_idx] |= held_bit(w->addr);
+        note_held(cpu, w);
     }
 }
 
@@ -416,28 +423,33 @@ static bool is_user(int mmu_idx)
     return paging.user >> mmu_idx & 1;
 }
 
-static bool again(CPUState *cpu, vaddr addr, bool store, int mmu_idx,
-                  bool *writable)
+/* Of a fetch, the answer is of what is to be walked for; it is told itself. */
+static bool again(CPUState *cpu, PageWalk *w, bool done)
 {
     WalkAccess a = {
-        .address = addr,
-        .write = store,
-        .user = is_user(mmu_idx),
+        .address = w->addr,
+        .code = w->access_type == MMU_INST_FETCH,
+        .write = w->access_type == MMU_DATA_STORE,
+        .user = w->user,
     };
     int vcpu, pcpu;
     int64_t cycles;
 
-    if (!where(cpu, &vcpu, &pcpu)) {
+    if (paging.fetching || !where(cpu, &vcpu, &pcpu) || paging.vcpu[vcpu].off) {
         return false;
     }
-    go_on(cpu, vcpu, pcpu);             /* after a store to a table */
     a.vcpu = vcpu;
     a.pcpu = pcpu;
+    if (!done) {
+        return walk_model_would_know(paging.model, &a);
+    }
+    go_on(cpu, vcpu, pcpu);             /* after a store to a table */
     if (!walk_model_knows(paging.model, &a, &cycles)) {
         return false;
     }
     charge(cpu, cycles);
-    *writable = a.writable;
+    w->writable = a.writable;
+    note_held(cpu, w);
     return true;
 }
 
