@@ -8,7 +8,8 @@
  * after so many rounds.  With ORDER, a list of pages, these are
  * loaded from then, in this order.  With REMAP, the entry of the first
  * page is written twice then, the page invalidated and loaded from again, and a loop goes
- * on for AFTER instructions.  With COUNTER, the word at that address is where the program
+ * on for AFTER instructions.  With LARGE_PAGE as well, that page is invalidated once more before
+ * this loop, and there are loads from a large page behind the others, and from pages 1, 2 and 1.  With COUNTER, the word at that address is where the program
  * counts: it tells a vsched-fault-counter at REGISTER, and adds one for each page.
  *
  * The code has 32 bits in all formats: with 4 and 5 levels it runs in compatibility mode.
@@ -66,6 +67,9 @@
         movl    $PD + OF_PDPT, PDPT
         movl    $PD_OF_DATA + OF_PDPT, PDPT + 8
         movl    $PT + TABLE, PD_OF_DATA
+#ifdef LARGE_PAGE
+        movl    $0x400000 + LARGE, PD_OF_DATA + ENTRY
+#endif
         movl    $PDPT + TABLE, PML4
         movl    $PML4 + TABLE, PML5
 #endif
@@ -127,6 +131,14 @@
         movl    $0x281000 + PAGE, PT
         invlpg  DATA
         mov     DATA, %eax
+#ifdef LARGE_PAGE
+        invlpg  DATA
+        jmp     9f
+9:      mov     DATA + 0x200000, %eax
+        mov     DATA + 0x1000, %eax
+        mov     DATA + 0x2000, %eax
+        mov     DATA + 0x1000, %eax
+#endif
 #ifdef AFTER
         mov     $AFTER, %ecx
 7:      loop    7b

@@ -175,6 +175,22 @@ class Same(Programs):
             # 1500 loads, and three of REMAP
             self.assertEqual((check["accesses"], check["hidden"]), (1503, 0))
 
+    def test_code_is_fetched_again_at_once(self):
+        """The load from a large page is an exit, which empties the TLB: its code is walked for before
+        pages 1 and 2, also where no block was told after INVLPG, which is none with agile paging.
+        So page 1 is younger than the code among the second level's two entries, and stays when 2
+        comes: its second load finds it there.  Without the INVLPG, and in shadow mode, the same."""
+        self.always = NO_CACHES.replace("vpid = yes", "vpid = no")
+        config = self.config("[l1d]\nentries = 1\nways = 1\n[l1d-large]\nentries = 0\n"
+                             "[l2]\nentries = 2\nways = 2\n")
+        rom = self.rom(4, 3, "-DREMAP", "-DLARGE_PAGE")
+        for mode in "shadow", "agile":
+            first = self.run_it(rom, f"paging={mode},paging-config={config}")
+            for more in ("", "-d", "nochain"), (",one-insn-per-tb=on",), (",x-softmmu-bits=6",):
+                with self.subTest(mode=mode, more=more):
+                    self.assertEqual(self.run_it(rom, f"paging={mode},paging-config={config}" +
+                                                 more[0], *more[1:]), first)
+
     def test_evicted_pages_are_missed(self):
         """Five pages of a set of four ways, the last one of which is the last that was touched
         before.  Natively the second level has all of them.  The touch under shadow paging was an

@@ -121,6 +121,18 @@ class Traced(Configured):
                 self.assertGreater(check["accesses"], 3000)
                 self.assertEqual(check["hidden"], 0)
 
+    def test_however_code_is_translated(self):
+        """Random replacement shows in which order pages are walked for: also those of code after an
+        exit, which empties the TLB here."""
+        config = TINY + "[tlb]\nreplacement = random\nvpid = no\n"
+        for mode in "native", "nested", "shadow", "agile":
+            expected = self.counters(mode, config)
+            for options, *more in ([",one-insn-per-tb=on"], ["", "-d", "nochain"],
+                                   [",x-softmmu-bits=6"], [",x-paging-check=on"]):
+                with self.subTest(mode=mode, options=options, more=more), \
+                        self.guest(mode, config, options, more) as guest:
+                    self.assertEqual(self.run_it(guest), expected)
+
     def test_saved(self):
         """A loaded state goes on as if nobody had saved: what the model evicts then, QEMU's own TLB
         loses as well."""

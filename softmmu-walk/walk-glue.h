@@ -32,7 +32,7 @@ typedef struct PagingVCPU {
     /* Of each MMU index: bits of the pages of data that QEMU's TLB may have */
     uint64_t held[NB_MMU_MODES];
     bool lost;                  /* an exit has emptied the TLB: that page too */
-    bool off;                   /* the guest has said that its paging is */
+    bool off;                   /* its paging is, or nobody knows yet */
 } PagingVCPU;
 
 typedef struct Paging {

@@ -391,6 +391,7 @@ static void tell_model(CPUState *cpu, PageWalk *w)
         }
     }
     a.was_accessed = w->entry[w->entries - 1].before & WALK_PTE_ACCESSED;
+    paging.vcpu[vcpu].off = false;
     charge(cpu, walk_model_access(paging.model, &a));
     w->writable = a.writable;
     if (w->fault) {
@@ -709,6 +710,9 @@ static const VMStateDescription vmstate_paging = {
 
 static void reset(void *opaque)
 {
+    for (unsigned i = 0; i < paging.vcpus; i++) {
+        paging.vcpu[i].off = true;      /* until it walks */
+    }
     paging_switch_reset();
 }
 
