@@ -12,7 +12,7 @@
  *      SELF            all tables: an entry of the root leads to the root
  *
  * Frame n of 4 KiB begins with the word 0x1000 + n.  A page fault writes %edx to the entry at
- * %ebx, counts, and goes back.
+ * %ebx, counts, and goes back, or to what follows SKIP bytes behind.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -21,6 +21,7 @@
 
 #define RESULT 0x9000
 #define FAULTS 0x9004
+#define SKIP 0x9008                     /* bytes of code that the fault handler passes over */
 #define GOOD 0x600d
 #define STACK 0x8000
 
@@ -166,6 +167,7 @@
         mov     %eax, %cr0
         jmp     2f
 2:      movl    $0, FAULTS
+        movl    $0, SKIP
 
         # Two addresses of one page
         step    1
@@ -384,6 +386,18 @@
         cmp     $0x1000, %edi
         loop    1b
 
+        # A fault takes the entry, also if nothing comes of it
+        step    46
+        put     PT, 0, FRAME(0) + READABLE
+        invlpg  V
+        load    V, 0xa1
+        repair  PT, 7, 0
+        movl    $9f - 8f, SKIP
+8:      movl    $0xb1, V
+9:      movl    $0, SKIP
+        load    V, 0xa1
+        faulted 7
+
 done:   movl    $GOOD, RESULT
         quit
 bad:    mov     %esi, RESULT
@@ -393,12 +407,16 @@ bad:    mov     %esi, RESULT
 fault:  mov     %edx, (%ebx)
         incl    FAULTS
         add     $4, %esp                # error code
+        mov     SKIP, %edx
+        add     %edx, (%esp)
         iret
 #else
         .code64
 fault:  mov     %edx, (%ebx)
         incl    FAULTS
         add     $8, %rsp
+        mov     SKIP, %edx
+        add     %rdx, (%rsp)
         iretq
         .code32
 #endif

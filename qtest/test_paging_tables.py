@@ -71,6 +71,7 @@ STEPS = (
     ("and again", 0, 0, 0, 0, 0, 0, ""),
     ("the same of a large one, and a small one in its place", 1, 1, 0, 0, 3, 7, None),
     ("stores beside the code that executes", 0, 0, 0, 0, 0, 0, ""),
+    ("a fault takes the entry, also if nothing comes of it", 2, 0, 1, 1, 6, 12, "UIHUP"),
 )
 NAMES = {"H": "hidden-fault", "U": "unsync", "E": "emulate", "I": "invlpg", "R": "root",
          "P": "page-fault", "A": "accessed", "D": "dirty"}

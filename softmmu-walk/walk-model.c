@@ -474,9 +474,9 @@ static void fill_tlb(Work *w, const WalkAccess *a, WalkSize size,
         if (w->before.rights & ~rights) {
             gone = MAX(gone, (int)w->before.size);
         }
-        if (gone >= 0 && m->hooks.evicted) {
-            m->hooks.evicted(m->hooks.opaque, w->pcpu, side,
-                             page_of(a->address, gone), gone, tag(w));
+        if (gone >= 0 && m->hooks.forgotten) {
+            m->hooks.forgotten(m->hooks.opaque, w->pcpu, w->vcpu,
+                               page_of(a->address, gone), gone);
         }
     }
     walk_tlb_fill(w->p->tlb, side, a->address, size, size_of(a), tag(w),

@@ -535,7 +535,9 @@ int walk_tlb_drop(WalkTlb *t, uint64_t address, WalkTag tag)
     int largest = -1;
 
     for (unsigned i = 0; i < WALK_ARRAYS; i++) {
-        largest = MAX(largest, drop(&t->array[i], address, tag, WALK_SIZES));
+        int size = drop(&t->array[i], address, tag, WALK_SIZES);
+
+        largest = MAX(largest, size);       /* evaluates one of them twice */
     }
     return largest;
 }
@@ -549,13 +551,15 @@ int walk_tlb_drop_others(WalkTlb *t, WalkSide side, uint64_t address,
     first_for(t, side, &piece);
     for (unsigned n = 0; n < 3; n++) {
         Array *a = (Array *)array_of(t, side, n);
+        int gone = a ? drop(a, address, tag, piece) : -1;
 
-        largest = MAX(largest, a ? drop(a, address, tag, piece) : -1);
+        largest = MAX(largest, gone);
     }
     for (unsigned n = 0; n < 2; n++) {
         Array *a = (Array *)second_level(t, side, n);
+        int gone = a ? drop(a, address, tag, size) : -1;
 
-        largest = MAX(largest, a ? drop(a, address, tag, size) : -1);
+        largest = MAX(largest, gone);
     }
     return largest;
 }

@@ -75,6 +75,17 @@ static uint32_t holders(unsigned vcpu, WalkSide side, uint64_t page)
     return some;
 }
 
+static void forget_recent(unsigned vcpu, uint64_t address, uint64_t size)
+{
+    PagingVCPU *v = &paging.vcpu[vcpu];
+
+    if (size == PAGE) {
+        *recent(vcpu, address) = 0;
+    } else {
+        memset(v->recent, 0, sizeof(v->recent));
+    }
+}
+
 /* A page and what follows it, @size bytes; 0: everything */
 static void lose(unsigned vcpu, WalkSide side, uint64_t address, uint64_t size)
 {
@@ -83,18 +94,13 @@ static void lose(unsigned vcpu, WalkSide side, uint64_t address, uint64_t size)
     if (cpu_of(vcpu)) {
         tlb_evict(cpu_of(vcpu), address, size, size == PAGE ?
                   holders(vcpu, side, address) : paging.told[side],
-                  side == WALK_CODE);
+                  side == WALK_CODE ? PAGE_WALK_NO_CODE : PAGE_WALK_NO_DATA);
     }
     if (!size) {
         memset(v->held, 0, sizeof(v->held));
     }
-    if (side != WALK_CODE) {
-        return;
-    }
-    if (size == PAGE) {
-        *recent(vcpu, address) = 0;
-    } else {
-        memset(v->recent, 0, sizeof(v->recent));
+    if (side == WALK_CODE) {
+        forget_recent(vcpu, address, size);
     }
 }
 
@@ -150,7 +156,8 @@ static void find_code_page(unsigned vcpu)
 
 /*
  * A fault of an access takes the entry for its page, which may be that of the
- * code, too: it is fetched again when the access is done.
+ * code, too: it is fetched again when the access is done.  So does a walk that
+ * finds another page, or one that lets less through.
  */
 static void forgotten(void *opaque, unsigned pcpu, unsigned vcpu,
                       uint64_t address, WalkSize size)
@@ -161,8 +168,11 @@ static void forgotten(void *opaque, unsigned pcpu, unsigned vcpu,
     if (v->home != (int)pcpu) {
         return;
     }
-    lose(vcpu, WALK_CODE, address, bytes);
-    lose(vcpu, WALK_DATA, address, bytes);
+    if (cpu_of(vcpu)) {
+        tlb_evict(cpu_of(vcpu), address, bytes, paging.told[WALK_CODE] |
+                  paging.told[WALK_DATA], PAGE_WALK_STALE);
+    }
+    forget_recent(vcpu, address, bytes);
     find_code_page(vcpu);
     if (v->code_page != WALK_NOWHERE && v->code_page - address < bytes) {
         v->lost = true;

@@ -136,6 +136,16 @@ static void test_rights(void)
     g_assert_cmpuint(rights, ==, WALK_MAY_USER);
     g_assert_cmpuint(walk_tlb_lookup_with(t, WALK_DATA, 0x8000, one, &rights),
                      ==, 1);
+
+    /* What a page fault takes: one level, or both, or nothing */
+    g_assert_cmpint(walk_tlb_drop(t, 0x8000, one), ==, WALK_4K);
+    g_assert_cmpint(walk_tlb_drop(t, 0x8000, one), ==, -1);
+    enter(t, WALK_DATA, 0x200000, WALK_2M, one, false, 0);
+    g_assert_cmpint(walk_tlb_drop_others(t, WALK_DATA, 0x201000, WALK_2M, one),
+                    ==, -1);
+    g_assert_cmpint(walk_tlb_drop_others(t, WALK_DATA, 0x201000, WALK_4K, one),
+                    ==, WALK_2M);
+    g_assert_cmpint(walk_tlb_drop(t, 0x200000, one), ==, -1);
     walk_tlb_free(t);
 }
 
