@@ -12,6 +12,8 @@ import unittest
 from support import TOP             # it knows where the scripts' libraries are  # noqa: F401
 
 # pylint: disable=wrong-import-position,wrong-import-order
+import dspprofiles                                          # noqa: E402
+import dsptraining                                          # noqa: E402
 import pagingtraining                                       # noqa: E402
 from pagingruns import Fault                                # noqa: E402
 from test_paging_study import MadeUp                        # noqa: E402
@@ -105,6 +107,25 @@ class Training(unittest.TestCase):
         self.assertIn("Fewer than two", pagingtraining.Retraining().text(
             self.store(), options("walker", "solver")))
 
+    def test_descents(self):
+        """From each beginning, walker and forker get the mode that is better for each; no place
+        where a descent begins is better than what is found."""
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "profiles.csv")
+            pagingtraining.write_profiles(self.store(), options("walker", "forker"), path)
+            programs = dspprofiles.load([path], 1)
+        costs = {"nested": 0, "shadow": 50_000}
+        search = dsptraining.Search(programs, {p.name: costs for p in programs}, 1, [840_000], 8)
+        starts = list(search.starts())
+        self.assertEqual(len(set(starts)), 4)
+        found = search.by_descent()
+        for settings in starts:
+            self.assertLessEqual(search.score(found), search.score(settings))
+            for program in programs:
+                for settled in found, search.descend(settings):
+                    run = program.simulate(settled, costs, "nested")
+                    better = {"walker": "shadow", "forker": "nested"}[program.name]
+                    self.assertGreater(run.times[better], 0.9 * run.cycles)
 
     def test_runs(self):
         """Switches by force are 50 samples apart: 15 ms."""

@@ -198,9 +198,14 @@ class Search:
         return settings
 
     def starts(self):
-        """Where a descent begins: the paper's thresholds; and the ratio alone, at break-even"""
+        """Where a descent begins: the paper's thresholds; all misses are few and all faults many,
+        and the other way round; and the ratio alone, at break-even"""
         first = paper(self.intervals[0])
         yield first
+        for low, high in ("miss", "fault"), ("fault", "miss"):
+            most = self.cuts[low][-1]
+            yield first._replace(**{f"{low}_upper": most, f"{low}_lower": most,
+                                    f"{high}_upper": 0, f"{high}_lower": 0})
         if self.even is not None:
             yield first._replace(miss_upper=THRESHOLD_MAX, fault_upper=THRESHOLD_MAX,
                                  miss_lower=0, fault_lower=0, ratio_upper=self.even,
