@@ -112,12 +112,6 @@ long:   mov     $-0x1000, %rdi
         movl    $GOOD, RESULT + 8
         quit
 
-        .balign 8
-gdt:    .quad   0
-        .quad   0x00cf9b000000ffff      # 32-bit code, accessed
-        .quad   0x00cf93000000ffff      # data
-        .quad   0x00af9b000000ffff      # 64-bit code
-gdtr:   .word   gdtr - gdt - 1
-        .long   0xf0000 + gdt
+        rom_segments
 
         rom_end

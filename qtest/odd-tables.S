@@ -421,13 +421,7 @@ fault:  mov     %edx, (%ebx)
         .code32
 #endif
 
-        .balign 8
-gdt:    .quad   0
-        .quad   0x00cf9b000000ffff      # 32-bit code, accessed
-        .quad   0x00cf93000000ffff      # data
-        .quad   0x00af9b000000ffff      # 64-bit code
-gdtr:   .word   gdtr - gdt - 1
-        .long   0xf0000 + gdt
+        rom_segments
 idt:
 #if FORMAT == 2
         .skip   14 * 8

@@ -28,6 +28,17 @@ protected:
         mov     %eax, %ds
         .endm
 
+        # Of rom_protected, and 24 of code of 64 bits
+        .macro  rom_segments
+        .balign 8
+gdt:    .quad   0
+        .quad   0x00cf9b000000ffff      # 32-bit code, accessed
+        .quad   0x00cf93000000ffff      # data
+        .quad   0x00af9b000000ffff      # 64-bit code
+gdtr:   .word   gdtr - gdt - 1
+        .long   0xf0000 + gdt
+        .endm
+
         # Long mode comes with paging: cr4, and the first table.
         .macro  rom_long_mode cr4, root
         mov     $\cr4, %eax

@@ -434,7 +434,7 @@ static bool is_user(int mmu_idx)
     return paging.user >> mmu_idx & 1;
 }
 
-/* Of a fetch, the answer is of what is to be walked for; it is told itself. */
+/* Of a fetch, only the answer is wanted: it is told itself, known or not. */
 static bool again(CPUState *cpu, PageWalk *w, bool done)
 {
     WalkAccess a = {
@@ -446,7 +446,7 @@ static bool again(CPUState *cpu, PageWalk *w, bool done)
     int vcpu, pcpu;
     int64_t cycles;
 
-    if (paging.fetching || !where(cpu, &vcpu, &pcpu) || paging.vcpu[vcpu].off) {
+    if (!where(cpu, &vcpu, &pcpu) || paging.vcpu[vcpu].off) {
         return false;
     }
     a.vcpu = vcpu;

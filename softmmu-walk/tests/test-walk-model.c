@@ -159,10 +159,10 @@ static uint64_t map(Guest *g, uint64_t address, uint64_t gpa, unsigned level,
     return entry;
 }
 
-/* The processor's walk; if it is one, and no @glance, A and D bits are set. */
-static WalkAccess walk(Guest *g, uint64_t address, bool write, bool glance)
+/* What is known of an access before its walk */
+static WalkAccess access_of(const Guest *g, uint64_t address, bool write)
 {
-    WalkAccess a = {
+    return (WalkAccess) {
         .pcpu = g->pcpu,
         .vcpu = g->vcpu,
         .address = address,
@@ -170,6 +170,12 @@ static WalkAccess walk(Guest *g, uint64_t address, bool write, bool glance)
         .user = g->user,
         .format = g->format,
     };
+}
+
+/* The processor's walk; if it is one, and no @glance, A and D bits are set. */
+static WalkAccess walk(Guest *g, uint64_t address, bool write, bool glance)
+{
+    WalkAccess a = access_of(g, address, write);
     uint64_t table = g->root;
 
     for (a.last = walk_format_levels(g->format); ; a.last--) {
@@ -477,13 +483,7 @@ static void test_dirty_in_second_level(void)
 static bool knows(Guest *g, uint64_t address, bool write, int64_t *cycles,
                   bool *writable)
 {
-    WalkAccess a = {
-        .pcpu = g->pcpu,
-        .vcpu = g->vcpu,
-        .address = address,
-        .write = write,
-        .user = g->user,
-    };
+    WalkAccess a = access_of(g, address, write);
     bool known = walk_model_knows(g->m, &a, cycles);
 
     *writable = a.writable;
