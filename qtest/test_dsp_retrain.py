@@ -463,7 +463,7 @@ class Refusals(Files):
                 ("'1': allowed are whole numbers from 2 to 64", "--to-shadow=1", "--candidates",
                  "1"),
                 ("'nan': allowed are numbers from 0 to 100", "--to-shadow=1", "--limit", "nan"),
-                ("choose from 'grid', 'svm'", "--to-shadow=1", "--method", "tree"),
+                ("invalid choice: 'tree' (choose from", "--to-shadow=1", "--method", "tree"),
                 ("--search exhaustive is of method grid", "--to-shadow=1", "--method", "svm",
                  "--search", "exhaustive"),
                 ("not allowed with argument", "--to-shadow=1", "--leave-one-out", "--held-out",
