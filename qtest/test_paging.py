@@ -290,6 +290,21 @@ class OwnTlb(Programs):
                         words, _ = self.far(f"paging={mode},paging-config={config}{more}")
                         self.assertEqual(words[3], 0x203000 + 0x43 + bit)
 
+    def test_pages_that_displace_each_other(self):
+        """Without a model: pages of one place are found in the victim table, whereupon the TLB grows
+        in vain, up to its limit; or they are more than that has entries.  Each is incremented
+        20,000 times before each of two flushes, which takes several stretches."""
+        for pages in 2, 6, 12:
+            image = x86_image("far-pages.S", os.path.join(self.dir, f"far{pages}"), "-DPASSES=20000",
+                              "-DROUNDS=2", f"-DPAGES={pages}")
+            for more in "sdb=off", "window=100us":
+                with self.subTest(pages=pages, more=more), \
+                        Guest(*self.machine(image, more), arch="x86_64") as guest:
+                    guest.event_wait("SHUTDOWN", timeout=60 * SLOWER)
+                    words = [guest.cmd("human-monitor-command", command_line=f"xp /1dw {at:#x}")
+                             for at in range(0x203000, 0x203000 + pages * 0x4000, 0x4000)]
+                    self.assertEqual([int(w.split(":")[1]) for w in words], [40000] * pages)
+
     def test_entries_that_are_walked_for_again(self):
         """500 pages are less than 35 % of 2048 entries, with which a TLB stays as it is; that each
         of them is walked for 16 times, as the second level is small, does not matter."""
