@@ -348,9 +348,6 @@ bool vsched_state_load(VschedCore *core, const VschedCoreState *state,
             same = false;
             n = -1;
         }
-        if (pcpu->current == VSCHED_NONE && core->window_end > pcpu->clock) {
-            move_clock(pcpu, core->vcpu, online, core->window_end);
-        }
         if (!online && pcpu->last != VSCHED_NONE) {
             core->vcpu[pcpu->last].holder = VSCHED_NONE;
             pcpu->last = VSCHED_NONE;

@@ -690,14 +690,18 @@ static void gang_save(void *policy, GArray *words)
     g_array_append_vals(words, g->started, g->topology->vcpus);
 }
 
-/* @vcpu may be the one that has @pcpu. */
+/*
+ * @vcpu may be the one that has @pcpu.  When a turn was given away, and the
+ * next has not begun, the seats are those of another row, of the first maybe.
+ */
 static bool seat_possible(const Gang *g, int vcpu, int64_t pcpu)
 {
     return pcpu == VSCHED_NONE ||
            (pcpu >= 0 && pcpu < g->topology->pcpus &&
             g->topology->allowed[vcpu] >> pcpu & 1 &&
             g->seated[pcpu] == VSCHED_NONE &&
-            (g->skip_idle || row_of(g, vcpu) == g->turn));
+            (g->skip_idle || g->begun == GIVEN_AWAY ||
+             row_of(g, vcpu) == g->turn));
 }
 
 static bool gang_load(void *policy, const int64_t *words, int n)
