@@ -305,6 +305,21 @@ class OwnTlb(Programs):
                              for at in range(0x203000, 0x203000 + pages * 0x4000, 0x4000)]
                     self.assertEqual([int(w.split(":")[1]) for w in words], [40000] * pages)
 
+    def test_address_spaces(self):
+        """Without a model, what is global stays when CR3 is written, and nothing else does; also if
+        more is filled in between than is remembered."""
+        for touch in 1, 20, 100:
+            for low in 0, 0x100:
+                image = x86_image("spaces.S", os.path.join(self.dir, f"spaces{touch}{low}"),
+                                  "-DROUNDS=2000", f"-DTOUCH={touch}", f"-DLOW={low}")
+                for more in "sdb=off", "window=10us", "paging=native,paging-config=i7-860":
+                    with self.subTest(touch=touch, low=low, more=more), \
+                            Guest(*self.machine(image, more), arch="x86_64") as guest:
+                        guest.event_wait("SHUTDOWN", timeout=60 * SLOWER)
+                        words = [guest.cmd("human-monitor-command", command_line=f"xp /1dw {at:#x}")
+                                 for at in (0x300000, 0x301000, 0x302000)]
+                        self.assertEqual([int(w.split(":")[1]) for w in words], [1000, 1000, 2000])
+
     def test_entries_that_are_walked_for_again(self):
         """500 pages are less than 35 % of 2048 entries, with which a TLB stays as it is; that each
         of them is walked for 16 times, as the second level is small, does not matter."""
