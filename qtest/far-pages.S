@@ -67,11 +67,7 @@
         loop    1b
 
         rom_long_mode 0xa0, PML4
-        mov     %cr0, %eax
-        or      $0x80010000, %eax
-        mov     %eax, %cr0
-        ljmp    $24, $0xf0000 + long
-        .code64
+        rom_paging long
 long:   mov     $-0x1000, %rdi
         movl    $0x1234, (%rdi)
         mov     %cr3, %rax

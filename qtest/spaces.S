@@ -57,11 +57,7 @@
         tables  BOTH_TABLES, PAGE + G, BOTH
 
         rom_long_mode 0xa0, PML4
-        mov     %cr0, %eax
-        or      $0x80010000, %eax
-        mov     %eax, %cr0
-        ljmp    $24, $0xf0000 + long
-        .code64
+        rom_paging long
 long:   mov     $1, %rsi
         shl     $39, %rsi
         mov     $ROUNDS, %ebx

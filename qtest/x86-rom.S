@@ -51,6 +51,15 @@ gdtr:   .word   gdtr - gdt - 1
         wrmsr
         .endm
 
+        # Paging, with write protection, and on in 64-bit code
+        .macro  rom_paging entry
+        mov     %cr0, %eax
+        or      $0x80010000, %eax
+        mov     %eax, %cr0
+        ljmp    $24, $0xf0000 + \entry
+        .code64
+        .endm
+
         .macro  quit
         mov     $0x51, %al
         out     %al, $0xf4
